@@ -1,0 +1,7 @@
+"""Batch augmentations: draw the parameters, call :mod:`r2kd_mm.functional.mixing`."""
+
+from r2kd_mm.augmentations.auto_augment import AutoAugment
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
+from r2kd_mm.augmentations.mixing import CutMix, CutMixPick, Cutout, Mixup
+
+__all__ = ['AutoAugment', 'BatchAugmentation', 'CutMix', 'CutMixPick', 'Cutout', 'Mixup', 'ViewContext']

@@ -1,0 +1,47 @@
+"""AutoAugment on a batch of normalised images, by torchvision's operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms import AutoAugment as TorchvisionAutoAugment
+from torchvision.transforms import AutoAugmentPolicy
+
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
+from r2kd_mm.registry import MODELS
+
+POLICIES = tuple(policy.value for policy in AutoAugmentPolicy)
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class AutoAugment(BatchAugmentation):
+    """AutoAugment (Cubuk et al., CVPR 2019) on the de-normalised batch in 8 bits, normalised again afterwards.
+
+    Args:
+        policy: ``'imagenet'``, ``'cifar10'`` (R2KD takes it for CIFAR-100) or ``'svhn'``.
+        per_image: Draw a sub-policy for each image; ``False`` gives the whole batch one, as the released code does.
+    """
+
+    policy: str = 'imagenet'
+    per_image: bool = True
+    keeps_labels = True
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f'policy must be one of {POLICIES}, got {self.policy!r}')
+
+    def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
+        """Return the augmented images, rounded to 1/255 of the pixel range, shape and dtype as given."""
+        mean = 0 if context.mean is None else context.mean
+        std = 1 if context.std is None else context.std
+        pixels = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
+        augment = TorchvisionAutoAugment(AutoAugmentPolicy(self.policy))
+        seed = int(torch.randint(2**63 - 1, (), generator=context.generator))
+        # torchvision draws from the global generator: lend it ours, and give the global state back
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pixels = torch.stack([augment(image) for image in pixels]) if self.per_image else augment(pixels)
+        return ((pixels.to(images.dtype) - mean) / std).to(images.dtype)

@@ -1,0 +1,153 @@
+"""Mixup, CutMix, Cutout and CutMixPick on a batch of normalised images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext, numpy_generator
+from r2kd_mm.functional import mixing
+from r2kd_mm.registry import MODELS
+
+PICK_VARIANTS = ('mixed', 'released')
+RELEASED_PICK_LIMIT = 64  # the released code keeps at most this many images
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < float('inf'):
+        raise ValueError(f'alpha is the parameter of a Beta(alpha, alpha) distribution and must be > 0, got {alpha}')
+
+
+def _draw_lam(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """Draw ``count`` values in [0, 1] from Beta(alpha, alpha)."""
+    return torch.from_numpy(numpy_generator(generator).beta(alpha, alpha, size=count))
+
+
+def _draw_centres(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Draw ``count`` pixel positions, shape ``(count, 2)``, uniform over the image."""
+    rows = torch.randint(height, (count, 1), generator=generator)
+    columns = torch.randint(width, (count, 1), generator=generator)
+    return torch.cat([rows, columns], dim=1)
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class Mixup(BatchAugmentation):
+    """Mixup (Zhang et al., ICLR 2018): blend each image with a random partner, share ``lam ~ Beta(alpha, alpha)``.
+
+    Args:
+        alpha: Parameter of the Beta distribution, > 0. 0.2 in R2KD's released code.
+        per_image: Draw ``lam`` for each image rather than once a batch.
+    """
+
+    alpha: float = 0.2
+    per_image: bool = False
+    keeps_labels = False
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
+        """Return the mixed images, shape as given."""
+        count = len(images)
+        partner = torch.randperm(count, generator=context.generator)
+        lam = _draw_lam(self.alpha, count if self.per_image else 1, context.generator)
+        return mixing.mixup(images, partner.to(images.device), lam)
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class CutMix(BatchAugmentation):
+    """CutMix (Yun et al., ICCV 2019): paste a random box of a random partner into each image.
+
+    The box has the area share ``1 - lam``, ``lam ~ Beta(alpha, alpha)``, before it is cut off at the border.
+
+    Args:
+        alpha: Parameter of the Beta distribution, > 0.
+        per_image: Draw the box for each image rather than once a batch.
+    """
+
+    alpha: float = 1.0
+    per_image: bool = False
+    keeps_labels = False
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
+        """Return the mixed images, shape as given."""
+        count, _, height, width = images.shape
+        partner = torch.randperm(count, generator=context.generator)
+        num_boxes = count if self.per_image else 1
+        side = (1 - _draw_lam(self.alpha, num_boxes, context.generator)).sqrt()
+        sizes = torch.stack([side * height, side * width], dim=1).long()
+        centres = _draw_centres(num_boxes, height, width, context.generator)
+        boxes = mixing.centred_boxes(centres, sizes, height, width)
+        return mixing.cutmix(images, partner.to(images.device), boxes.to(images.device))
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class Cutout(BatchAugmentation):
+    """Cutout (DeVries and Taylor, arXiv 1708.04552): a square hole of 0, the mean colour, anywhere in the image.
+
+    Args:
+        length: Side of the hole in pixels, > 0; cut off at the border. R2KD's released code takes 8 for images of
+            32 pixels and 16 for 64.
+        per_image: Draw the place for each image; ``False`` gives the whole batch one hole, as the released code does.
+    """
+
+    length: int = 8
+    per_image: bool = True
+    keeps_labels = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
+            raise ValueError(f'length is the side of the hole in whole pixels, at least 1, got {self.length!r}')
+
+    def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
+        """Return the images with their holes, shape as given."""
+        count, _, height, width = images.shape
+        num_boxes = count if self.per_image else 1
+        centres = _draw_centres(num_boxes, height, width, context.generator)
+        boxes = mixing.centred_boxes(centres, torch.full_like(centres, self.length), height, width)
+        return mixing.cutout(images, boxes.to(images.device))
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class CutMixPick(BatchAugmentation):
+    """CutMixPick (Wang et al., NeurIPS 2022): of ``2 N`` CutMix images keep the ``N`` that the teacher finds hardest.
+
+    Hard means a high entropy of the teacher's class distribution on the *mixed* image.
+
+    Args:
+        alpha: As for :class:`CutMix`.
+        per_image: As for :class:`CutMix`.
+        pick: ``'mixed'`` is the method as published; ``'released'`` does what R2KD's released code does: one draw,
+            ranked by the entropy of the *unmixed* images, at most 64 kept.
+    """
+
+    alpha: float = 1.0
+    per_image: bool = False
+    pick: str = 'mixed'
+    keeps_labels = False
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        if self.pick not in PICK_VARIANTS:
+            raise ValueError(f'pick must be one of {PICK_VARIANTS}, got {self.pick!r}')
+
+    def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
+        """Return the picked images; ``N`` of them, or ``min(N, 64)`` with ``pick='released'``."""
+        mix = CutMix(self.alpha, self.per_image)
+        if self.pick == 'released':
+            pool, judged, keep = mix(images, context), images, min(len(images), RELEASED_PICK_LIMIT)
+        else:
+            pool = judged = torch.cat([mix(images, context), mix(images, context)])
+            keep = len(images)
+        log_prob = context.teacher_logits(judged).float().log_softmax(dim=1)
+        entropy = -(log_prob.exp() * log_prob).sum(dim=1)
+        return pool[entropy.topk(keep).indices]
