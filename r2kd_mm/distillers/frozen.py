@@ -1,0 +1,44 @@
+"""Networks that a model asks but never trains."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+
+from torch import Tensor, nn
+
+
+class FrozenNetworks(Mapping[str, nn.Module]):
+    """Named networks in eval mode without gradients, kept outside the module tree of the model that asks them.
+
+    A network that is no submodule is in no ``parameters()``, ``state_dict()``, optimizer, checkpoint or moving average,
+    is not wrapped or synchronised by DDP, and no ``model.train()`` reaches it, its dropout and stochastic depth
+    included. What a submodule gets for free and these do not is moving: the owner's ``_apply`` calls :meth:`moved`.
+
+    The collection is a value: a deep copy of its owner (a moving average, for one) shares it, and moving makes a new
+    one, so that a copy that goes to another device leaves the first owner's networks where they are.
+
+    Args:
+        networks: Name to network; each is set to eval mode and frozen in place.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self._networks = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self._networks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._networks)
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def __deepcopy__(self, memo: dict) -> FrozenNetworks:
+        return self
+
+    def moved(self, convert: Callable[[Tensor], Tensor]) -> FrozenNetworks:
+        """Return the networks with every tensor passed through ``convert``, in the mode that each has now."""
+        moved = copy.copy(self)
+        moved._networks = {name: copy.deepcopy(network)._apply(convert) for name, network in self._networks.items()}
+        return moved

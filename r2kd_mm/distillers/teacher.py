@@ -1,0 +1,166 @@
+"""Build a teacher, load its weights, and refuse what would make it silently wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hub import get_config
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain.apis import ModelHub, get_model
+from torch import Tensor, nn
+
+from r2kd_mm.registry import MODELS
+
+# What the checkpoint of a distiller, ours or one of mmrazor's, and DistributedDataParallel put before a name.
+STUDENT_PREFIX = 'architecture.'
+PARALLEL_PREFIX = 'module.'
+
+
+def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow_untrained: bool = False) -> nn.Module:
+    """Build a classifier and load its trained weights, all of them or none.
+
+    Args:
+        teacher: Config of an mmpretrain classifier (``TimmClassifier`` included), a config of an installed package by
+            name (``'mmpretrain::resnet/resnet50_8xb32_in1k.py'``), a model name of ``mmpretrain.get_model``
+            (``'resnet50_8xb32_in1k'``), or a network that is ready, whose weights are the caller's business.
+        checkpoint: Path or URL of the trained weights: a checkpoint of a Runner, ``{'model': ...}``, or a bare state
+            dict; of a distillation the student is taken.
+        allow_untrained: Accept a teacher without a checkpoint, initialised by its own ``init_weights``.
+
+    Raises:
+        ValueError: There is no checkpoint, or it does not hold exactly the weights of this network.
+        FileNotFoundError: The checkpoint is missing.
+    """
+    if isinstance(teacher, nn.Module):
+        model = teacher
+    elif isinstance(teacher, str):
+        model = get_model(get_config(teacher) if '::' in teacher else teacher, pretrained=False)
+    elif isinstance(teacher, dict):
+        model = MODELS.build(teacher)
+    else:
+        raise TypeError(f'teacher must be a config dict, a name or a network, got {type(teacher).__name__}')
+
+    if checkpoint is not None:
+        load_weights_(model, checkpoint)
+    elif not isinstance(teacher, nn.Module):
+        if not allow_untrained:
+            raise ValueError(
+                'the teacher has no weights: set teacher_ckpt to the path or URL of its checkpoint'
+                f'{_published_weights(teacher)}, or allow_untrained_teacher=True if you really '
+                'want to learn from an untrained network'
+            )
+        if hasattr(model, 'init_weights'):
+            model.init_weights()
+    return model
+
+
+def load_weights_(model: nn.Module, checkpoint: str) -> None:
+    """Load the weights at a path or URL into ``model``; the names and shapes must agree exactly.
+
+    Raises:
+        ValueError: The file holds no state dict, or one of another network.
+        FileNotFoundError: There is no such file.
+    """
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state_dict = _select_state_dict(loaded)
+    if state_dict is None:
+        raise ValueError(
+            f'teacher_ckpt {checkpoint!r} holds no weights: expected a Runner checkpoint with '
+            f"'state_dict', {{'model': ...}}, or a bare state dict, got {_describe(loaded)}"
+        )
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
+        reasons = [' '.join(line.split()).rstrip('. ') for line in str(error).splitlines()[1:]]
+        raise ValueError(
+            f'teacher_ckpt {checkpoint!r} does not fit the teacher {type(model).__name__}: '
+            f'{"; ".join(_shorten(reason) for reason in reasons)}. Give the checkpoint of this very architecture and '
+            'number of classes, or change the teacher in the config to the one that was trained'
+        ) from None
+
+
+def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Logits ``(N, num_classes)`` of an mmpretrain classifier (its ``mode='tensor'``) for preprocessed inputs.
+
+    Raises:
+        TypeError: The network gives something else, such as a tuple of feature maps.
+    """
+    logits = model(inputs, mode='tensor')
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise TypeError(
+            f"{type(model).__name__}(inputs, mode='tensor') must return logits of shape (N, num_classes), "
+            f'got {_describe(logits)}; does the classifier have a head?'
+        )
+    return logits
+
+
+def num_classes(model: nn.Module) -> int | None:
+    """Number of classes that a classifier states, or ``None`` where it states none."""
+    for part in (getattr(model, 'head', None), getattr(model, 'model', None)):  # mmpretrain, then timm
+        count = getattr(part, 'num_classes', None)
+        if isinstance(count, int):
+            return count
+    return None
+
+
+def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
+    """Refuse a teacher whose own config normalises otherwise than the images that it will get here.
+
+    Raises:
+        ValueError: Mean, standard deviation or channel order differ.
+    """
+    own = getattr(teacher, 'data_preprocessor', None)
+    if not getattr(own, '_enable_normalize', False) or not getattr(data_preprocessor, '_enable_normalize', False):
+        return  # one of the two does not state its normalisation
+    expected, given = _normalisation(own), _normalisation(data_preprocessor)
+    if expected != given:
+        raise ValueError(
+            f'the teacher was trained on images normalised with {expected}, but data_preprocessor gives '
+            f"it {given}; set the data_preprocessor of the run to the teacher's"
+        )
+
+
+def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+    return dict(
+        mean=[round(value, 3) for value in preprocessor.mean.flatten().tolist()],
+        std=[round(value, 3) for value in preprocessor.std.flatten().tolist()],
+        to_rgb=bool(getattr(preprocessor, 'to_rgb', False)),
+    )
+
+
+def _select_state_dict(loaded: Any) -> dict[str, Tensor] | None:
+    """The weights in what a checkpoint file holds, their wrappers' prefixes removed."""
+    if not isinstance(loaded, Mapping):
+        return None
+    for key in ('state_dict', 'model'):
+        if isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+        return None
+    if all(name.startswith(PARALLEL_PREFIX) for name in loaded):
+        loaded = {name.removeprefix(PARALLEL_PREFIX): value for name, value in loaded.items()}
+    student = {
+        name.removeprefix(STUDENT_PREFIX): value for name, value in loaded.items() if name.startswith(STUDENT_PREFIX)
+    }
+    return student or dict(loaded)
+
+
+def _published_weights(teacher: dict | str) -> str:
+    """Where mmpretrain publishes weights of a teacher given by its name, as a hint for an error message."""
+    if isinstance(teacher, str) and '::' not in teacher and ModelHub.has(teacher):
+        weights = ModelHub.get(teacher).weights
+        return f' (mmpretrain publishes {weights})' if weights else ''
+    return ''
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a tensor of shape {tuple(value.shape)}'
+    if isinstance(value, Mapping):
+        return f'a dict with the keys {sorted(map(str, value))[:5]}'
+    return f'a {type(value).__name__}'
+
+
+def _shorten(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f'{text[:limit]}...'

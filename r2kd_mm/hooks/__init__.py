@@ -1,0 +1,6 @@
+"""MMEngine hooks: when something happens, never how."""
+
+from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
+from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
+
+__all__ = ['AugmentationScheduleHook', 'DataCheckHook', 'LossScheduleHook', 'TeacherCheckHook']

@@ -1,0 +1,149 @@
+"""Hooks that stop a run which would train, and be wrong."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.distillers.student import unwrap_student
+from r2kd_mm.distillers.teacher import classifier_logits, num_classes
+from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.registry import HOOKS
+
+CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
+
+
+@HOOKS.register_module()
+class TeacherCheckHook(Hook):
+    """Score the frozen teachers on the validation set once, before training, and stop when the teacher is no good.
+
+    The commonest cause of a distillation that brings nothing is a teacher with wrong weights, normalisation or class
+    order. The pruned teacher's accuracy is logged beside, and all go to the visualizer as ``teacher/accuracy`` and
+    ``pruned_teacher/accuracy``, in percent.
+
+    Args:
+        min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
+        num_batches: Score so many validation batches a process instead of all.
+
+    Raises:
+        ValueError: The teacher is below the minimum, or not better than guessing: within three standard deviations of
+            ``100 / num_classes`` percent. A distiller with ``allow_untrained_teacher=True`` is only warned of guessing.
+    """
+
+    def __init__(self, min_teacher_accuracy: float | None = None, num_batches: int | None = None) -> None:
+        if min_teacher_accuracy is not None and not 0 <= min_teacher_accuracy <= 100:
+            raise ValueError(f'min_teacher_accuracy is in percent, 0 to 100, got {min_teacher_accuracy}')
+        if num_batches is not None and num_batches < 1:
+            raise ValueError(f'num_batches must be at least 1, or None for the whole set, got {num_batches}')
+        self.min_teacher_accuracy = min_teacher_accuracy
+        self.num_batches = num_batches
+
+    def before_train(self, runner: Runner) -> None:
+        """Score every teacher, log it, and judge the full one."""
+        distiller = unwrapped_distiller(runner, type(self).__name__)
+        if runner.val_loop is None:
+            if self.min_teacher_accuracy is not None:
+                raise ValueError(
+                    'min_teacher_accuracy needs a validation set to score the teacher on, but this run '
+                    'has none (--no-validate?)'
+                )
+            runner.logger.warning('The teacher was not scored: this run has no validation set.')
+            return
+        for name, teacher in distiller.teachers.items():
+            accuracy, count = self._score(runner, distiller, teacher)
+            runner.logger.info(
+                f'{name.replace("_", " ").capitalize()}: {accuracy:.2f} % top-1 on {count} images of the validation set'
+            )
+            runner.visualizer.add_scalar(f'{name}/accuracy', accuracy)
+            if name == 'teacher':
+                self._judge(runner, distiller, accuracy, count)
+
+    def _judge(self, runner: Runner, distiller: LogitDistiller, accuracy: float, count: int) -> None:
+        if self.min_teacher_accuracy is not None and accuracy < self.min_teacher_accuracy:
+            raise ValueError(
+                f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, below '
+                f'min_teacher_accuracy={self.min_teacher_accuracy}; {_WHAT_TO_CHECK}'
+            )
+        classes = num_classes(distiller.teacher)
+        if classes is None:
+            return
+        chance = 1 / classes
+        limit = 100 * (chance + CHANCE_DEVIATIONS * math.sqrt(chance * (1 - chance) / count))
+        if accuracy > limit:
+            return
+        message = (
+            f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, no better than '
+            f'guessing among {classes} classes (up to {limit:.2f} %); {_WHAT_TO_CHECK}'
+        )
+        if not distiller.allow_untrained_teacher:
+            raise ValueError(message)
+        runner.logger.warning(f'Trained on because of allow_untrained_teacher=True: {message}.')
+
+    @torch.no_grad()
+    def _score(self, runner: Runner, distiller: LogitDistiller, teacher: nn.Module) -> tuple[float, int]:
+        """Top-1 accuracy of ``teacher`` in percent, and the number of images it was scored on."""
+        loader = runner.val_loop.dataloader
+        count = len(loader.dataset)
+        if self.num_batches is not None:
+            count = min(count, self.num_batches * loader.batch_size * runner.world_size)
+        evaluator = Evaluator([Accuracy()])
+        for batch in itertools.islice(loader, self.num_batches):
+            data = distiller.data_preprocessor(batch, training=False)
+            scores = classifier_logits(teacher, data['inputs']).float().softmax(dim=1)
+            evaluator.process(
+                [
+                    DataSample().set_gt_label(sample.gt_label).set_pred_score(score)
+                    for sample, score in zip(data['data_samples'], scores)
+                ]
+            )
+        return evaluator.evaluate(count)['accuracy/top1'], count
+
+
+_WHAT_TO_CHECK = (
+    'check that teacher_ckpt is the trained one, that data_preprocessor normalises as the teacher was '
+    'trained, and that the classes of the data set have the order that the teacher knows'
+)
+
+
+@HOOKS.register_module()
+class DataCheckHook(Hook):
+    """Refuse data that does not fit the model, before the first step.
+
+    Raises:
+        ValueError: The data set has another number of classes than the head; or the batch has one image while a loss
+            compares the images of a batch.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data, and the validation data where there is any."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head_classes = num_classes(unwrap_student(model))
+        loaders = dict(train_dataloader=runner.train_dataloader)
+        if runner.val_loop is not None:
+            loaders['val_dataloader'] = runner.val_dataloader
+        for name, loader in loaders.items():
+            classes = getattr(loader.dataset, 'metainfo', {}).get('classes')
+            if classes is not None and head_classes is not None and len(classes) != head_classes:
+                raise ValueError(
+                    f'{name} has {len(classes)} classes, but the head of the model has num_classes='
+                    f'{head_classes}; set both to the same number'
+                )
+        if isinstance(model, LogitDistiller) and runner.train_dataloader.batch_size == 1:
+            batch_wise = [
+                name for name, loss in model.distillation_losses.items() if getattr(loss, 'batch_wise', False)
+            ]
+            if batch_wise:
+                raise ValueError(
+                    f'{", ".join(batch_wise)} compares the images of a batch, but train_dataloader has '
+                    'batch_size=1; take a larger batch, or set batch_wise=False in the loss'
+                )

@@ -1,0 +1,135 @@
+"""Hooks that turn parts of a distillation on, up and off while it runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.registry import HOOKS
+
+
+def scheduled_scale(time: int, begin: int, end: int | None, scale: float, ramp: int) -> float:
+    """Scale at ``time``: 0 before ``begin``, up to ``scale`` in ``ramp`` equal steps, and 0 again from ``end`` on."""
+    if time < begin or (end is not None and time >= end):
+        return 0.0
+    if time >= begin + ramp:
+        return scale
+    return scale * (time - begin + 1) / (ramp + 1)
+
+
+class _ScheduleHook(Hook):
+    """Give a part of the distiller its scale at the start of every epoch or iteration.
+
+    Args:
+        begin: First epoch or iteration, counted from 0, in which the part acts.
+        end: First one in which it no longer acts; ``None`` for never.
+        by_epoch: Count epochs rather than iterations.
+        scale: Factor of the part's losses once it is fully on, > 0.
+        ramp: Number of epochs or iterations over which the factor rises in equal steps.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self, begin: int = 0, end: int | None = None, by_epoch: bool = True, scale: float = 1.0, ramp: int = 0
+    ) -> None:
+        if begin < 0 or ramp < 0:
+            raise ValueError(f'begin and ramp must be >= 0, got begin={begin} and ramp={ramp}')
+        if end is not None and end <= begin:
+            raise ValueError(
+                f'end must come after begin, got begin={begin} and end={end}; leave the loss or the '
+                'augmentation out of the config if it is never to act'
+            )
+        if not 0 < scale < float('inf'):
+            raise ValueError(f'scale must be > 0, got {scale}')
+        self.begin = begin
+        self.end = end
+        self.by_epoch = by_epoch
+        self.scale = scale
+        self.ramp = ramp
+
+    def before_run(self, runner: Runner) -> None:
+        """Show a slip in the config before anything is loaded or trained."""
+        self._update(runner, 0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the scale of the epoch that begins."""
+        if self.by_epoch:
+            self._update(runner, runner.epoch)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        """Set the scale of the iteration that begins."""
+        if not self.by_epoch:
+            self._update(runner, runner.iter)
+
+    def _update(self, runner: Runner, time: int) -> None:
+        scale = scheduled_scale(time, self.begin, self.end, self.scale, self.ramp)
+        self.set_scale(unwrapped_distiller(runner, type(self).__name__), scale)
+
+    @abstractmethod
+    def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
+        """Give the scheduled part its scale."""
+
+
+@HOOKS.register_module()
+class AugmentationScheduleHook(_ScheduleHook):
+    """Schedule the augmented view: from when, until when, and with which weight its losses act.
+
+    While the scale is 0 the view is not made and no network runs on it. See :class:`_ScheduleHook` for the arguments.
+    """
+
+    def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
+        """Scale all losses of the augmented view."""
+        distiller.set_augmented_scale(scale)
+
+
+@HOOKS.register_module()
+class LossScheduleHook(_ScheduleHook):
+    """Schedule one distillation loss by its name: warm-up, ramp, and stop.
+
+    Once every loss has stopped, the teachers are no longer run.
+
+    Args:
+        loss: Name of the loss in the distiller's ``losses``.
+        begin: As for :class:`AugmentationScheduleHook`, like every argument below.
+        end: Likewise.
+        by_epoch: Likewise.
+        scale: Likewise.
+        ramp: Likewise.
+    """
+
+    def __init__(
+        self,
+        loss: str,
+        begin: int = 0,
+        end: int | None = None,
+        by_epoch: bool = True,
+        scale: float = 1.0,
+        ramp: int = 0,
+    ) -> None:
+        super().__init__(begin, end, by_epoch, scale, ramp)
+        self.loss = loss
+
+    def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
+        """Scale the loss on both views."""
+        distiller.set_loss_scale(self.loss, scale)
+
+
+def unwrapped_distiller(runner: Runner, asker: str) -> LogitDistiller:
+    """The distiller that a runner trains, without its DDP wrapper.
+
+    Raises:
+        TypeError: The runner trains something else.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if not isinstance(model, LogitDistiller):
+        raise TypeError(
+            f'{asker} works on a LogitDistiller such as R2KD, but the config trains a '
+            f'{type(model).__name__}; take the hook out of custom_hooks'
+        )
+    return model

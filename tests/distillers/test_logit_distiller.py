@@ -1,0 +1,292 @@
+import copy
+
+import pytest
+import torch
+import toys
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import build_optim_wrapper
+from mmrazor.models.algorithms.base import BaseAlgorithm
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from r2kd_mm.augmentations import BatchAugmentation, Cutout
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.losses import KLDivergenceLoss
+from r2kd_mm.registry import MODELS
+
+
+class SquaredError(nn.Module):
+    """Mean squared difference of the logits, which keeps what it was given."""
+
+    def forward(self, student_logits, teacher_logits):
+        self.given = student_logits, teacher_logits
+        return (student_logits - teacher_logits).square().mean()
+
+
+class Labelled(nn.Module):
+    needs_target = True
+
+    def forward(self, student_logits, teacher_logits, target):
+        self.target = target
+        return cross_entropy(student_logits, target)
+
+
+class Negative(BatchAugmentation):
+    keeps_labels = False
+
+    def __call__(self, images, context):
+        return -images
+
+
+def build(**fields):
+    torch.manual_seed(0)
+    fields = dict(
+        dict(
+            architecture=toys.classifier(),
+            teacher=toys.classifier(width=8, dropout=0.5),
+            allow_untrained_teacher=True,
+            losses=dict(loss_kd=KLDivergenceLoss()),
+        ),
+        **fields,
+    )
+    return MODELS.build(dict(type='LogitDistiller', **fields))
+
+
+def test_is_an_mmrazor_algorithm():
+    assert isinstance(build(), BaseAlgorithm)
+
+
+def test_the_clean_step_is_the_students_own_loss_and_the_named_losses():
+    loss = SquaredError()
+    model = build(losses=dict(loss_square=loss)).eval()
+    images, samples = toys.batch()
+    losses = model(images, samples, mode='loss')
+    assert set(losses) == {'student.loss', 'clean.loss_square'}
+    student_logits = model(images, mode='tensor')
+    teacher_logits = model.teacher(images, mode='tensor')
+    labels = torch.cat([sample.gt_label for sample in samples])
+    torch.testing.assert_close(losses['student.loss'], cross_entropy(student_logits, labels))
+    torch.testing.assert_close(losses['clean.loss_square'], (student_logits - teacher_logits).square().mean())
+
+
+def test_the_augmented_view_goes_through_student_and_teacher_again():
+    model = build(losses=dict(loss_square=SquaredError()), augmentation=Negative()).eval()
+    images, samples = toys.batch()
+    losses = model.loss(images, samples)
+    assert set(losses) == {'student.loss', 'clean.loss_square', 'augmented.loss_square'}
+    difference = model(-images, mode='tensor') - model.teacher_logits(-images)
+    torch.testing.assert_close(losses['augmented.loss_square'], difference.square().mean())
+
+
+def test_the_sum_of_all_terms_is_trained_and_reaches_the_whole_student():
+    model = build(augmentation=Cutout(3), task_loss_weight=0.25)
+    images, samples = toys.batch()
+    total, log = model.parse_losses(model.loss(images, samples))
+    torch.testing.assert_close(total, sum(value for name, value in log.items() if name != 'loss'))
+    total.backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+
+
+def test_task_loss_weight_scales_the_students_own_loss_alone():
+    images, samples = toys.batch()
+    full, quarter = (build(task_loss_weight=weight).eval().loss(images, samples) for weight in (1.0, 0.25))
+    torch.testing.assert_close(quarter['student.loss'], 0.25 * full['student.loss'])
+    torch.testing.assert_close(quarter['clean.loss_kd'], full['clean.loss_kd'])
+
+
+def test_predicts_by_the_student_alone_and_needs_no_teacher_for_it(monkeypatch):
+    model = build().eval()
+    images, samples = toys.batch()
+    alone = build(teacher=None).eval()
+    alone.load_state_dict(model.state_dict())
+    monkeypatch.setattr(model.teacher, 'forward', None)  # calling it would fail
+    for network in (model, alone):
+        assert torch.equal(network(images, mode='tensor'), model.architecture(images, mode='tensor'))
+        assert torch.equal(
+            network(images, samples, mode='predict')[0].pred_score,
+            model.architecture(images, samples, mode='predict')[0].pred_score,
+        )
+    with pytest.raises(RuntimeError, match='built with teacher=None, to evaluate the student'):
+        alone.loss(images, samples)
+
+
+class TestTeacherIsFrozenForGood:
+    def test_eval_mode_survives_train_dropout_and_stochastic_depth_included(self):
+        model = build()
+        images, samples = toys.batch()
+        before = {name: value.clone() for name, value in model.teacher.state_dict().items()}
+        assert model.train() is model
+        assert model.architecture.training
+        assert any(isinstance(module, nn.Dropout) for module in model.teacher.modules())
+        assert not any(module.training for module in model.teacher.modules())
+        first, second = model.teacher_logits(images), model.teacher_logits(images)
+        assert torch.equal(first, second)
+        assert not first.requires_grad
+        sum(model.loss(images, samples).values()).backward()
+        for name, value in model.teacher.state_dict().items():
+            assert torch.equal(value, before[name])
+
+    def test_is_in_no_parameter_list_checkpoint_or_optimizer(self):
+        model = build()
+        student = toys.classifier()
+        assert len(list(model.parameters())) == len(list(MODELS.build(student).parameters()))
+        assert all(name.startswith('architecture.') for name in model.state_dict())
+        optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))).optimizer
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
+        assert trained == {id(parameter) for parameter in model.architecture.parameters()}
+
+    def test_is_not_averaged_or_copied_by_a_moving_average(self):
+        model = build()
+        average = ExponentialMovingAverage(model)
+        assert average.module.teacher is model.teacher
+        assert not any('teacher' in name for name in average.state_dict())
+
+    def test_moves_with_the_student_and_a_moved_copy_leaves_the_original(self):
+        model = build()
+        moved = copy.deepcopy(model).double()
+        assert {tensor.dtype for tensor in moved.teacher.parameters()} == {torch.float64}
+        assert {tensor.dtype for tensor in model.teacher.parameters()} == {torch.float32}
+        model.to('meta')
+        assert {tensor.device.type for tensor in model.teacher.parameters()} == {'meta'}
+
+    def test_computes_no_loss_and_needs_no_label(self, monkeypatch):
+        model = build()
+        monkeypatch.setattr(model.teacher.head, 'loss', None)
+        model.loss(*toys.batch())
+
+    def test_initialising_the_model_leaves_its_weights(self):
+        model = build()
+        before = {name: value.clone() for name, value in model.teacher.state_dict().items()}
+        model.init_weights()
+        assert all(torch.equal(value, before[name]) for name, value in model.teacher.state_dict().items())
+
+
+class TestAugmentedView:
+    def test_draws_follow_the_seed_and_change_from_step_to_step(self):
+        images, samples = toys.batch()
+
+        def views(seed, steps=2):
+            loss = SquaredError()
+            model = build(losses=dict(loss_square=loss), augmentation=Cutout(3)).eval()
+            torch.manual_seed(seed)
+            given = []
+            for _ in range(steps):
+                model.loss(images, samples)
+                given.append(loss.given[1])
+            return given
+
+        first, second = views(seed=1)
+        again, _ = views(seed=1)
+        other, _ = views(seed=2)
+        assert torch.equal(first, again)
+        assert not torch.equal(first, second)
+        assert not torch.equal(first, other)
+
+    def test_leaves_out_losses_whose_labels_it_would_mix(self):
+        losses = dict(loss_kd=KLDivergenceLoss(), loss_labelled=Labelled())
+        images, samples = toys.batch()
+        mixed = build(losses=losses, augmentation=Negative()).loss(images, samples)
+        assert set(mixed) == {'student.loss', 'clean.loss_kd', 'clean.loss_labelled', 'augmented.loss_kd'}
+        kept = build(losses=losses, augmentation=Cutout(3)).loss(images, samples)
+        assert set(kept) - set(mixed) == {'augmented.loss_labelled'}
+
+    def test_the_clean_batch_stays_as_it_is(self):
+        model = build(augmentation=dict(type='CutMix', alpha=1.0))
+        images, samples = toys.batch()
+        before = images.clone()
+        model.loss(images, samples)
+        assert torch.equal(images, before)
+
+
+def test_losses_get_the_labels_that_they_need():
+    loss = Labelled()
+    images, samples = toys.batch()
+    build(losses=dict(loss_labelled=loss)).loss(images, samples)
+    assert torch.equal(loss.target, torch.cat([sample.gt_label for sample in samples]))
+    for sample in samples:
+        sample.set_gt_score(torch.full((toys.NUM_CLASSES,), 0.2))
+    build(losses=dict(loss_labelled=loss)).loss(images, samples)
+    assert loss.target.shape == (6, toys.NUM_CLASSES)
+
+
+class TestScales:
+    def test_scale_a_loss_on_both_views(self):
+        images, samples = toys.batch()
+        model = build(
+            losses=dict(loss_square=SquaredError(), loss_kd=KLDivergenceLoss()), augmentation=Negative()
+        ).eval()
+        before = model.loss(images, samples)
+        model.set_loss_scale('loss_kd', 0.5)
+        model.set_augmented_scale(0.5)
+        after = model.loss(images, samples)
+        for name, share in {
+            'clean.loss_kd': 0.5,
+            'augmented.loss_kd': 0.25,
+            'clean.loss_square': 1,
+            'augmented.loss_square': 0.5,
+            'student.loss': 1,
+        }.items():
+            torch.testing.assert_close(after[name], share * before[name])
+
+    def test_without_anything_to_distil_the_teacher_rests(self, monkeypatch):
+        images, samples = toys.batch()
+        stopped, unscaled = build(augmentation=Negative()), build(augmentation=Negative())
+        stopped.distillation_stopped = True
+        unscaled.set_loss_scale('loss_kd', 0)
+        for model in (stopped, unscaled):
+            monkeypatch.setattr(model.teacher, 'forward', None)  # calling it would fail
+            assert set(model.loss(images, samples)) == {'student.loss'}
+
+    def test_an_augmented_scale_of_zero_skips_the_view(self):
+        model = build(augmentation=Negative())
+        model.set_augmented_scale(0)
+        assert set(model.loss(*toys.batch())) == {'student.loss', 'clean.loss_kd'}
+
+    def test_refuse_what_is_not_there(self):
+        with pytest.raises(ValueError, match=r"no distillation loss 'loss_kl'; this model has \['loss_kd'\]"):
+            build().set_loss_scale('loss_kl', 1)
+        with pytest.raises(ValueError, match='no augmented view to schedule'):
+            build().set_augmented_scale(1)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        (dict(losses={}), 'losses must be a dict of at least one named loss'),
+        (
+            dict(losses=dict(kd=KLDivergenceLoss())),
+            "must contain 'loss', because MMEngine .* got 'kd'; call it 'loss_kd'",
+        ),
+        (dict(losses=dict(loss_kd=dict(type='KLLoss'))), r"unknown loss 'KLLoss'.*KLDivergenceLoss"),
+        (dict(augmentation=dict(type='CutMixx')), r"unknown augmentation 'CutMixx'.*CutMix"),
+        (dict(task_loss_weight=-1), 'task_loss_weight must be >= 0, got -1'),
+        (dict(allow_untrained_teacher=False), 'the teacher has no weights: set teacher_ckpt'),
+        (dict(teacher=toys.classifier(num_classes=7)), 'got num_classes=5 in the student and 7 in the teacher'),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_refuses_what_does_not_fit(fields, message):
+    with pytest.raises(ValueError, match=message):
+        build(**fields)
+
+
+def test_refuses_a_field_that_it_does_not_know():
+    with pytest.raises((TypeError, ValueError), match='teacher_checkpoint'):
+        build(teacher_checkpoint='x.pth')
+
+
+def test_refuses_a_student_without_a_head():
+    student = toys.classifier()
+    student['head'] = None
+    with pytest.raises(TypeError, match='the student ImageClassifier has no head'):
+        build(architecture=student, losses=dict(loss_square=SquaredError())).loss(*toys.batch())
+
+
+def test_distils_a_student_inside_another_algorithm():
+    inner = build().architecture
+    model = LogitDistiller(BaseAlgorithm(inner), build().teacher, dict(loss_kd=KLDivergenceLoss()))
+    losses = model.loss(*toys.batch())
+    assert set(losses) == {'student.loss', 'clean.loss_kd'}
+    assert next(iter(model.state_dict())).startswith('architecture.architecture.')

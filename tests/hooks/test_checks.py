@@ -1,0 +1,133 @@
+import pytest
+import torch
+import toys
+
+from r2kd_mm.hooks import TeacherCheckHook
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory):
+    """A teacher that has learnt the toy images."""
+    work_dir = tmp_path_factory.mktemp('teacher')
+    runner = toys.runner(toys.classifier(width=8), work_dir, epochs=8, train_data=toys.Images(200))
+    runner.train()
+    path = work_dir / 'teacher.pth'
+    torch.save(runner.model.state_dict(), path)
+    return str(path)
+
+
+def distiller(**fields):
+    return dict(
+        dict(
+            type='R2KD',
+            architecture=toys.classifier(),
+            teacher=toys.classifier(width=8),
+            pruner=dict(type='MagnitudePruner', amount=0.3),
+            losses=dict(loss_value=dict(type='CorrelationDistanceLoss')),
+        ),
+        **fields,
+    )
+
+
+def logged(work_dir):
+    return next(work_dir.glob('*/*.log')).read_text()
+
+
+class TestTeacherCheck:
+    def test_logs_the_accuracy_of_both_teachers_before_the_first_step(self, tmp_path, teacher_ckpt):
+        validation = toys.Images(64, seed=5)
+        runner = toys.runner(
+            distiller(teacher_ckpt=teacher_ckpt), tmp_path, val_data=validation, hooks=[dict(type='TeacherCheckHook')]
+        )
+        correct = {}
+        labels = torch.tensor([int(sample.gt_label) for sample in validation.samples])
+        for name, teacher in runner.model.teachers.items():
+            with torch.no_grad():
+                correct[name] = (teacher(validation.inputs).argmax(dim=1) == labels).float().mean().item() * 100
+        runner.train()
+        log = logged(tmp_path)
+        assert f'Teacher: {correct["teacher"]:.2f} % top-1 on 64 images of the validation set' in log
+        assert f'Pruned teacher: {correct["pruned_teacher"]:.2f} % top-1 on 64 images' in log
+        assert log.index('top-1 on 64 images') < log.index('Epoch(train)')
+
+    def test_scores_as_many_batches_as_asked(self, tmp_path, teacher_ckpt):
+        toys.runner(
+            distiller(teacher_ckpt=teacher_ckpt), tmp_path, hooks=[dict(type='TeacherCheckHook', num_batches=2)]
+        ).train()
+        assert 'top-1 on 20 images' in logged(tmp_path)
+
+    def test_stops_below_the_minimum(self, tmp_path, teacher_ckpt):
+        runner = toys.runner(
+            distiller(teacher_ckpt=teacher_ckpt),
+            tmp_path,
+            val_data=toys.Images(40, seed=2),
+            hooks=[dict(type='TeacherCheckHook', min_teacher_accuracy=100.0)],
+        )
+        wrong = runner.val_dataloader.dataset.samples[0]
+        wrong.set_gt_label((wrong.gt_label + 1) % 5)
+        with pytest.raises(ValueError, match=r'scores \S+ % on 40 images .* below min_teacher_accuracy=100.0'):
+            runner.train()
+        assert runner.iter == 0
+
+    def test_stops_at_chance_level(self, tmp_path):
+        untrained = toys.runner(distiller(allow_untrained_teacher=True), tmp_path).model.teacher
+        torch.save(untrained.state_dict(), tmp_path / 'untrained.pth')
+        runner = toys.runner(
+            distiller(teacher_ckpt=str(tmp_path / 'untrained.pth')), tmp_path, hooks=[dict(type='TeacherCheckHook')]
+        )
+        with pytest.raises(ValueError, match=r'no better than guessing among 5 classes .* check that teacher_ckpt'):
+            runner.train()
+
+    def test_only_warns_of_chance_level_where_an_untrained_teacher_is_wanted(self, tmp_path):
+        runner = toys.runner(distiller(allow_untrained_teacher=True), tmp_path, hooks=[dict(type='TeacherCheckHook')])
+        runner.train()
+        assert 'Trained on because of allow_untrained_teacher=True' in logged(tmp_path)
+        assert runner.epoch == 1
+
+    def test_says_so_when_there_is_nothing_to_score_on(self, tmp_path, teacher_ckpt):
+        without = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+        toys.runner(
+            distiller(teacher_ckpt=teacher_ckpt), tmp_path, hooks=[dict(type='TeacherCheckHook')], **without
+        ).train()
+        assert 'The teacher was not scored: this run has no validation set' in logged(tmp_path)
+        with pytest.raises(ValueError, match='min_teacher_accuracy needs a validation set'):
+            toys.runner(
+                distiller(teacher_ckpt=teacher_ckpt),
+                tmp_path,
+                hooks=[dict(type='TeacherCheckHook', min_teacher_accuracy=50)],
+                **without,
+            ).train()
+
+    @pytest.mark.parametrize(
+        ('fields', 'message'),
+        [
+            (dict(min_teacher_accuracy=101), 'in percent, 0 to 100, got 101'),
+            (dict(num_batches=0), 'num_batches must be at least 1'),
+        ],
+    )
+    def test_refuses_numbers_out_of_range(self, fields, message):
+        with pytest.raises(ValueError, match=message):
+            TeacherCheckHook(**fields)
+
+
+class TestDataCheck:
+    @pytest.mark.parametrize('loader', ['train', 'val'])
+    def test_refuses_another_number_of_classes(self, tmp_path, loader):
+        runner = toys.runner(
+            toys.classifier(),
+            tmp_path,
+            hooks=[dict(type='DataCheckHook')],
+            **{f'{loader}_data': toys.Images(num_classes=4)},
+        )
+        with pytest.raises(ValueError, match=f'{loader}_dataloader has 4 classes, .* num_classes=5'):
+            runner.train()
+
+    def test_refuses_a_batch_of_one_for_a_loss_across_the_batch(self, tmp_path):
+        fields = dict(allow_untrained_teacher=True)
+        with pytest.raises(ValueError, match='loss_value compares the images of a batch, but .* batch_size=1'):
+            toys.runner(distiller(**fields), tmp_path, batch_size=1, hooks=[dict(type='DataCheckHook')]).train()
+
+    def test_lets_a_good_run_pass(self, tmp_path):
+        runner = toys.runner(distiller(allow_untrained_teacher=True), tmp_path, hooks=[dict(type='DataCheckHook')])
+        runner.train()
+        assert runner.epoch == 1
