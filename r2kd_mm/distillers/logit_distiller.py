@@ -38,6 +38,9 @@ class LogitDistiller(BaseAlgorithm):
     gradient, and in no optimizer, checkpoint, moving average or DDP wrapper. ``mode='tensor'`` and ``'predict'`` run
     the student alone.
 
+    Attributes:
+        step_logits: Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks.
+
     Args:
         architecture: The student, config or model.
         teacher: The teacher, see :func:`~r2kd_mm.distillers.teacher.build_teacher`; ``None`` builds the student
@@ -86,6 +89,7 @@ class LogitDistiller(BaseAlgorithm):
         self._loss_scales = dict.fromkeys(self.distillation_losses, 1.0)
         self._augmented_scale = 1.0
         self._iteration, self._repeats = -1, 0
+        self.step_logits: dict[tuple[str, str], Tensor] = {}
 
         self._frozen = FrozenNetworks({})
         if teacher is not None:
@@ -142,6 +146,7 @@ class LogitDistiller(BaseAlgorithm):
                 f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
                 'give it a teacher to train'
             )
+        self.step_logits.clear()
         with recorded_outputs(logits_module(unwrap_student(self.architecture))) as outputs:
             task_losses = self.architecture(inputs, data_samples, mode='loss')
         losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
@@ -150,30 +155,28 @@ class LogitDistiller(BaseAlgorithm):
         if self.distillation_stopped or not scales:
             return losses
         labels = _labels(data_samples)
-        losses.update(add_prefix(self._distill(outputs[-1], self.teacher_logits(inputs), labels, scales), 'clean'))
+        losses.update(self._distill('clean', inputs, outputs[-1], labels, scales))
 
         if self.augmentation is None or self._augmented_scale == 0:
             return losses
-        scales = {
-            name: scale * self._augmented_scale for name, scale in scales.items() if name in self._augmented_losses
-        }
+        scales = {name: scales[name] * self._augmented_scale for name in self._augmented_losses if name in scales}
         if scales:
             view = self.augmentation(inputs, self._view_context())
-            student_logits = classifier_logits(self.architecture, view)
-            losses.update(
-                add_prefix(self._distill(student_logits, self.teacher_logits(view), labels, scales), 'augmented')
-            )
+            losses.update(self._distill('augmented', view, classifier_logits(self.architecture, view), labels, scales))
         return losses
 
     def _distill(
-        self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, scales: Mapping[str, float]
+        self, view: str, images: Tensor, student_logits: Tensor, labels: Tensor, scales: Mapping[str, float]
     ) -> dict[str, Tensor]:
         """The distillation losses of one view, each times its scale."""
+        teacher_logits = self.teacher_logits(images)
+        self.step_logits[view, 'student'] = student_logits.detach()
+        self.step_logits[view, 'teacher'] = teacher_logits
         losses = {}
         for name, scale in scales.items():
             loss = self.distillation_losses[name]
             target = (labels,) if _needs_target(loss) else ()
-            losses[name] = scale * loss(student_logits, teacher_logits, *target)
+            losses[f'{view}.{name}'] = scale * loss(student_logits, teacher_logits, *target)
         return losses
 
     def _view_context(self) -> ViewContext:

@@ -1,6 +1,7 @@
 """MMEngine hooks: when something happens, never how."""
 
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
+from r2kd_mm.hooks.finite import FiniteCheckHook
 from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
 
-__all__ = ['AugmentationScheduleHook', 'DataCheckHook', 'LossScheduleHook', 'TeacherCheckHook']
+__all__ = ['AugmentationScheduleHook', 'DataCheckHook', 'FiniteCheckHook', 'LossScheduleHook', 'TeacherCheckHook']

@@ -140,7 +140,9 @@ class DataCheckHook(Hook):
                 )
         if isinstance(model, LogitDistiller) and runner.train_dataloader.batch_size == 1:
             batch_wise = [
-                name for name, loss in model.distillation_losses.items() if getattr(loss, 'batch_wise', False)
+                name
+                for name, loss in model.distillation_losses.items()
+                if any(getattr(module, 'batch_wise', False) for module in loss.modules())  # a wrapped one too
             ]
             if batch_wise:
                 raise ValueError(
