@@ -1,0 +1,46 @@
+# make demo | make test | make lint | make clean; each installs what it needs into .venv first, and only then.
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV := .venv
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# the pinned versions need Python 3.11; on 3.10 pip chooses within the ranges
+ifeq ($(PYTHON_VERSION),3.10)
+REQUIREMENTS := -r requirements/runtime.txt -r requirements/tests.txt
+else
+REQUIREMENTS := -r requirements/tested.txt
+endif
+# a stamp exists only after a complete installation of exactly these requirements for this Python
+STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PYTHON_VERSION)"; } | cksum | tr -d ' ')
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(VENV)/bin/python tools/demo.py
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest -q
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP):
+	@case "$(PYTHON_VERSION)" in \
+	3.10|3.11|3.12|3.13) ;; \
+	'') echo 'error: $(PYTHON) was not found; install Python 3.11, or name yours: make PYTHON=/path/to/python3.11' >&2; exit 1 ;; \
+	*) echo 'error: $(PYTHON) is Python $(PYTHON_VERSION), and 3.10 to 3.13 are supported; name another: make PYTHON=python3.11' >&2; exit 1 ;; \
+	esac
+	@echo 'Installing into $(VENV); the first time this downloads PyTorch and takes some minutes.'
+	@rm -f $(VENV)/installed-*
+	@# an environment of another Python version cannot be reused
+	@test -x $(VENV)/bin/python$(PYTHON_VERSION) || rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check $(REQUIREMENTS)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,132 @@
+"""What the command-line tools share: joining the processes of a launcher, and errors that a user can read."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from r2kd_mm.compat import init_cpu_process_group
+
+TRACEBACK_VARIABLE = 'R2KD_TRACEBACK'
+RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # torchrun, srun, mpirun
+# Time for the launcher to end this process, where rank 0 has failed in the same way and said so.
+SECONDS_FOR_RANK_0 = 10.0
+
+
+def init_launcher(cfg: Config, launcher: str) -> None:
+    """Make ``cfg`` run under ``launcher``, with or without a GPU; call it before ``Runner.from_cfg(cfg)``.
+
+    On a machine without CUDA the processes are joined by gloo here, since the Runner cannot. The model wrapper becomes
+    :class:`~r2kd_mm.engine.PortableDistributedDataParallel` where the config names none.
+
+    Args:
+        cfg: Changed in place: ``launcher``, ``model_wrapper_cfg``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        ValueError: The launcher is unknown, or its environment variables are missing.
+    """
+    init_cpu_process_group(launcher)
+    cfg.launcher = launcher
+    if launcher != 'none' and cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(
+            type='r2kd_mm.PortableDistributedDataParallel',
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+
+
+class ErrorGuard:
+    """Knows how far training has come, so that :func:`clear_errors` can tell a user's slip from a fault in training."""
+
+    def __init__(self) -> None:
+        self.runner: Runner | None = None
+        self.training_began = False
+
+    def watch(self, runner: Runner) -> None:
+        """Follow ``runner`` from here on: a full traceback is kept from the end of its first training iteration on."""
+        self.runner = runner
+        runner.register_hook(_FirstIterationHook(self), priority='VERY_HIGH')
+
+
+class _FirstIterationHook(Hook):
+    def __init__(self, guard: ErrorGuard) -> None:
+        self.guard = guard
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self.guard.training_began = True
+
+
+@contextmanager
+def clear_errors() -> Iterator[ErrorGuard]:
+    """End the program with one readable message, where the fault is most likely in what the user gave it.
+
+    - An exception before the end of the first training iteration: ``error: <message>`` on stderr, exit status 1.
+      The environment variable ``R2KD_TRACEBACK=1`` brings the traceback back.
+    - A later exception: untouched.
+    - Ctrl-C at any time: where training stopped and how to go on, exit status 1.
+
+    In a distributed run rank 0 speaks; another rank speaks only where rank 0 has not failed as well.
+
+    Yields:
+        The guard; hand it the Runner by :meth:`ErrorGuard.watch` before training.
+    """
+    guard = ErrorGuard()
+    try:
+        yield guard
+    except KeyboardInterrupt:
+        if _rank() == 0:
+            print(f'\n{_describe_interrupt(guard.runner)}', file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if guard.training_began or os.environ.get(TRACEBACK_VARIABLE) == '1':
+            raise
+        rank = _rank()
+        if rank > 0:
+            time.sleep(SECONDS_FOR_RANK_0)
+        speaker = f' (rank {rank})' if rank > 0 else ''
+        print(
+            f'error{speaker}: {readable_message(error)}\n(the traceback is shown with {TRACEBACK_VARIABLE}=1)',
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(1)
+
+
+def readable_message(error: Exception) -> str:
+    """The message of ``error`` without its type, the quotes of ``KeyError`` and the stacks of other processes."""
+    # str() of a KeyError is the repr of its message
+    message = str(error.args[0] if isinstance(error, KeyError) and len(error.args) == 1 else error)
+    if 'Original Traceback (most recent call last):' in message:  # raised in a worker of a DataLoader
+        message = re.split(r'\n {2,}.*\n(?! )', message)[-1]  # what follows the last indented line of the stack
+        message = re.sub(r'^[\w.]+: ', '', message)
+    message = message.split('\nException raised from ')[0]  # a C++ stack
+    return message.strip() or type(error).__name__
+
+
+def _rank() -> int:
+    """Rank of this process, also before the processes have been joined."""
+    rank, world_size = get_dist_info()
+    if world_size > 1:
+        return rank
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
+
+
+def _describe_interrupt(runner: Runner | None) -> str:
+    if runner is None:
+        return 'interrupted before training; nothing was trained'
+    pointer = Path(runner.work_dir) / 'last_checkpoint'  # where MMEngine notes the path of the newest checkpoint
+    if pointer.is_file():
+        advice = (
+            f'the last checkpoint is {pointer.read_text().strip()}; the same command with --resume goes on from there'
+        )
+    else:
+        advice = 'no checkpoint was written yet, so the same command starts again'
+    return f'interrupted after {runner.iter} training iterations, in epoch {runner.epoch + 1}; {advice}'

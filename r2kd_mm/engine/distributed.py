@@ -1,0 +1,54 @@
+"""The data-parallel wrapper, on machines with and without a GPU."""
+
+import inspect
+from typing import Any
+
+import torch
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from r2kd_mm.registry import MODEL_WRAPPERS
+
+
+@MODEL_WRAPPERS.register_module()
+class PortableDistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's data-parallel wrapper, for modules on a GPU or on the CPU and for any version of PyTorch.
+
+    It cures two faults: the Runner always passes ``device_ids``, which PyTorch refuses for a module on the CPU
+    (``ValueError: DistributedDataParallel device_ids ... only work with ... GPU modules``), and MMEngine knows only the
+    old name of a flag that PyTorch 2.13 renamed (``FutureWarning: broadcast_buffers is deprecated``).
+
+    A config names it with its scope, as ``dict(type='r2kd_mm.PortableDistributedDataParallel')``, since the Runner
+    looks it up in the root registry.
+
+    Args:
+        module: The model of one rank.
+        device_ids: The GPU of this rank, as the Runner gives it; ignored for a module on the CPU.
+        sync_buffers: Overwrite the buffers of all ranks by those of rank 0 before each forward pass. The Runner's own
+            choice is False: batch-norm statistics stay per rank, and ``SyncBuffersHook`` averages them once an epoch.
+        find_unused_parameters: Needed where a forward pass leaves parameters of the student without gradient.
+        detect_anomalous_params: Log the parameters without gradient; slow, for debugging.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        device_ids: list[int | torch.device] | None = None,
+        sync_buffers: bool = False,
+        find_unused_parameters: bool = False,
+        detect_anomalous_params: bool = False,
+    ) -> None:
+        on_cpu = all(parameter.device.type == 'cpu' for parameter in module.parameters())
+        super().__init__(
+            module=module,
+            device_ids=None if on_cpu else device_ids,
+            find_unused_parameters=find_unused_parameters,
+            detect_anomalous_params=detect_anomalous_params,
+            **{_sync_buffers_argument(): sync_buffers},
+        )
+
+
+def _sync_buffers_argument() -> str:
+    known: Any = inspect.signature(DistributedDataParallel).parameters
+    return 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'

@@ -1,0 +1,38 @@
+"""Mixed precision without a gradient scaler."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from r2kd_mm.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Run the forward pass under bfloat16 autocast, on a GPU or on the CPU.
+
+    It stands in for MMEngine's ``AmpOptimWrapper``, which asserts a GPU and builds a gradient scaler through a
+    deprecated name. bfloat16 has the exponent range of float32, so gradients need no scaling and a step no
+    synchronisation.
+
+    Raises:
+        ValueError: The GPU has no bfloat16 arithmetic.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        if get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
+            raise ValueError(
+                f'{torch.cuda.get_device_name()} has no bfloat16 arithmetic, which AutocastOptimWrapper '
+                "(--amp) needs; use type='OptimWrapper' (leave --amp out), or type='AmpOptimWrapper'"
+            )
+        super().__init__(*args, **kwargs)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Add autocast to what OptimWrapper does, which is to leave out gradient synchronisation while accumulating."""
+        with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
+            yield

@@ -1,0 +1,23 @@
+"""Fixtures that several test folders share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import r2kd_mm  # noqa: F401  the compat module has to run before a test imports mmrazor
+
+REFERENCE_DIR = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
+
+
+@pytest.fixture(scope='session')
+def reference_dir() -> Path:
+    """Values computed with the authors' released code; they are not part of the repository."""
+    if not REFERENCE_DIR.is_dir():
+        pytest.skip('the reference values of the released code are not on this machine (../shared/reference)')
+    return REFERENCE_DIR
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,88 @@
+"""Imports point one way (see the map in the README): what stands below never imports what stands above it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'r2kd_mm'
+# each part of the package, and the other parts of it that it may import
+ALLOWED = {
+    'version': set(),
+    'check_env': set(),
+    'compat': set(),
+    'registry': set(),
+    'functional': set(),
+    'losses': {'functional', 'registry'},
+    'pruning': {'functional', 'registry'},
+    'augmentations': {'functional', 'registry'},
+    'backbones': {'registry'},
+    'datasets': {'registry'},
+    'distillers': {'functional', 'losses', 'pruning', 'augmentations', 'registry'},
+    'hooks': {'distillers', 'registry'},
+    'engine': {'compat', 'registry'},
+    'comparison': {'functional', 'engine', 'registry'},
+    '__init__': {'compat', 'check_env', 'version'},
+}
+SOURCES = sorted(PACKAGE.rglob('*.py'))
+
+
+def part(source: Path) -> str:
+    """The folder or module of the package that ``source`` belongs to."""
+    return source.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def imported_modules(source: Path) -> set[str]:
+    """The modules that ``source`` imports, at its top or inside a function."""
+    modules = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{source}: relative import; write the full name'
+            # `from r2kd_mm import compat` imports r2kd_mm.compat
+            modules |= {
+                f'{node.module}.{alias.name}' if node.module == 'r2kd_mm' else node.module for alias in node.names
+            }
+    return modules
+
+
+@pytest.mark.parametrize('source', SOURCES, ids=lambda source: str(source.relative_to(PACKAGE)))
+def test_imports_point_one_way(source):
+    assert part(source) in ALLOWED, 'a new part of the package: say in ALLOWED what it may import'
+    ours = {module.split('.')[1] for module in imported_modules(source) if module.startswith('r2kd_mm.')}
+    assert ours <= ALLOWED[part(source)] | {part(source)}
+
+
+@pytest.mark.parametrize('source', SOURCES, ids=lambda source: str(source.relative_to(PACKAGE)))
+def test_the_library_imports_neither_configs_nor_tools_nor_tests(source):
+    assert not {module.split('.')[0] for module in imported_modules(source)} & {'configs', 'tools', 'tests', 'toys'}
+
+
+@pytest.mark.parametrize(
+    ('name', 'third_party'), [('functional', {'torch'}), ('check_env', {'torch', 'torchvision'}), ('version', set())]
+)
+def test_what_a_part_takes_from_outside(name, third_party):
+    sources = [source for source in SOURCES if part(source) == name]
+    assert sources
+    outside = {module.split('.')[0] for source in sources for module in imported_modules(source)}
+    assert outside - {'r2kd_mm'} - sys.stdlib_module_names <= third_party
+
+
+def test_every_folder_is_a_package_that_lists_what_it_exports():
+    for folder in {source.parent for source in SOURCES} - {PACKAGE}:
+        exported = [
+            ast.literal_eval(node.value)
+            for node in ast.parse((folder / '__init__.py').read_text()).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == '__all__'
+        ]
+        assert exported, f'{folder.name} has no __all__'
+        assert exported[0] == sorted(exported[0]), f'{folder.name}: sort __all__'
+
+
+def test_no_star_import_in_the_library():
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert all(alias.name != '*' for alias in node.names), source

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Say whether the installed packages can train, also where r2kd_mm cannot be imported; see r2kd_mm/check_env.py."""
+
+import runpy
+from pathlib import Path
+
+if __name__ == '__main__':
+    # by path: importing the package would run its compat module, which is what may fail
+    runpy.run_path(str(Path(__file__).resolve().parents[1] / 'r2kd_mm' / 'check_env.py'), run_name='__main__')
