@@ -1,0 +1,326 @@
+"""Ranks along one axis: exact ones to measure with, soft ones to train with, and a soft Kendall coefficient."""
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from r2kd_mm.functional.standardization import standardize, widen
+
+# The pairwise functions need C * C differences per row. They visit them in slices, of this many elements at most where
+# one index allows, and visit them again in backward rather than keep them. On the CPU a slice of 4 MiB (float32) stays
+# near the cache; elsewhere 64 MiB, two of which are alive at a time, keeps the number of kernel launches low.
+_SLICE_ELEMENTS_CPU = 2**20
+_SLICE_ELEMENTS_DEVICE = 2**24
+
+
+def hard_rank(x: Tensor, dim: int = -1) -> Tensor:
+    """Ranks 1..C along ``dim``, smallest value first, ties sharing their average, as ``scipy.stats.rankdata``.
+
+    Args:
+        x: Any shape, without NaN.
+        dim: The axis of length C that is ranked.
+
+    Returns:
+        Shape of ``x``, float32 (float64 for float64 input), without gradient. Each row sums to ``C * (C + 1) / 2``.
+    """
+    ordered, order = widen(x.detach()).movedim(dim, -1).sort(dim=-1)
+    size = ordered.shape[-1]
+    places = torch.arange(1, size + 1, dtype=ordered.dtype, device=ordered.device)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    ends = begins.roll(-1, dims=-1)  # the first entry always begins a tied group, so the last always ends one
+    first = torch.where(begins, places, 0).cummax(dim=-1).values
+    last = torch.where(ends, places, size).flip(-1).cummin(dim=-1).values.flip(-1)
+    return torch.empty_like(ordered).scatter_(-1, order, (first + last) / 2).movedim(-1, dim)
+
+
+def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: float | None = None) -> Tensor:
+    """Ranks along ``dim`` that pass a gradient to ``x``, by one of the :data:`ESTIMATORS`.
+
+    Each row is z-scored first (:func:`~r2kd_mm.functional.standardization.standardize`), so a rank does not change when
+    the row is shifted or multiplied by a positive number, and one ``smoothing`` suits every row. All estimators tend to
+    :func:`hard_rank` as ``smoothing`` goes to 0. A constant row has the rank ``(C + 1) / 2`` everywhere.
+
+    Args:
+        x: Any shape.
+        dim: The axis of length C that is ranked.
+        estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids, O(C^2) time
+            (:func:`sigmoid_rank`). ``'permutahedron'`` projects onto the permutahedron, O(C log C)
+            (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient, O(C log C)
+            (:func:`blackbox_rank`).
+        smoothing: How soft: positive, dimensionless, explained at the named functions. ``None`` takes the default of
+            the estimator.
+
+    Returns:
+        Shape of ``x``, float32 or wider; the smallest value has the smallest rank.
+
+    Raises:
+        ValueError: The estimator is not known, ``smoothing`` is not positive, or ``'hard'`` is given a smoothing.
+    """
+    smoothing = resolve_smoothing(estimator, smoothing)
+    if smoothing is None:
+        return hard_rank(x, dim)
+    rows = standardize(x, dim).movedim(dim, -1)
+    ranks = ESTIMATORS[estimator].rank(rows.reshape(-1, rows.shape[-1]), smoothing)
+    return ranks.reshape(rows.shape).movedim(-1, dim)
+
+
+def resolve_smoothing(estimator: str, smoothing: float | None) -> float | None:
+    """Check the last two arguments of :func:`soft_rank` and fill in the default.
+
+    Args:
+        estimator: A key of :data:`ESTIMATORS`.
+        smoothing: Positive, or ``None`` for the default of the estimator.
+
+    Returns:
+        The smoothing to use; ``None`` if the estimator has nothing to smooth.
+
+    Raises:
+        ValueError: As :func:`soft_rank`.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f'estimator must be one of {sorted(ESTIMATORS)}, got {estimator!r}.')
+    default = ESTIMATORS[estimator].smoothing
+    if smoothing is None:
+        return default
+    if default is None:
+        raise ValueError(f'estimator {estimator!r} has nothing to smooth, got smoothing={smoothing}; leave it out.')
+    _check_smoothing(smoothing)
+    return smoothing
+
+
+def sigmoid_rank(rows: Tensor, smoothing: float) -> Tensor:
+    r"""Rank as a count of smaller entries, each counted softly (Qin, Liu and Li, 2010, doi 10.1007/s10791-009-9124-x).
+
+    .. math:: r_i = 1 + \sum_{j \neq i} \sigma\left(\frac{x_i - x_j}{\tau}\right)
+
+    Args:
+        rows: Shape ``(N, C)``.
+        smoothing: :math:`\tau > 0`, in units of ``rows``: entries much closer than this share their rank.
+
+    Returns:
+        Shape ``(N, C)``, values in ``(1, C)``. Extra memory does not grow with C^2; time does.
+    """
+    return _SigmoidRank.apply(rows / smoothing)
+
+
+def permutahedron_rank(rows: Tensor, smoothing: float) -> Tensor:
+    r"""Euclidean projection onto the permutahedron of ``(1, .., C)`` (Blondel et al., ICML 2020, arXiv 2002.08871).
+
+    .. math:: r = \mathrm{argmin}_{r \in P(1, .., C)} \tfrac12 \left\| r - \frac{a}{\tau} x \right\|^2,
+              \qquad a = \sqrt{\frac{C^2 - 1}{12}}
+
+    The factor a, the standard deviation of the ranks, makes :math:`\tau` independent of C: at 1, unit-variance rows
+    spread as widely as their ranks. For large :math:`\tau` the projection is a shift of :math:`x a / \tau`.
+
+    Args:
+        rows: Shape ``(N, C)``.
+        smoothing: :math:`\tau > 0`.
+
+    Returns:
+        Shape ``(N, C)``, values in ``[1, C]``. An entry further than about :math:`\tau / a` from both neighbours has
+        its exact rank and no gradient. Solved by pool-adjacent-violators, all rows and all violators of a round at
+        once; how many rounds it takes depends on the data, so each of them waits for the device.
+    """
+    size = rows.shape[-1]
+    spread = ((size**2 - 1) / 12) ** 0.5
+    return _PermutahedronProjection.apply(rows * (spread / smoothing))
+
+
+def blackbox_rank(rows: Tensor, smoothing: float) -> Tensor:
+    r"""Exact rank whose gradient is a finite difference (Rolinek et al., CVPR 2020, arXiv 1912.03500).
+
+    .. math:: \frac{\partial L}{\partial x} = \frac{1}{\lambda}
+              \left[ \mathrm{rk}\left(x + \lambda \frac{\partial L}{\partial r}\right) - \mathrm{rk}(x) \right],
+              \qquad \lambda = \tau \Big/ \mathrm{rms}\left(\frac{\partial L}{\partial r}\right)
+
+    The paper has one :math:`\lambda` for all rows. Ours makes the step of every row :math:`\tau` long (root mean
+    square), so that batch size, loss weight and C do not change what it means.
+
+    Args:
+        rows: Shape ``(N, C)``.
+        smoothing: :math:`\tau > 0`, in units of ``rows``.
+
+    Returns:
+        Shape ``(N, C)``: :func:`hard_rank` of the rows. A row without incoming gradient gets none.
+    """
+    return _BlackboxRank.apply(rows, smoothing)
+
+
+class Estimator(NamedTuple):
+    """How :func:`soft_rank` ranks z-scored rows ``(N, C)``, and its default smoothing (``None``: nothing to smooth)."""
+
+    rank: Callable[..., Tensor]
+    smoothing: float | None
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    'hard': Estimator(hard_rank, None),
+    'sigmoid': Estimator(sigmoid_rank, 0.1),
+    'permutahedron': Estimator(permutahedron_rank, 1.0),
+    'blackbox': Estimator(blackbox_rank, 1.0),
+}
+
+
+def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
+    r"""Kendall coefficient of each row pair with a soft sign on the side of ``x``.
+
+    .. math:: \tau = \frac{2}{C (C - 1)} \sum_{i < j} \tanh\left(\frac{x_i - x_j}{s}\right) \mathrm{sign}(y_i - y_j)
+
+    As the smoothing s goes to 0 this is Kendall's tau-a, in which a tied pair counts 0.
+
+    Args:
+        x: Shape ``(N, C)``; receives the gradient.
+        y: Same shape; only its order matters.
+        smoothing: ``s > 0``, in units of ``x``.
+
+    Returns:
+        Shape ``(N,)``, in ``[-1, 1]``; 0 for ``C = 1``. Extra memory does not grow with C^2; time does.
+
+    Raises:
+        ValueError: ``smoothing`` is not positive.
+    """
+    _check_smoothing(smoothing)
+    size = x.shape[-1]
+    pairs = max(size * (size - 1), 1)
+    return _SoftConcordance.apply(widen(x) / smoothing, widen(y.detach())) / pairs
+
+
+def _check_smoothing(smoothing: float) -> None:
+    if not 0 < smoothing < float('inf'):
+        raise ValueError(f'smoothing must be a positive finite number, got {smoothing}.')
+
+
+def _slices(rows: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Cover all pairs of entries of ``rows`` ``(N, C)``: which rows, and which entries come first in the pair."""
+    count, size = rows.shape
+    limit = _SLICE_ELEMENTS_CPU if rows.device.type == 'cpu' else _SLICE_ELEMENTS_DEVICE
+    entries = max(1, min(size, limit // max(size, 1)))
+    block = max(1, limit // (entries * max(size, 1)))
+    for row in range(0, count, block):
+        for entry in range(0, size, entries):
+            yield slice(row, row + block), slice(entry, entry + entries)
+
+
+def _differences(rows: Tensor, row: slice, entry: slice) -> Tensor:
+    return rows[row, entry, None] - rows[row, None, :]
+
+
+class _SigmoidRank(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ranks = torch.empty_like(rows)
+        for row, entry in _slices(rows):
+            ranks[row, entry] = _differences(rows, row, entry).sigmoid_().sum(-1)
+        return ranks + 0.5  # the sum holds sigmoid(0) = 1/2 of the entry itself, the rank counts it as 1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        out = torch.empty_like(rows)
+        for row, entry in _slices(rows):
+            half = _differences(rows, row, entry).sigmoid_()
+            slope = half.addcmul_(half, half, value=-1)  # sigmoid' is even, so i sees j as j sees i
+            out[row, entry] = grad[row, entry] * slope.sum(-1) - slope.mul_(grad[row, None, :]).sum(-1)
+        return out
+
+
+class _SoftConcordance(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        total = x.new_zeros(x.shape[0])
+        for row, entry in _slices(x):
+            signs = _differences(y, row, entry).sign_()
+            total[row] += signs.mul_(_differences(x, row, entry).tanh_()).sum((-2, -1))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, y = ctx.saved_tensors
+        out = torch.empty_like(x)
+        for row, entry in _slices(x):
+            slope = _differences(x, row, entry).tanh_().square_().neg_().add_(1)
+            # Each pair is met twice, as (i, j) and as (j, i), with the same slope and the same sign towards x_i.
+            out[row, entry] = 2 * slope.mul_(_differences(y, row, entry).sign_()).sum(-1)
+        return out * grad[:, None], None
+
+
+class _BlackboxRank(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, step: float) -> Tensor:
+        ranks = hard_rank(rows)
+        ctx.save_for_backward(rows, ranks)
+        ctx.step = step
+        return ranks
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        rows, ranks = ctx.saved_tensors
+        size = torch.linalg.vector_norm(grad, dim=-1, keepdim=True) / rows.shape[-1] ** 0.5
+        direction = grad / size.masked_fill(size == 0, 1.0)
+        return (hard_rank(rows + ctx.step * direction) - ranks) * (size / ctx.step), None
+
+
+class _PermutahedronProjection(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ordered, order = rows.sort(dim=-1)
+        places = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)
+        excess, block = _isotonic(ordered - places)
+        ctx.save_for_backward(order, block)
+        return torch.empty_like(rows).scatter_(-1, order, ordered - excess)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        order, block = ctx.saved_tensors
+        ordered = grad.gather(-1, order)
+        return torch.empty_like(grad).scatter_(-1, order, ordered - _block_means(ordered, block))
+
+
+def _isotonic(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares non-decreasing fit of each row, by pool-adjacent-violators.
+
+    Args:
+        rows: Shape ``(N, C)``.
+
+    Returns:
+        The fit ``(N, C)``, constant on blocks, and the number of each entry's block, which no two rows share.
+    """
+    count, size = rows.shape
+    sums = rows.reshape(-1)
+    lengths = torch.ones_like(sums)
+    owner = torch.arange(count, device=rows.device).repeat_interleave(size)
+    while True:
+        means = sums / lengths
+        begins = torch.ones_like(owner, dtype=torch.bool)
+        begins[1:] = (means[1:] >= means[:-1]) | (owner[1:] != owner[:-1])
+        owner = owner[begins]
+        if owner.numel() == sums.numel():
+            break
+        # A run of falling means ends up in one block in whatever order its members are pooled: pool it at once.
+        run = begins.cumsum(0) - 1
+        sums = means.new_zeros(owner.numel()).index_add_(0, run, sums)
+        lengths = means.new_zeros(owner.numel()).index_add_(0, run, lengths)
+    block = torch.arange(owner.numel(), device=rows.device).repeat_interleave(lengths.long())
+    return means[block].view(count, size), block.view(count, size)
+
+
+def _block_means(rows: Tensor, block: Tensor) -> Tensor:
+    """Mean over the entries of ``rows`` ``(N, C)`` that share a block number of :func:`_isotonic`, at each of them."""
+    numbers = block.reshape(-1)
+    blocks = int(numbers[-1]) + 1
+    sums = rows.new_zeros(blocks).index_add_(0, numbers, rows.reshape(-1))
+    lengths = torch.bincount(numbers, minlength=blocks)
+    return (sums / lengths)[block]

@@ -1,0 +1,74 @@
+"""The checks that all losses share: one clear error for each slip. None of them reads a value from the device."""
+import math
+
+import torch
+from torch import Tensor
+
+from r2kd_mm.functional.standardization import widen
+
+
+def prepare_logits(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Check a pair of logits, widen both to float32 at least, and detach the teacher's.
+
+    NaN and Inf pass: finding them would wait for the device in every step.
+
+    Args:
+        student_logits: Shape ``(N, C)``.
+        teacher_logits: Same shape.
+
+    Returns:
+        The two, ready for arithmetic.
+
+    Raises:
+        ValueError: The shapes differ, are not ``(N, C)`` with ``N, C >= 1``, or a dtype is not floating point.
+    """
+    shapes = f'{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}'
+    if student_logits.ndim != 2 or teacher_logits.ndim != 2:
+        raise ValueError(f'student_logits and teacher_logits must be two-dimensional, (N, C), got {shapes}.')
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(f'student_logits and teacher_logits must share one shape (N, C), got {shapes}; '
+                         'check that both heads have the same num_classes.')
+    if student_logits.numel() == 0:
+        raise ValueError(f'student_logits and teacher_logits must not be empty, got {shapes}.')
+    if not (student_logits.is_floating_point() and teacher_logits.is_floating_point()):
+        raise ValueError('student_logits and teacher_logits must be floating point, got '
+                         f'{student_logits.dtype} and {teacher_logits.dtype}; pass scores, not class indices.')
+    return widen(student_logits), widen(teacher_logits.detach())
+
+
+def label_distribution(target: Tensor | None, logits: Tensor) -> Tensor:
+    """Labels as one distribution over classes per sample, in the dtype of ``logits``.
+
+    Args:
+        target: Class indices ``(N,)`` of an integer dtype, or soft labels ``(N, C)`` of a floating dtype.
+        logits: Shape ``(N, C)``.
+
+    Returns:
+        Shape ``(N, C)``; one-hot rows for class indices, soft labels as they are.
+
+    Raises:
+        ValueError: ``target`` is missing or has another shape or dtype.
+    """
+    count, num_classes = logits.shape
+    if target is None:
+        raise ValueError('this loss needs the labels: pass target, class indices (N,) or soft labels (N, C).')
+    if target.shape == (count,) and not target.is_floating_point() and target.dtype != torch.bool:
+        return torch.zeros_like(logits).scatter_(1, target.long()[:, None], 1.0)
+    if target.shape == (count, num_classes) and target.is_floating_point():
+        return target.detach().to(logits.dtype)
+    raise ValueError(f'target must be class indices of shape {(count,)} or floating-point soft labels of shape '
+                     f'{(count, num_classes)}, got {target.dtype} of shape {tuple(target.shape)}.')
+
+
+def check_positive(**values: float) -> None:
+    """Raise ``ValueError`` that names the first of ``values`` which is not a positive finite number."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f'{name} must be a positive finite number, got {value}.')
+
+
+def check_weights(**values: float) -> None:
+    """Raise ``ValueError`` that names the first of ``values`` which is not a finite number of 0 or more."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f'{name} must be a finite number of 0 or more, got {value}.')

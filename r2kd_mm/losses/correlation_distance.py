@@ -1,0 +1,89 @@
+"""Value term of R2KD: correlation distance between the class probabilities of student and teacher."""
+from torch import Tensor
+
+from r2kd_mm.functional.correlation import cosine, pearson
+from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.registry import MODELS
+
+
+def correlation_distance(student_logits: Tensor,
+                         teacher_logits: Tensor,
+                         temperature: float = 4.0,
+                         centered: bool = False,
+                         class_wise: bool = True,
+                         batch_wise: bool = True,
+                         eps: float | None = None) -> Tensor:
+    r"""Value loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
+
+    .. math:: L = \tau^2 \left[ \frac1N \sum_i \left(1 - \cos(p_{i:}, q_{i:})\right)
+              + \frac1C \sum_c \left(1 - \cos(p_{:c}, q_{:c})\right) \right],
+              \qquad p = \mathrm{softmax}(s / \tau), \quad q = \mathrm{softmax}(t / \tau)
+
+    With ``centered`` the cosine becomes Pearson's correlation, and this is DIST (Huang et al., NeurIPS 2022).
+
+    Args:
+        student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
+        teacher_logits: Same shape; treated as a constant.
+        temperature: Softening :math:`\tau > 0`, dimensionless.
+        centered: Pearson's correlation instead of the uncentred cosine.
+        class_wise: Include the first sum, over the classes of each sample.
+        batch_wise: Include the second sum, over the batch for each class. It depends on the batch: gather first if the
+            batch is spread over processes. For a batch of one it has no gradient, its value is 0 (1 if ``centered``).
+        eps: ``None`` guards relatively, so that equal logits are at distance 0. A number is added to the product of
+            norms; 1e-8 is the released code.
+
+    Returns:
+        Scalar in ``[0, 2 * temperature**2]``, or half of that with one sum; twice that if ``centered``.
+
+    Raises:
+        ValueError: The logits do not fit (see ``student_logits``), a number is out of range, or both sums are off.
+    """
+    _check_switches(temperature, class_wise, batch_wise, eps)
+    student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
+    correlation = pearson if centered else cosine
+    student_log_prob = (student_logits / temperature).log_softmax(dim=1)
+    teacher_log_prob = (teacher_logits / temperature).log_softmax(dim=1)
+    distance = student_logits.new_zeros(())
+    if class_wise:
+        distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 1, eps)).mean()
+    if batch_wise:
+        if eps is None:  # the scale of a column is free: set it where even the least likely class does not underflow
+            student_log_prob = student_log_prob - student_log_prob.detach().amax(dim=0)
+            teacher_log_prob = teacher_log_prob - teacher_log_prob.amax(dim=0)
+        distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 0, eps)).mean()
+    return temperature**2 * distance
+
+
+@MODELS.register_module()
+class CorrelationDistanceLoss(LogitLoss):
+    """:func:`correlation_distance` with fixed settings, times ``loss_weight``."""
+
+    def __init__(self,
+                 temperature: float = 4.0,
+                 loss_weight: float = 2.0,
+                 centered: bool = False,
+                 class_wise: bool = True,
+                 batch_wise: bool = True,
+                 eps: float | None = None) -> None:
+        super().__init__()
+        _check_switches(temperature, class_wise, batch_wise, eps)
+        check_weights(loss_weight=loss_weight)
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+        self.centered = centered
+        self.class_wise = class_wise
+        self.batch_wise = batch_wise
+        self.eps = eps
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return self.loss_weight * correlation_distance(student_logits, teacher_logits, self.temperature, self.centered,
+                                                       self.class_wise, self.batch_wise, self.eps)
+
+
+def _check_switches(temperature: float, class_wise: bool, batch_wise: bool, eps: float | None) -> None:
+    check_positive(temperature=temperature)
+    if eps is not None:
+        check_positive(eps=eps)
+    if not (class_wise or batch_wise):
+        raise ValueError('class_wise and batch_wise are both False, which leaves nothing to compute; switch one on.')

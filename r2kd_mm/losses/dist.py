@@ -1,0 +1,65 @@
+"""DIST: Pearson distance between the class probabilities of student and teacher, over classes and over the batch."""
+from torch import Tensor
+
+from r2kd_mm.losses._checks import check_positive, check_weights
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.correlation_distance import correlation_distance
+from r2kd_mm.registry import MODELS
+
+
+def dist(student_logits: Tensor,
+         teacher_logits: Tensor,
+         temperature: float = 4.0,
+         inter_weight: float = 2.0,
+         intra_weight: float = 2.0,
+         scale_by_temperature: bool = True) -> Tensor:
+    r"""Loss of "Knowledge Distillation from A Stronger Teacher" (Huang et al., NeurIPS 2022, arXiv 2205.10536).
+
+    .. math:: L = \tau^2 \left[ \beta \, \frac1N \sum_i \left(1 - r(p_{i:}, q_{i:})\right)
+              + \gamma \, \frac1C \sum_c \left(1 - r(p_{:c}, q_{:c})\right) \right]
+
+    with Pearson's r; p and q as in :func:`~r2kd_mm.losses.correlation_distance.correlation_distance`.
+
+    Args:
+        student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
+        teacher_logits: Same shape; treated as a constant.
+        temperature: Softening :math:`\tau > 0`; the paper has 4 on CIFAR-100 and 1 on ImageNet.
+        inter_weight: :math:`\beta`, for the relation between the classes of a sample.
+        intra_weight: :math:`\gamma`, for the relation between the samples of the batch, class by class.
+        scale_by_temperature: Keep the factor :math:`\tau^2` of the authors' code; the paper's appendix has none.
+
+    Returns:
+        Scalar in ``[0, 2 * (inter_weight + intra_weight) * temperature**2]``; 0 for equal logits.
+
+    Raises:
+        ValueError: The logits do not fit, or a number is out of range.
+    """
+    check_weights(inter_weight=inter_weight, intra_weight=intra_weight)
+    inter = correlation_distance(student_logits, teacher_logits, temperature, centered=True, batch_wise=False)
+    intra = correlation_distance(student_logits, teacher_logits, temperature, centered=True, class_wise=False)
+    loss = inter_weight * inter + intra_weight * intra
+    return loss if scale_by_temperature else loss / temperature**2
+
+
+@MODELS.register_module()
+class DISTLoss(LogitLoss):
+    """:func:`dist` with fixed settings, times ``loss_weight``."""
+
+    def __init__(self,
+                 temperature: float = 4.0,
+                 loss_weight: float = 1.0,
+                 inter_weight: float = 2.0,
+                 intra_weight: float = 2.0,
+                 scale_by_temperature: bool = True) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        check_weights(loss_weight=loss_weight, inter_weight=inter_weight, intra_weight=intra_weight)
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+        self.inter_weight = inter_weight
+        self.intra_weight = intra_weight
+        self.scale_by_temperature = scale_by_temperature
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return self.loss_weight * dist(student_logits, teacher_logits, self.temperature, self.inter_weight,
+                                       self.intra_weight, self.scale_by_temperature)

@@ -1,0 +1,97 @@
+"""Decoupled knowledge distillation: the target class and the other classes weighted apart."""
+import torch
+from torch import Tensor
+
+from r2kd_mm.losses._checks import check_positive, check_weights, label_distribution, prepare_logits
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.registry import MODELS
+
+
+def decoupled_kd(student_logits: Tensor,
+                 teacher_logits: Tensor,
+                 target: Tensor,
+                 temperature: float = 4.0,
+                 alpha: float = 1.0,
+                 beta: float = 8.0) -> Tensor:
+    r"""DKD loss (Zhao et al., CVPR 2022, arXiv 2203.08679, Eq. 7), mean over the batch.
+
+    .. math:: L = \tau^2 \, \frac1N \sum_i \left[ \alpha \, \mathrm{KL}(b^t \,\|\, b^s)
+              + \beta \, \mathrm{KL}(\hat q \,\|\, \hat p) \right]
+
+    For target class c, b is the pair (probability of c, probability of not c), and the hatted distributions are those
+    over the classes other than c. Soft labels (ours, the paper has none) give the expectation of the loss over c drawn
+    from them.
+
+    Args:
+        student_logits: Unnormalised scores, shape ``(N, C)``, C of 2 or more; receives the gradient.
+        teacher_logits: Same shape; treated as a constant.
+        target: Class indices ``(N,)`` or soft labels ``(N, C)``.
+        temperature: Softening :math:`\tau > 0`, dimensionless.
+        alpha: Weight of the target-class part.
+        beta: Weight of the other part; the paper has 8 for most CIFAR-100 pairs and 0.5 on ImageNet. With two classes
+            this part is 0.
+
+    Returns:
+        Scalar of 0 or more, up to rounding. Finite however sure student or teacher are.
+
+    Raises:
+        ValueError: The logits or the target do not fit, or a number is out of range.
+    """
+    check_positive(temperature=temperature)
+    check_weights(alpha=alpha, beta=beta)
+    student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
+    if student_logits.shape[1] < 2:
+        raise ValueError(f'DKD needs at least 2 classes, got logits of shape {tuple(student_logits.shape)}.')
+    labels = label_distribution(target, student_logits)
+    target_part, other_part = _parts_per_class(student_logits / temperature, teacher_logits / temperature)
+    per_sample = (labels * (alpha * target_part + beta * other_part)).sum(dim=1)
+    return temperature**2 * per_sample.mean()
+
+
+def _parts_per_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both divergences of :func:`decoupled_kd` for every class as the target, each ``(N, C)``, without C x C work."""
+    p_log, q_log = student.log_softmax(dim=1), teacher.log_softmax(dim=1)
+    q, gap = q_log.exp(), q_log - p_log
+    p_rest_log, q_rest_log = _log_complement(student, p_log), _log_complement(teacher, q_log)
+    rest_gap = q_rest_log - p_rest_log
+    target_part = q * gap + q_rest_log.exp() * rest_gap
+
+    # Over the classes other than c: KL = sum_j q_j gap_j / (1 - q_c) - rest_gap_c. If c is the teacher's first choice,
+    # 1 - q_c may vanish, so there the sum runs over probabilities that are normalised without c.
+    first = torch.zeros_like(q, dtype=torch.bool).scatter_(1, teacher.argmax(dim=1, keepdim=True), True)
+    terms = q * gap
+    over_others = (terms.sum(dim=1, keepdim=True) - terms) / (1 - q.masked_fill(first, 0.0))
+    q_others = teacher.masked_fill(first, -torch.inf).softmax(dim=1)
+    over_others_of_first = (q_others * gap.masked_fill(first, 0.0)).sum(dim=1, keepdim=True)
+    return target_part, torch.where(first, over_others_of_first, over_others) - rest_gap
+
+
+def _log_complement(logits: Tensor, log_prob: Tensor) -> Tensor:
+    """``log(1 - p_c)`` for every class, exact also where ``p_c`` rounds to 1: there the others are summed instead."""
+    first = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(dim=1, keepdim=True), True)
+    of_first = log_prob.masked_fill(first, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return torch.where(first, of_first, torch.log1p(-log_prob.masked_fill(first, -torch.inf).exp()))
+
+
+@MODELS.register_module()
+class DKDLoss(LogitLoss):
+    """:func:`decoupled_kd` with fixed settings, times ``loss_weight``."""
+
+    needs_target = True
+
+    def __init__(self,
+                 temperature: float = 4.0,
+                 loss_weight: float = 1.0,
+                 alpha: float = 1.0,
+                 beta: float = 8.0) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        check_weights(loss_weight=loss_weight, alpha=alpha, beta=beta)
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+        self.alpha = alpha
+        self.beta = beta
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
+        return self.loss_weight * decoupled_kd(student_logits, teacher_logits, target, self.temperature, self.alpha,
+                                               self.beta)

@@ -1,0 +1,50 @@
+"""Knowledge distillation by the Kullback-Leibler divergence of softened class probabilities."""
+from torch import Tensor
+
+from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.registry import MODELS
+
+
+def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
+    r"""Soft-target loss of Hinton, Vinyals and Dean, 2015 (arXiv 1503.02531, Sec. 2), mean over the batch.
+
+    .. math:: L = \tau^2 \, \frac1N \sum_i \mathrm{KL}(q_i \,\|\, p_i), \qquad p = \mathrm{softmax}(s / \tau),
+              \quad q = \mathrm{softmax}(t / \tau)
+
+    Args:
+        student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
+        teacher_logits: Same shape; treated as a constant.
+        temperature: Softening :math:`\tau > 0`, dimensionless.
+
+    Returns:
+        Scalar of 0 or more; rounding may take it below by about 1e-7 times ``temperature**2``.
+
+    Raises:
+        ValueError: The logits do not fit, or ``temperature`` is not positive.
+    """
+    check_positive(temperature=temperature)
+    student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
+    return temperature**2 * kl_per_sample(student_logits, teacher_logits, temperature).mean()
+
+
+def kl_per_sample(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """``KL(q_i || p_i)`` of :func:`kl_divergence` for each sample, shape ``(N,)``, without checks and factors."""
+    student_log_prob = (student_logits / temperature).log_softmax(dim=1)
+    teacher_log_prob = (teacher_logits / temperature).log_softmax(dim=1)
+    return (teacher_log_prob.exp() * (teacher_log_prob - student_log_prob)).sum(dim=1)
+
+
+@MODELS.register_module()
+class KLDivergenceLoss(LogitLoss):
+    """:func:`kl_divergence` with a fixed temperature, times ``loss_weight``."""
+
+    def __init__(self, temperature: float = 4.0, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        check_weights(loss_weight=loss_weight)
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return self.loss_weight * kl_divergence(student_logits, teacher_logits, self.temperature)

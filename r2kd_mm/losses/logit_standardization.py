@@ -1,0 +1,44 @@
+"""Logit standardisation: any logit loss on z-scored logits."""
+from typing import Any
+
+from torch import Tensor, nn
+
+from r2kd_mm.functional.standardization import standardize
+from r2kd_mm.losses._checks import prepare_logits
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class LogitStandardization(LogitLoss):
+    r"""Another loss on the z-scores of both logits (Sun et al., CVPR 2024, arXiv 2403.01427).
+
+    .. math:: \mathcal{Z}(x) = \frac{x - \bar x}{\sigma(x)}
+
+    over the classes of each sample, with the standard deviation of ``n - 1`` as in the authors' code. Their ``+ 1e-7``
+    below the fraction is a relative guard here (:func:`~r2kd_mm.functional.standardization.standardize`): the same
+    values in float32, without gradients of 1e7 for a sample whose logits are all equal.
+
+    Args:
+        loss: The loss to wrap: a module, or a config of one, whose ``forward`` takes student logits, teacher logits
+            and, if its ``needs_target`` says so, the target. The paper's temperatures apply to the z-scores: set them
+            there.
+
+    Raises:
+        TypeError: ``loss`` is neither.
+    """
+
+    def __init__(self, loss: dict[str, Any] | nn.Module) -> None:
+        super().__init__()
+        self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
+        if not isinstance(self.loss, nn.Module):
+            raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}.')
+        self.needs_target = getattr(self.loss, 'needs_target', False)
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
+        student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
+        student_scores = standardize(student_logits, dim=1, correction=1)
+        teacher_scores = standardize(teacher_logits, dim=1, correction=1)
+        if self.needs_target:
+            return self.loss(student_scores, teacher_scores, target)
+        return self.loss(student_scores, teacher_scores)

@@ -1,0 +1,52 @@
+"""Rank term of R2KD: Spearman distance between the class rankings of student and teacher."""
+from torch import Tensor
+
+from r2kd_mm.functional.correlation import pearson
+from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
+from r2kd_mm.losses._checks import check_weights, prepare_logits
+from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.registry import MODELS
+
+
+def rank_distance(student_logits: Tensor,
+                  teacher_logits: Tensor,
+                  estimator: str = 'sigmoid',
+                  smoothing: float | None = None) -> Tensor:
+    r"""Rank loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
+
+    .. math:: L = \frac1N \sum_i \left(1 - r(\mathrm{rk}(s_i), \mathrm{rk}(t_i))\right)
+
+    with Pearson's r, so that r of ranks is Spearman's coefficient. It takes logits: their order is that of the
+    probabilities at any temperature, and a softmax would let unlikely classes underflow into ties.
+
+    Args:
+        student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
+        teacher_logits: Same shape; ranked exactly, as a constant.
+        estimator: How the student is ranked (:func:`~r2kd_mm.functional.ranking.soft_rank`). ``'hard'`` is the released
+            code: a value that trains nothing.
+        smoothing: Positive; ``None`` takes the default of the estimator.
+
+    Returns:
+        Scalar in ``[0, 2]``. A sample whose student or teacher logits are all equal counts 1.
+
+    Raises:
+        ValueError: The logits do not fit, the estimator is unknown, or ``smoothing`` is out of range.
+    """
+    student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
+    student_rank = soft_rank(student_logits, 1, estimator, smoothing)
+    return (1 - pearson(student_rank, hard_rank(teacher_logits), dim=1)).mean()
+
+
+@MODELS.register_module()
+class RankDistanceLoss(LogitLoss):
+    """:func:`rank_distance` with fixed settings, times ``loss_weight``."""
+
+    def __init__(self, loss_weight: float = 2.0, estimator: str = 'sigmoid', smoothing: float | None = None) -> None:
+        super().__init__()
+        check_weights(loss_weight=loss_weight)
+        self.loss_weight = loss_weight
+        self.estimator = estimator
+        self.smoothing = resolve_smoothing(estimator, smoothing)
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return self.loss_weight * rank_distance(student_logits, teacher_logits, self.estimator, self.smoothing)
