@@ -15,6 +15,8 @@ from r2kd_mm.registry import MODELS
 # What the checkpoint of a distiller, ours or one of mmrazor's, and DistributedDataParallel put before a name.
 STUDENT_PREFIX = 'architecture.'
 PARALLEL_PREFIX = 'module.'
+# Where RunRecordHook writes in the meta of a checkpoint.
+RECORD_KEY = 'r2kd_mm'
 
 
 def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow_untrained: bool = False) -> nn.Module:
@@ -58,6 +60,8 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
 def load_weights_(model: nn.Module, checkpoint: str) -> None:
     """Load the weights at a path or URL into ``model``; the names and shapes must agree exactly.
 
+    The classes and the normalisation that the checkpoint states, if any, are kept at the model for later checks.
+
     Raises:
         ValueError: The file holds no state dict, or one of another network.
         FileNotFoundError: There is no such file.
@@ -66,7 +70,7 @@ def load_weights_(model: nn.Module, checkpoint: str) -> None:
     state_dict = _select_state_dict(loaded)
     if state_dict is None:
         raise ValueError(
-            f'teacher_ckpt {checkpoint!r} holds no weights: expected a Runner checkpoint with '
+            f'checkpoint {checkpoint!r} holds no weights: expected one of a Runner with '
             f"'state_dict', {{'model': ...}}, or a bare state dict, got {_describe(loaded)}"
         )
     try:
@@ -74,10 +78,13 @@ def load_weights_(model: nn.Module, checkpoint: str) -> None:
     except RuntimeError as error:
         reasons = [' '.join(line.split()).rstrip('. ') for line in str(error).splitlines()[1:]]
         raise ValueError(
-            f'teacher_ckpt {checkpoint!r} does not fit the teacher {type(model).__name__}: '
+            f'checkpoint {checkpoint!r} does not fit this {type(model).__name__}: '
             f'{"; ".join(_shorten(reason) for reason in reasons)}. Give the checkpoint of this very architecture and '
-            'number of classes, or change the teacher in the config to the one that was trained'
+            'number of classes, or change the config to the network that was trained'
         ) from None
+    meta = loaded.get('meta') or {}
+    model._dataset_meta = meta.get('dataset_meta') or {}  # where mmpretrain's get_model keeps it too
+    model._normalisation = meta.get(RECORD_KEY, {}).get('normalisation')
 
 
 def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -105,27 +112,31 @@ def num_classes(model: nn.Module) -> int | None:
 
 
 def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
-    """Refuse a teacher whose own config normalises otherwise than the images that it will get here.
+    """Refuse a teacher that was trained on images normalised otherwise than those that it will get here.
+
+    What it was trained on is known from the record of :class:`~r2kd_mm.hooks.RunRecordHook` in its checkpoint, or else
+    from its own config.
 
     Raises:
         ValueError: Mean, standard deviation or channel order differ.
     """
-    own = getattr(teacher, 'data_preprocessor', None)
-    if not getattr(own, '_enable_normalize', False) or not getattr(data_preprocessor, '_enable_normalize', False):
-        return  # one of the two does not state its normalisation
-    expected, given = _normalisation(own), _normalisation(data_preprocessor)
-    if expected != given:
+    expected = getattr(teacher, '_normalisation', None) or normalisation(getattr(teacher, 'data_preprocessor', None))
+    given = normalisation(data_preprocessor)
+    if expected and given and expected != given:
         raise ValueError(
             f'the teacher was trained on images normalised with {expected}, but data_preprocessor gives '
             f"it {given}; set the data_preprocessor of the run to the teacher's"
         )
 
 
-def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+def normalisation(data_preprocessor: nn.Module | None) -> dict[str, Any]:
+    """Mean and standard deviation per channel, in pixel units, and channel order; empty where none is stated."""
+    if not getattr(data_preprocessor, '_enable_normalize', False):
+        return {}
     return dict(
-        mean=[round(value, 3) for value in preprocessor.mean.flatten().tolist()],
-        std=[round(value, 3) for value in preprocessor.std.flatten().tolist()],
-        to_rgb=bool(getattr(preprocessor, 'to_rgb', False)),
+        mean=[round(value, 3) for value in data_preprocessor.mean.flatten().tolist()],
+        std=[round(value, 3) for value in data_preprocessor.std.flatten().tolist()],
+        to_rgb=bool(getattr(data_preprocessor, 'to_rgb', False)),
     )
 
 

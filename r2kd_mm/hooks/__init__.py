@@ -2,6 +2,14 @@
 
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
+from r2kd_mm.hooks.record import RunRecordHook
 from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
 
-__all__ = ['AugmentationScheduleHook', 'DataCheckHook', 'FiniteCheckHook', 'LossScheduleHook', 'TeacherCheckHook']
+__all__ = [
+    'AugmentationScheduleHook',
+    'DataCheckHook',
+    'FiniteCheckHook',
+    'LossScheduleHook',
+    'RunRecordHook',
+    'TeacherCheckHook',
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from mmengine.evaluator import Evaluator
@@ -13,13 +14,17 @@ from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.structures import DataSample
 from torch import nn
+from torch.utils.data import Dataset
 
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, num_classes
 from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.published import published_teacher
 from r2kd_mm.registry import HOOKS
 
+# Where the measured accuracies are kept in the message hub, by name of the teacher.
+TEACHER_ACCURACIES = 'teacher_accuracies'
 CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
 
 
@@ -34,33 +39,52 @@ class TeacherCheckHook(Hook):
     Args:
         min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
         num_batches: Score so many validation batches a process instead of all.
+        published: Stop when the accuracy is not that of this entry of :data:`~r2kd_mm.published.TEACHERS`, such as
+            ``'cifar100/resnet56'``.
+        tolerance: How far from the published accuracy it may be, in percent points, > 0.
 
     Raises:
-        ValueError: The teacher is below the minimum, or not better than guessing: within three standard deviations of
-            ``100 / num_classes`` percent. A distiller with ``allow_untrained_teacher=True`` is only warned of guessing.
+        ValueError: The teacher's checkpoint names other classes than the data set, or in another order; its accuracy
+            is below the minimum, or off the published one; or it is not better than guessing: within three standard
+            deviations of ``100 / num_classes`` percent. A distiller with ``allow_untrained_teacher=True`` is only
+            warned of guessing.
     """
 
-    def __init__(self, min_teacher_accuracy: float | None = None, num_batches: int | None = None) -> None:
+    def __init__(
+        self,
+        min_teacher_accuracy: float | None = None,
+        num_batches: int | None = None,
+        published: str | None = None,
+        tolerance: float = 0.5,
+    ) -> None:
         if min_teacher_accuracy is not None and not 0 <= min_teacher_accuracy <= 100:
             raise ValueError(f'min_teacher_accuracy is in percent, 0 to 100, got {min_teacher_accuracy}')
         if num_batches is not None and num_batches < 1:
             raise ValueError(f'num_batches must be at least 1, or None for the whole set, got {num_batches}')
+        if not 0 < tolerance < 100:
+            raise ValueError(f'tolerance is in percent points, above 0 and below 100, got {tolerance}')
         self.min_teacher_accuracy = min_teacher_accuracy
         self.num_batches = num_batches
+        self.published = None if published is None else published_teacher(published)
+        self.tolerance = tolerance
 
     def before_train(self, runner: Runner) -> None:
         """Score every teacher, log it, and judge the full one."""
         distiller = unwrapped_distiller(runner, type(self).__name__)
+        _check_class_order(distiller.teacher, runner.train_dataloader.dataset)
         if runner.val_loop is None:
-            if self.min_teacher_accuracy is not None:
+            if self.min_teacher_accuracy is not None or self.published is not None:
                 raise ValueError(
-                    'min_teacher_accuracy needs a validation set to score the teacher on, but this run '
+                    'min_teacher_accuracy and published need a validation set to score the teacher on, but this run '
                     'has none (--no-validate?)'
                 )
             runner.logger.warning('The teacher was not scored: this run has no validation set.')
             return
+        accuracies: dict[str, float] = {}
+        runner.message_hub.update_info(TEACHER_ACCURACIES, accuracies)
         for name, teacher in distiller.teachers.items():
             accuracy, count = self._score(runner, distiller, teacher)
+            accuracies[name] = accuracy
             runner.logger.info(
                 f'{name.replace("_", " ").capitalize()}: {accuracy:.2f} % top-1 on {count} images of the validation set'
             )
@@ -73,6 +97,12 @@ class TeacherCheckHook(Hook):
             raise ValueError(
                 f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, below '
                 f'min_teacher_accuracy={self.min_teacher_accuracy}; {_WHAT_TO_CHECK}'
+            )
+        if self.published is not None and abs(accuracy - self.published.accuracy) > self.tolerance:
+            raise ValueError(
+                f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, but '
+                f'{self.published.accuracy} % are published ({self.published.source}), and the tolerance is '
+                f'{self.tolerance}; {_WHAT_TO_CHECK}; a teacher of your own needs published=None'
             )
         classes = num_classes(distiller.teacher)
         if classes is None:
@@ -113,6 +143,27 @@ _WHAT_TO_CHECK = (
     'check that teacher_ckpt is the trained one, that data_preprocessor normalises as the teacher was '
     'trained, and that the classes of the data set have the order that the teacher knows'
 )
+
+
+def _check_class_order(teacher: nn.Module, dataset: Dataset) -> None:
+    """Refuse a teacher whose checkpoint has the classes of the data set in another order, or only some of them.
+
+    Where no name is common to both, such as WordNet numbers and English words, nothing can be compared.
+    """
+    known = getattr(teacher, '_dataset_meta', {}).get('classes')
+    given = getattr(dataset, 'metainfo', {}).get('classes')
+    if not known or not given or list(known) == list(given) or not set(known) & set(given):
+        return
+    place = next((i for i, pair in enumerate(zip(known, given)) if pair[0] != pair[1]), min(len(known), len(given)))
+    raise ValueError(
+        f"the teacher's checkpoint and the training data do not have the same classes in the same order: {len(known)} "
+        f'and {len(given)} classes, and number {place} is {_at(known, place)} to the teacher and {_at(given, place)} '
+        'in the data; train on the data that the teacher knows, in its order'
+    )
+
+
+def _at(classes: Sequence[str], place: int) -> str:
+    return repr(classes[place]) if place < len(classes) else 'missing'
 
 
 @HOOKS.register_module()

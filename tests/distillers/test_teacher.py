@@ -86,8 +86,8 @@ def test_refuses_a_missing_checkpoint(tmp_path):
     [
         ([1, 2], 'holds one list; expected a dict of weights'),
         (torch.zeros(2), 'holds one Tensor; expected a dict of weights'),
-        ({}, 'holds no weights: expected a Runner checkpoint'),
-        ({'epoch': 3}, r"holds no weights: expected a Runner checkpoint .* got a dict with the keys \['epoch'\]"),
+        ({}, 'holds no weights: expected one of a Runner'),
+        ({'epoch': 3}, r"holds no weights: expected one of a Runner .* got a dict with the keys \['epoch'\]"),
     ],
 )
 def test_refuses_a_file_without_weights(tmp_path, content, message):
@@ -128,7 +128,7 @@ def test_refuses_weights_of_another_width_or_class_count_and_names_them(tmp_path
     torch.save(trained.state_dict(), path)
     with pytest.raises(
         ValueError,
-        match=r'does not fit the teacher ImageClassifier: size mismatch for head.*'
+        match=r'does not fit this ImageClassifier: size mismatch for head.*'
         r'\[5, 32\]\) from checkpoint.*\[7, 32\]',
     ):
         build_teacher(toys.classifier(num_classes=7), str(path))

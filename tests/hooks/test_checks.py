@@ -3,6 +3,7 @@ import torch
 import toys
 
 from r2kd_mm.hooks import TeacherCheckHook
+from r2kd_mm.published import TEACHERS, PublishedTeacher
 
 
 @pytest.fixture(scope='module')
@@ -69,6 +70,15 @@ class TestTeacherCheck:
             runner.train()
         assert runner.iter == 0
 
+    def test_stops_when_the_accuracy_is_not_the_published_one(self, tmp_path, teacher_ckpt, monkeypatch):
+        hook = dict(type='TeacherCheckHook', published='toy/teacher', tolerance=3)
+        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(100.0, 'a paper'))
+        toys.runner(distiller(teacher_ckpt=teacher_ckpt), tmp_path / 'as_published', hooks=[hook]).train()
+        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(90.0, 'a paper'))
+        runner = toys.runner(distiller(teacher_ckpt=teacher_ckpt), tmp_path / 'off', hooks=[hook])
+        with pytest.raises(ValueError, match=r'but 90.0 % are published \(a paper\), and the tolerance is 3'):
+            runner.train()
+
     def test_stops_at_chance_level(self, tmp_path):
         untrained = toys.runner(distiller(allow_untrained_teacher=True), tmp_path).model.teacher
         torch.save(untrained.state_dict(), tmp_path / 'untrained.pth')
@@ -90,7 +100,7 @@ class TestTeacherCheck:
             distiller(teacher_ckpt=teacher_ckpt), tmp_path, hooks=[dict(type='TeacherCheckHook')], **without
         ).train()
         assert 'The teacher was not scored: this run has no validation set' in logged(tmp_path)
-        with pytest.raises(ValueError, match='min_teacher_accuracy needs a validation set'):
+        with pytest.raises(ValueError, match='min_teacher_accuracy and published need a validation set'):
             toys.runner(
                 distiller(teacher_ckpt=teacher_ckpt),
                 tmp_path,
@@ -103,6 +113,8 @@ class TestTeacherCheck:
         [
             (dict(min_teacher_accuracy=101), 'in percent, 0 to 100, got 101'),
             (dict(num_batches=0), 'num_batches must be at least 1'),
+            (dict(tolerance=0), 'tolerance is in percent points'),
+            (dict(published='cifar100/resnet57'), "no published accuracy of 'cifar100/resnet57'"),
         ],
     )
     def test_refuses_numbers_out_of_range(self, fields, message):
