@@ -53,7 +53,7 @@ REQUIREMENTS = (
     Requirement(OPENCV, (4, 5)),
     Requirement(('mmengine', 'onedl-mmengine'), (0, 10, 7), (0, 11)),
     Requirement(('mmcv-lite', 'mmcv', 'onedl-mmcv'), (2, 1, 0), (2, 1, 1)),
-    Requirement(('mmpretrain', 'onedl-mmpretrain'), (1, 2, 0), (1, 3)),
+    Requirement(('mmpretrain', 'onedl-mmpretrain'), (1, 2, 0), (1, 4)),
     Requirement(('mmrazor',), (1, 0, 0), (1, 0, 1)),
     Requirement(('setuptools',), (77, 0, 3), (82,), needed_for="configs with 'mmpretrain::' bases, mmengine.hub"),
     # imported by the packages above, and not declared by all of them

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections import OrderedDict
+from importlib import metadata
 from pathlib import Path
 
 import mmcv
@@ -30,7 +31,7 @@ from r2kd_mm.registry import MODELS
 
 TORCH = digit_version(torch.__version__)
 MODULES_ARE_A_DICT = not isinstance(nn.Module()._modules, OrderedDict)
-REPOSITORY = Path(__file__).resolve().parents[1]
+IS_FORK = any(found.metadata['Name'] == 'onedl-mmengine' for found in metadata.distributions())
 BATCH_NORM_TAP = 'backbone.layer2.0.bn1'  # an in-place ReLU follows it
 
 
@@ -263,7 +264,7 @@ class TestTorchvision:
             raise RuntimeError('operator torchvision::toy_c does not exist')
 
         monkeypatch.setattr(compat, 'import_module', import_module)
-        with pytest.raises(RuntimeError, match='toy_c'):
+        with pytest.raises(RuntimeError, match='operator torchvision::toy_c does not exist'):
             compat.declare_missing_torchvision_operators()
 
 
@@ -423,6 +424,7 @@ class TestCheckpointLoader:
     @pytest.mark.skipif(
         digit_version('2.6.0') > TORCH, reason='torch < 2.6 does not refuse the checkpoints of the Runner'
     )
+    @pytest.mark.skipif(IS_FORK, reason='onedl-mmengine loads its checkpoints, and runs the code in hostile ones')
     def test_mmengine_refuses_its_own_checkpoint_untouched(self, upstream):
         assert 'HistoryBuffer' in upstream['checkpoint'], 'the fault is gone: drop the cure'
 

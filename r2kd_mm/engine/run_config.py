@@ -51,7 +51,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir',
         help='folder for logs and checkpoints (default: that of the config, or work_dirs/<name of the config>)',
     )
-    parser.add_argument('--amp', action='store_true', help='bfloat16 mixed precision')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
     parser.add_argument(
         '--cfg-options',

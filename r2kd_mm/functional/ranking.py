@@ -46,10 +46,10 @@ def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: f
     Args:
         x: Any shape.
         dim: The axis of length C that is ranked.
-        estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids, O(C^2) time
-            (:func:`sigmoid_rank`). ``'permutahedron'`` projects onto the permutahedron, O(C log C)
-            (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient, O(C log C)
-            (:func:`blackbox_rank`).
+        estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids: the best gradient up to about a
+            thousand classes, but O(C^2) time (:func:`sigmoid_rank`). ``'permutahedron'`` projects onto the
+            permutahedron (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient,
+            O(C log C) (:func:`blackbox_rank`). ``benchmarks/rank_estimators.py`` compares them.
         smoothing: How soft: positive, dimensionless, explained at the named functions. ``None`` takes the default of
             the estimator.
 
@@ -122,7 +122,8 @@ def permutahedron_rank(rows: Tensor, smoothing: float) -> Tensor:
     Returns:
         Shape ``(N, C)``, values in ``[1, C]``. An entry further than about :math:`\tau / a` from both neighbours has
         its exact rank and no gradient. Solved by pool-adjacent-violators, all rows and all violators of a round at
-        once; how many rounds it takes depends on the data, so each of them waits for the device.
+        once. That is O(C log C) for a few rounds; how many it takes depends on the data (C / 2 at worst), and each of
+        them waits for the device.
     """
     size = rows.shape[-1]
     spread = ((size**2 - 1) / 12) ** 0.5

@@ -19,7 +19,6 @@ def standardize(x: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
     """
     scaled = scale_to_one(x, dim)
     centred = scaled - scaled.mean(dim, keepdim=True)
-    centred = centred - centred.mean(dim, keepdim=True)  # the first mean was rounded: take out what that left
     # Not vector_norm, which adds up naively: off by 2e-6 if one of 1000 entries dominates. sum() goes pairwise.
     variance = centred.square().sum(dim, keepdim=True) / max(x.shape[dim] - correction, 1)
     is_constant = variance <= (64 * torch.finfo(variance.dtype).eps) ** 2

@@ -18,6 +18,7 @@ def test_zero_for_the_same_order_two_for_the_reverse_one_for_ties():
     assert kendall_distance(logits, logits.exp(), 1e-3).item() == pytest.approx(0, abs=1e-6)
     assert kendall_distance(logits, -logits, 1e-3).item() == pytest.approx(2, abs=1e-6)
     assert kendall_distance(logits, torch.zeros(1, 4), 1e-3).item() == 1
+    assert kendall_distance(logits[:, :1], logits[:, :1]).item() == 1
 
 
 def test_shift_and_positive_scale_of_the_student_do_not_matter():

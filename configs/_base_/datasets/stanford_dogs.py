@@ -1,0 +1,19 @@
+# Stanford Dogs at 224 x 224, with ImageNet's transforms and normalisation, which suit the pretrained networks.
+from mmengine.config import read_base
+
+with read_base():
+    from .imagenet import *
+
+from r2kd_mm.datasets import StanfordDogs
+
+train_dataloader.update(
+    batch_size=64,
+    dataset=dict(type=StanfordDogs, data_root='data/stanford_dogs', split='train', pipeline=train_pipeline),
+)
+val_dataloader.update(
+    batch_size=64,
+    dataset=dict(
+        type=StanfordDogs, data_root='data/stanford_dogs', split='test', pipeline=val_pipeline, test_mode=True
+    ),
+)
+test_dataloader = val_dataloader

@@ -1,0 +1,49 @@
+# What every run shares: logs, checkpoints, seed.
+from mmengine.hooks import (
+    CheckpointHook,
+    DistSamplerSeedHook,
+    IterTimerHook,
+    LoggerHook,
+    ParamSchedulerHook,
+    SyncBuffersHook,
+)
+from mmengine.runner import LogProcessor
+from mmengine.visualization import LocalVisBackend
+from mmpretrain.engine import VisualizationHook
+from mmpretrain.visualization import UniversalVisualizer
+
+from r2kd_mm.hooks import DataCheckHook
+
+default_scope = 'r2kd_mm'
+
+default_hooks = dict(
+    timer=dict(type=IterTimerHook),
+    logger=dict(type=LoggerHook, interval=100),  # every loss by its name, the learning rate, the time left
+    param_scheduler=dict(type=ParamSchedulerHook),
+    checkpoint=dict(
+        type=CheckpointHook,
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='accuracy/top1',
+        rule='greater',
+        backend_args=dict(backend='atomic'),  # a run killed while it saves leaves the last checkpoint whole
+    ),
+    sampler_seed=dict(type=DistSamplerSeedHook),
+    visualization=dict(type=VisualizationHook, enable=False),
+)
+custom_hooks = [
+    dict(type=DataCheckHook),
+    dict(type=SyncBuffersHook),  # of several processes: average the batch-norm statistics each epoch
+]
+log_processor = dict(type=LogProcessor, by_epoch=True, window_size=10)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),  # gloo is taken where there is no GPU
+)
+visualizer = dict(type=UniversalVisualizer, vis_backends=[dict(type=LocalVisBackend)])
+log_level = 'INFO'
+randomness = dict(seed=0, deterministic=False)
+load_from = None
+resume = False

@@ -1,0 +1,7 @@
+# As r2kd_res14_res6_digits.py, on the clean images only.
+from mmengine.config import read_base
+
+with read_base():
+    from .r2kd_res14_res6_digits import *
+
+model.augmentation = None

@@ -1,0 +1,42 @@
+"""Run a comparison: look at what is there, train the rest, tell what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from r2kd_mm.comparison.progress import ProgressPrinter
+from r2kd_mm.comparison.runs import Method, Result, Run, State, load_result, look_at
+from r2kd_mm.comparison.workers import train_all
+
+
+def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
+    """Train the runs that are not finished, in at most ``jobs`` processes, and print how they get on.
+
+    Returns:
+        The runs that failed, and why.
+    """
+    states = look_at(runs)
+    counts = {state: sum(found is state for found in states.values()) for state in State}
+    if counts[State.FINISHED]:
+        print(f'{counts[State.FINISHED]} of {len(runs)} runs are finished and are not repeated')
+    for run, state in states.items():
+        if state is State.CHANGED:
+            print(f'{run}: its folder holds {state.value}, so it is trained anew')
+        elif state is State.INTERRUPTED:
+            print(f'{run}: was interrupted, so it goes on from its last checkpoint')
+    pending = [run for run in runs if states[run] is not State.FINISHED]
+    if not pending:
+        return {}
+    print(f'{len(pending)} runs to train, {min(jobs, len(pending))} at a time', flush=True)
+    printer = ProgressPrinter(len(pending))
+    train_all(pending, jobs, printer)
+    return printer.failures
+
+
+def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[int, Result]]:
+    """Method to seed to result, of the runs that did not fail."""
+    results: dict[Method, dict[int, Result]] = {run.method: {} for run in runs}
+    for run in runs:
+        if run not in failures:
+            results[run.method][run.seed] = load_result(run)
+    return results

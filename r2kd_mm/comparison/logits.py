@@ -1,0 +1,58 @@
+"""What a trained network says about the validation set: logits, accuracy, and how its classes go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner, load_checkpoint
+from torch import Tensor, nn
+
+from r2kd_mm.comparison.runs import Run, last_checkpoint, load_config
+from r2kd_mm.registry import MODELS
+
+
+def trained_student(run: Run) -> tuple[nn.Module, Config]:
+    """The network that a finished run trained (of a distillation, the student), in eval mode, and the run's config."""
+    cfg = load_config(run)
+    student = MODELS.build(_with_preprocessor(cfg.model.get('architecture', cfg.model), cfg.get('data_preprocessor')))
+    load_checkpoint(student, last_checkpoint(run), strict=True, revise_keys=[(r'^architecture\.', '')], logger='silent')
+    return student.eval(), cfg
+
+
+@torch.no_grad()
+def validation_logits(networks: Mapping[str, nn.Module], cfg: Config) -> tuple[dict[str, Tensor], Tensor]:
+    """Logits ``(images, classes)`` of each network by its name, and the labels ``(images,)``.
+
+    Args:
+        networks: Classifiers in eval mode, which share the normalisation of the config.
+        cfg: Config with a ``val_dataloader`` and a ``data_preprocessor``.
+    """
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    logits: dict[str, list[Tensor]] = {name: [] for name in networks}
+    labels = []
+    for batch in Runner.build_dataloader(cfg.val_dataloader):
+        data = preprocessor(batch, training=False)
+        labels += [sample.gt_label for sample in data['data_samples']]
+        for name, network in networks.items():
+            logits[name].append(network(data['inputs'], mode='tensor'))
+    return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in percent."""
+    return 100 * (logits.argmax(dim=1) == labels).float().mean().item()
+
+
+def class_correlation(logits: Tensor) -> Tensor:
+    """Pearson's r over the images between the logits of every two classes, shape ``(classes, classes)``.
+
+    The mean logit of each image is taken off first: a softmax does not see it, and it would tie all classes together.
+    """
+    return torch.corrcoef((logits - logits.mean(dim=1, keepdim=True)).double().T)
+
+
+def _with_preprocessor(model: Mapping, data_preprocessor: Mapping | None) -> dict:
+    """The model's config, with the normalisation that the Runner would hand to it."""
+    return dict(model) if data_preprocessor is None else {'data_preprocessor': data_preprocessor, **model}

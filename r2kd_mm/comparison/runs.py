@@ -1,0 +1,232 @@
+"""One run of a comparison: a method trained with one seed, in a folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.utils import mkdir_or_exist
+
+from r2kd_mm.engine import AtomicLocalBackend
+from r2kd_mm.engine.run_config import load_run_config
+
+METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
+
+_FINGERPRINT_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
+_RESULT_FILE = 'result.json'  # there when the run is finished
+_UNRELATED_FIELDS = ('launcher', 'load_from', 'resume', 'work_dir', 'experiment_name', 'log_level')
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison.
+
+    Args:
+        name: What the tables and plots call it; unique in a comparison.
+        config: Path of the config.
+        options: Dotted keys and their values, as ``--cfg-options``.
+    """
+
+    name: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method with a seed, and the folder for its logs, checkpoints and result."""
+
+    method: Method
+    seed: int
+    folder: Path
+
+    @property
+    def output_file(self) -> Path:
+        """Where a worker sends what the run prints: beside the folder, which may be emptied."""
+        return self.folder.with_suffix('.log')
+
+    def __str__(self) -> str:
+        """How a person calls the run."""
+        return f'{self.method.name}, seed {self.seed}'
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run measured on the validation set.
+
+    Args:
+        epochs: When it was measured, ascending.
+        accuracy: Top-1 accuracy then, in percent.
+        teachers: Name to accuracy of the frozen teachers, in percent; empty without a ``TeacherCheckHook``.
+        seconds: Wall time of training; of the last part where the run was resumed.
+    """
+
+    epochs: list[int]
+    accuracy: list[float]
+    teachers: dict[str, float]
+    seconds: float
+
+    @property
+    def last(self) -> float:
+        """Accuracy after the last epoch."""
+        return self.accuracy[-1]
+
+    @property
+    def best(self) -> float:
+        """Highest accuracy of all epochs: chosen on the images it is measured on, so it flatters."""
+        return max(self.accuracy)
+
+
+class State(Enum):
+    """What the folder of a run holds."""
+
+    NEW = 'nothing'
+    INTERRUPTED = 'a part of this run'
+    CHANGED = 'a run of another config or teacher'
+    FINISHED = 'this run, finished'
+
+
+def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> list[Run]:
+    """Every method with every seed, seed by seed, so that an early look compares all methods.
+
+    Raises:
+        ValueError: A seed, a name or a folder comes twice, or a seed is negative.
+    """
+    if not methods or not seeds:
+        raise ValueError('a comparison needs at least one config and one seed')
+    if repeated := _repeated(seeds):
+        raise ValueError(f'--seeds {repeated[0]} is given twice; a run repeated with one seed is no second measurement')
+    if negative := [seed for seed in seeds if seed < 0]:
+        raise ValueError(f'a seed must be >= 0, got {negative[0]}')
+    if repeated := _repeated(method.name for method in methods):
+        configs = [method.config for method in methods if method.name == repeated[0]]
+        raise ValueError(f'{len(configs)} configs have the name {repeated[0]!r}: {", ".join(configs)}; '
+                         'rename one, since tables and folders go by the name')
+    return [Run(method, seed, folder / method.name.replace(' ', '_') / f'seed_{seed}') for seed in seeds
+            for method in methods]
+
+
+def load_config(run: Run) -> Config:
+    """The config of a run, as ``tools/train.py`` would read it, with the seed and the folder of the run."""
+    cfg = load_run_config(argparse.Namespace(
+        config=run.method.config, cfg_options=dict(run.method.options), work_dir=str(run.folder), launcher='none',
+        local_rank=0, no_pin_memory=False))
+    cfg.merge_from_dict(dict(randomness=dict(seed=run.seed), experiment_name=str(run)))
+    return cfg
+
+
+def fingerprint(cfg: Config) -> str:
+    """Short hash of all that decides a result: the config, its seed, and the content of the teacher's checkpoint."""
+    content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
+    checkpoint = content.get('model', {}).get('teacher_ckpt')
+    if checkpoint is not None and Path(checkpoint).is_file():
+        content['model']['teacher_ckpt'] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def look_at(runs: Iterable[Run]) -> dict[Run, State]:
+    """What there is of each run; reads every config, so that a slip in one shows before anything is trained."""
+    configs: dict[Method, Config] = {}
+    states = {}
+    for run in runs:
+        if run.method not in configs:
+            configs[run.method] = load_config(run)
+        cfg = configs[run.method]
+        cfg.randomness.seed = run.seed
+        states[run] = state_of(run, cfg)
+    return states
+
+
+def state_of(run: Run, cfg: Config) -> State:
+    """What there is in the folder of ``run``, whose config is ``cfg``."""
+    if not (run.folder / _FINGERPRINT_FILE).is_file():
+        return State.NEW
+    if (run.folder / _FINGERPRINT_FILE).read_text() != fingerprint(cfg):
+        return State.CHANGED
+    return State.FINISHED if (run.folder / _RESULT_FILE).is_file() else State.INTERRUPTED
+
+
+def train(run: Run, report_progress: Callable[[float], None]) -> Result:
+    """Train ``run`` through MMEngine's Runner, from where it stopped, and write down the result.
+
+    Args:
+        run: Its folder is emptied first unless it holds a part of this very run.
+        report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
+    """
+    cfg = load_config(run)
+    files = AtomicLocalBackend()
+    if state_of(run, cfg) is not State.INTERRUPTED:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        mkdir_or_exist(run.folder)
+        files.put_text(fingerprint(cfg), run.folder / _FINGERPRINT_FILE)
+    cfg.resume = (run.folder / 'last_checkpoint').is_file()
+
+    started = time.monotonic()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(_ProgressHook(report_progress))
+    runner.train()
+    if runner.epoch not in _read_scalars(run.folder)[0]:  # killed between the last checkpoint and its evaluation
+        runner.val()
+    seconds = time.monotonic() - started
+
+    accuracy, teachers = _read_scalars(run.folder)
+    result = Result(list(accuracy), list(accuracy.values()), teachers, round(seconds, 1))
+    files.put_text(json.dumps(vars(result), indent=2), run.folder / _RESULT_FILE)
+    return result
+
+
+def load_result(run: Run) -> Result:
+    """The result of a finished run."""
+    return Result(**json.loads((run.folder / _RESULT_FILE).read_text()))
+
+
+def last_checkpoint(run: Run) -> str:
+    """Path of the checkpoint after the last epoch of a finished run, wherever its folder was moved to."""
+    return str(run.folder / Path((run.folder / 'last_checkpoint').read_text()).name)
+
+
+class _ProgressHook(Hook):
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self.report = report
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self.report((runner.epoch + 1) / runner.max_epochs)
+
+
+def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
+    """Accuracy by epoch, and of the teachers, from the scalars that MMEngine's LocalVisBackend wrote.
+
+    Each start of the Runner writes a folder of its own, named by the time; after a resume the later value counts.
+    """
+    accuracy, teachers = {}, {}
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                scalars = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a run that was killed
+                continue
+            if METRIC in scalars:
+                accuracy[scalars['step']] = scalars[METRIC]
+            teachers.update({name.removesuffix('/accuracy'): value for name, value in scalars.items()
+                             if name.endswith('teacher/accuracy')})
+    if not accuracy:
+        raise ValueError(f'the run left no {METRIC!r} in {str(folder)!r}: a config that is to be compared needs '
+                         'mmpretrain\'s Accuracy as val_evaluator and a LocalVisBackend in its visualizer')
+    return dict(sorted(accuracy.items())), teachers
+
+
+def _repeated(values: Iterable) -> list:
+    values = list(values)
+    return [value for index, value in enumerate(values) if value in values[:index]]

@@ -1,0 +1,61 @@
+"""Mean and spread over seeds, and the paired difference to a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import t as student_t
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (divisor ``n - 1``; ``None`` for a single value)."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences, and its 95 % confidence interval where there are two or more."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of at least one value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return Spread(mean, None)
+    return Spread(mean, math.sqrt(math.fsum((value - mean)**2 for value in values) / (len(values) - 1)))
+
+
+def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
+    """Mean of ``values - baseline`` over the seeds that both have, with Student's t interval.
+
+    A seed decides the student's initial weights and the order of the images, so what it does to both methods cancels.
+    The interval covers the choice of the seed, not that of the images: all runs share them.
+
+    Args:
+        values: Seed to accuracy.
+        baseline: Likewise.
+
+    Returns:
+        ``None`` where no seed is common.
+    """
+    seeds = sorted(values.keys() & baseline.keys())
+    if not seeds:
+        return None
+    differences = spread([values[seed] - baseline[seed] for seed in seeds])
+    count = len(seeds)
+    if differences.std is None:
+        return Difference(differences.mean, None, None, count)
+    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * differences.std / math.sqrt(count)
+    return Difference(differences.mean, differences.mean - half_width, differences.mean + half_width, count)

@@ -1,0 +1,144 @@
+"""Many runs in a few processes: one thread each, and a crash stays where it happened."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+from r2kd_mm.comparison.runs import Run, train
+
+_POLL_SECONDS = 1.0
+
+
+class Listener(Protocol):
+    """Who is told how the runs get on."""
+
+    def started(self, run: Run) -> None:
+        """A worker took the run."""
+
+    def advanced(self, run: Run, share: float) -> None:
+        """An epoch ended; ``share`` of the training is done."""
+
+    def finished(self, run: Run) -> None:
+        """The run is done and its result written."""
+
+    def failed(self, run: Run, reason: str) -> None:
+        """The run ended without a result."""
+
+    def tick(self) -> None:
+        """About a second has passed."""
+
+
+def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
+    """Train ``runs`` in at most ``jobs`` processes; whatever happens to one of them, the others go on.
+
+    Importing the packages takes longer than a small run, so a process takes one run after another. What a run prints,
+    its tracebacks included, goes to its ``output_file``.
+    """
+    pending = deque(runs)
+    busy: dict[Connection, tuple[BaseProcess, Run]] = {}
+    try:
+        while pending or busy:
+            while pending and len(busy) < jobs:
+                connection, process = _start_worker()
+                busy[connection] = (process, _assign(connection, pending, listener))
+            for connection in wait(list(busy), _POLL_SECONDS):
+                process, run = busy[connection]
+                try:
+                    event, content = connection.recv()
+                except (EOFError, ConnectionResetError):
+                    process.join()
+                    event, content = 'crashed', f'its process ended with status {process.exitcode}'
+                if event == 'advanced':
+                    listener.advanced(run, content)
+                    continue
+                if event == 'finished':
+                    listener.finished(run)
+                else:
+                    listener.failed(run, f'{content}; see {run.output_file}')
+                if pending and event != 'crashed':
+                    busy[connection] = (process, _assign(connection, pending, listener))
+                else:
+                    del busy[connection]
+                    connection.close()  # the worker sees the end of its work
+                    process.join()
+            listener.tick()
+    finally:
+        for process, _ in busy.values():
+            process.terminate()
+            process.join()
+
+
+def _start_worker() -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads that it does not have
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there, ), daemon=True)
+    with _environment('PYTHONWARNINGS', 'ignore'):  # this process has said what there is to say about the packages
+        process.start()
+    there.close()
+    return here, process
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> Run:
+    run = pending.popleft()
+    with contextlib.suppress(BrokenPipeError):  # where the worker has died, reading from it will say so
+        connection.send(run)
+    listener.started(run)
+    return run
+
+
+def _work(connection: Connection) -> None:
+    """Main loop of a worker: receive a run, train it, tell."""
+    import torch
+
+    from r2kd_mm.engine.cli import readable_message
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    warnings.simplefilter('default')
+    torch.set_num_threads(1)
+    while True:
+        try:
+            run = connection.recv()
+        except EOFError:
+            return
+        _redirect_output(run)
+        try:
+            train(run, lambda share: connection.send(('advanced', share)))
+            event = ('finished', None)
+        except Exception as error:
+            traceback.print_exc()
+            event = ('failed', readable_message(error))
+        connection.send(event)
+
+
+def _redirect_output(run: Run) -> None:
+    """Send standard output and error, also those of compiled code, to a file of the run."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    run.output_file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.dup2(descriptor, sys.stderr.fileno())
+    os.close(descriptor)

@@ -1,0 +1,43 @@
+"""CUB-200-2011: 200 species of North American birds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from r2kd_mm.datasets.image_set import ImageSet, read_lines
+from r2kd_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CUB200(ImageSet):
+    """CUB-200-2011 (Wah et al., Caltech CNS-TR-2011-001) with its published split.
+
+    Labels are those of ``image_class_labels.txt`` less one, names those of ``classes.txt`` without their number;
+    samples and labels are those of mmpretrain's ``CUB``, which neither notices a missing image nor takes another number
+    of classes than 200. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    """
+
+    key = 'cub200'
+    required = ('images', 'images.txt', 'classes.txt', 'image_class_labels.txt', 'train_test_split.txt')
+
+    def read_split(self, root: Path) -> tuple[list[str], list[dict]]:
+        """See the base class; the splits are ``'train'`` and ``'test'``."""
+        names, paths, class_ids, in_train = (
+            dict(row[:2] for row in read_lines(root / f'{name}.txt', num_columns=2))
+            for name in ('classes', 'images', 'image_class_labels', 'train_test_split')
+        )
+        if not paths.keys() == class_ids.keys() == in_train.keys():
+            raise ValueError(
+                'images.txt, image_class_labels.txt and train_test_split.txt must list the same images, got '
+                f'{len(paths)}, {len(class_ids)} and {len(in_train)}'
+            )
+        unknown = set(class_ids.values()) - names.keys()
+        if unknown:
+            raise ValueError(f'image_class_labels.txt has class {min(unknown)}, which classes.txt does not name')
+        flag = '1' if self.split == 'train' else '0'
+        samples = [
+            dict(img_path=str(root / 'images' / path), gt_label=int(class_ids[image]) - 1)
+            for image, path in paths.items()
+            if in_train[image] == flag
+        ]
+        return [names[number].partition('.')[2] for number in sorted(names, key=int)], samples

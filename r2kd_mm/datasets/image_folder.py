@@ -1,0 +1,111 @@
+"""Images in ImageNet's on-disk layouts, with any number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.custom import find_folders, get_samples
+
+from r2kd_mm.registry import DATASETS
+
+EXTENSIONS = ('.jpeg', '.jpg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+
+LAYOUT = (
+    "expected <data_root>/<split>/<class>/*.JPEG, or images in <data_root>/<split>/ with lines 'name.JPEG label' "
+    'in <data_root>/meta/<split>.txt; set data_root of the dataset to that folder '
+    '(tools/dataset_converters/make_mini.py writes a small example)'
+)
+
+
+@DATASETS.register_module()
+class ImageFolder(BaseDataset):
+    """One split of a folder laid out as ImageNet, in either of the two ways that mmpretrain's ``ImageNet`` reads.
+
+    With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the place of the class in the sorted list of
+    the *training* folders, whatever the split: a class that the validation folder lacks shifts no label. With an
+    annotation file, ``<data_root>/meta/<split>.txt``, the labels are those written there. The classes are counted,
+    not assumed to be 1000 as in mmpretrain, so that any image set in this layout can be used.
+
+    Args:
+        data_root: Folder that holds the splits.
+        split: Name of the split's folder, such as ``'train'`` or ``'val'``.
+        pipeline: Transforms of a sample.
+        test_mode: Whether a broken image is an error, rather than replaced by another at random.
+        indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
+        lazy_init: Read the folder at the first use, not now.
+
+    Raises:
+        FileNotFoundError: The folder is missing, or an annotated image is.
+        ValueError: There is no image, a class that was not trained on, or a line without a label.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
+        lazy_init: bool = False,
+    ) -> None:
+        self.split = split
+        super().__init__(
+            ann_file='',
+            data_root=data_root,
+            data_prefix=split,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            indices=indices,
+            lazy_init=lazy_init,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the images and labels of the split, and name its classes in ``metainfo``."""
+        folder = Path(self.img_prefix)
+        if not folder.is_dir():
+            raise FileNotFoundError(f'there is no data folder {str(folder)!r}: {LAYOUT}')
+        annotations = Path(self.data_root, 'meta', f'{self.split}.txt')
+        samples = _read_annotations(annotations, folder) if annotations.is_file() else self._find_samples(folder)
+        if not samples:
+            raise ValueError(f'there is no image in the data folder {str(folder)!r}: {LAYOUT}')
+
+        classes = _class_folders(Path(self.data_root, 'train')) or _class_folders(folder)
+        num_labels = 1 + max(label for _, label in samples)
+        if num_labels > len(classes):  # flat folders tell no names
+            classes = [str(label) for label in range(num_labels)]
+        self._metainfo['classes'] = tuple(classes)
+        return [dict(img_path=str(folder / name), gt_label=label) for name, label in samples]
+
+    def _find_samples(self, folder: Path) -> list[tuple[str, int]]:
+        """Images in class folders, labelled by the training folders where there are any."""
+        found = _class_folders(folder)
+        classes = _class_folders(Path(self.data_root, 'train')) or found
+        unknown = sorted(set(found) - set(classes))
+        if unknown:
+            raise ValueError(
+                f'{str(folder)!r} has {len(unknown)} class folders that the training split lacks, such as '
+                f'{unknown[0]!r}: both splits must use the same names, see {self.data_root!r}'
+            )
+        labels = {name: classes.index(name) for name in found}
+        samples, _ = get_samples(str(folder), labels, lambda name: name.lower().endswith(EXTENSIONS))
+        return samples
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Sorted names of the folders in ``folder``; none where it is missing."""
+    return find_folders(str(folder))[0] if folder.is_dir() else []
+
+
+def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:
+    """Lines ``name label`` of an annotation file; the first image is checked for, to catch a wrong folder at once."""
+    samples = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        name, _, label = line.strip().rpartition(' ')
+        if not name or not label.isdecimal():
+            raise ValueError(f"line {number} of {str(path)!r} must read 'name.JPEG label', got {line!r}")
+        samples.append((name, int(label)))
+    if samples and not (folder / samples[0][0]).is_file():
+        raise FileNotFoundError(f'{str(path)!r} names {samples[0][0]!r}, which is not in {str(folder)!r}: {LAYOUT}')
+    return samples

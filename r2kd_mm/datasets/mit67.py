@@ -1,0 +1,42 @@
+"""MIT Indoor 67: 67 kinds of indoor scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from r2kd_mm.datasets.image_set import ImageSet
+from r2kd_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class MIT67(ImageSet):
+    """MIT Indoor 67 (Quattoni and Torralba, CVPR 2009) with its published split of 80 and 20 images a class.
+
+    The lists name ``<class>/<image>`` below ``Images/`` and give no numbers: a label is the place of the class in the
+    alphabetical order, which is that of the authors' page. For the arguments and errors see
+    :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    """
+
+    key = 'mit67'
+    required = ('Images', 'TrainImages.txt', 'TestImages.txt')
+
+    def read_split(self, root: Path) -> tuple[list[str], list[dict]]:
+        """See the base class; the splits are ``'train'`` and ``'test'``."""
+        lists = {split: _read_list(root / f'{split.capitalize()}Images.txt') for split in ('train', 'test')}
+        # of both lists, so that both splits have the same labels
+        classes = sorted({name.split('/')[0] for names in lists.values() for name in names})
+        labels = {name: label for label, name in enumerate(classes)}
+        samples = [
+            dict(img_path=str(root / 'Images' / name), gt_label=labels[name.split('/')[0]])
+            for name in lists[self.split]
+        ]
+        return classes, samples
+
+
+def _read_list(path: Path) -> list[str]:
+    """Lines ``class/image`` of a list file; file names may hold spaces."""
+    names = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    for name in names:
+        if name.count('/') != 1:
+            raise ValueError(f"the lines of {path.name} must read 'class/image.jpg', got {name!r}")
+    return names

@@ -1,0 +1,58 @@
+"""Tiny-ImageNet: 200 classes of ImageNet at 64 x 64 pixels, 500 images of each to train and 50 to validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from r2kd_mm.datasets.image_folder import EXTENSIONS
+from r2kd_mm.datasets.image_set import ImageSet, read_lines
+from r2kd_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class TinyImageNet(ImageSet):
+    """Tiny-ImageNet (Stanford CS231n), in either of its two public layouts.
+
+    As published, ``train/<wnid>/images/*.JPEG`` and flat ``val/images/*.JPEG`` with ``val/val_annotations.txt``; or, as
+    many scripts re-arrange it, ``val/<wnid>/*.JPEG`` or ``val/<wnid>/images/*.JPEG``, whatever they leave in
+    ``val/images``.
+
+    A label is the place of the WordNet id in the *sorted* list of the training folders, as torchvision's
+    ``ImageFolder`` gives it and the public teachers of this data set know it; the order of ``wnids.txt`` is another
+    one. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    """
+
+    key = 'tiny_imagenet'
+    required = ('train', 'val')
+
+    def read_split(self, root: Path) -> tuple[list[str], list[dict]]:
+        """See the base class; the splits are ``'train'`` and ``'val'``."""
+        classes = _folders(root / 'train')
+        labels = {wnid: label for label, wnid in enumerate(classes)}
+        folder = root / self.split
+        class_folders = [name for name in _folders(folder) if name != 'images']
+        if class_folders:
+            found = [(path, wnid) for wnid in class_folders for path in _images(folder / wnid)]
+        elif (folder / 'val_annotations.txt').is_file():
+            rows = read_lines(folder / 'val_annotations.txt', num_columns=2)
+            found = [(folder / 'images' / name, wnid) for name, wnid, *_ in rows]
+        else:
+            raise FileNotFoundError(
+                f'{self.split} has no class folders' + ', nor val_annotations.txt' * (self.split == 'val')
+            )
+        unknown = sorted({wnid for _, wnid in found} - labels.keys())
+        if unknown:
+            raise ValueError(f'{len(unknown)} classes of {self.split} have no folder in train, such as {unknown[0]!r}')
+        return classes, [dict(img_path=str(path), gt_label=labels[wnid]) for path, wnid in found]
+
+
+def _folders(folder: Path) -> list[str]:
+    """Sorted names of the folders in ``folder``."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.'))
+
+
+def _images(folder: Path) -> list[Path]:
+    """Sorted images of a class, one level down where there is a folder ``images``."""
+    inner = folder / 'images'
+    paths = (inner if inner.is_dir() else folder).iterdir()
+    return sorted(path for path in paths if path.suffix.lower() in EXTENSIONS)

@@ -1,0 +1,373 @@
+"""The networks of the CIFAR-100, Tiny-ImageNet and ImageNet distillation pairs by name, and their public weights.
+
+Names are those of the public zoo: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR networks
+are the ones of Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, which most later papers compare
+on; ``cifar`` networks take 32x32 images, ``tiny`` ones 64x64, ``imagenet`` ones 224x224.
+
+In Python, :func:`build_classifier` builds one. In a config, name it as the type::
+
+    from r2kd_mm.zoo import build_classifier
+    student = dict(type=build_classifier, name='tiny/resnet20')
+
+Public checkpoints name the weights otherwise. :func:`convert_state_dict` and :func:`revert_state_dict` rename them,
+exactly and in both directions; one table of rules for each family says how.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from mmpretrain.models import GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet_CIFAR
+from torch import Tensor, nn
+
+from r2kd_mm.backbones import (
+    CIFARVGG,
+    CIFARMobileNetV2,
+    CIFARResNet,
+    CIFARShuffleNetV1,
+    CIFARShuffleNetV2,
+    CIFARWideResNet,
+    MobileNetV1,
+)
+from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.registry import MODELS
+
+# What DistributedDataParallel, and the checkpoint of a distiller, put before a name.
+PARALLEL_PREFIX = 'module.'
+STUDENT_PREFIX = 'architecture.'
+OUR_PREFIXES = ('backbone.', 'head.')
+
+
+@dataclass(frozen=True)
+class Family:
+    """What networks of one kind share.
+
+    Args:
+        classifier: Public name of the linear classifier.
+        rules: From our names of the backbone's weights to the public ones: substitutions as of ``re.sub``, in order.
+        classifier_init: Initialisation of the classifier; ``None`` keeps PyTorch's. As in the public networks.
+    """
+
+    classifier: str
+    rules: tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+    classifier_init: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One entry of the zoo.
+
+    Args:
+        family: Its kind.
+        backbone: Its config.
+        channels: Channels of the last feature map, whose average over the pixels the classifier gets.
+        num_classes: Classes of the public checkpoints.
+    """
+
+    family: Family
+    backbone: dict[str, Any]
+    channels: int
+    num_classes: int
+
+
+# -------------------------------------------------------------------------------------------- families and their names
+NORMAL_INIT = dict(type='Normal', layer='Linear', std=0.01)
+# conv1.conv.weight of a ConvModule is conv1.weight, conv1.bn.weight is bn1.weight
+CONV_MODULE_RULE = (r'conv(\d)\.(conv|bn)\.', r'\2\1.')
+
+RESNET = Family('fc', (CONV_MODULE_RULE,))
+FOUR_STAGE_RESNET = Family('linear', ((r'downsample', 'shortcut'),))
+WIDE_RESNET = Family(
+    'fc',
+    (
+        (r'^conv1\.conv\.', 'conv1.'),
+        (r'^layer4\.0\.', 'bn1.'),
+        (r'^layer(\d)\.(\d+)\.', r'block\1.layer.\2.'),
+        (r'\.norm(\d)\.', r'.bn\1.'),
+        (r'\.shortcut\.', '.convShortcut.'),
+    ),
+)
+# the public VGG and MobileNets number the layers of a block: conv, bn, relu, conv, bn, relu, ...
+VGG = Family(
+    'classifier',
+    (
+        (
+            r'^layer(\d)\.(conv|norm)(\d)\.',
+            lambda m: f'block{int(m[1]) - 1}.{3 * (int(m[3]) - 1) + (m[2] == "norm")}.',
+        ),
+    ),
+    NORMAL_INIT,
+)
+MOBILENET_V1_FIRST_BLOCKS = (1, 2, 4, 6, 12)  # of each stage, in one list that the stem opens
+MOBILENET_V1 = Family(
+    'fc',
+    (
+        (r'^conv1\.conv\.', 'model.0.0.'),
+        (r'^conv1\.bn\.', 'model.0.1.'),
+        (r'^layer(\d)\.(\d)\.', lambda m: f'model.{MOBILENET_V1_FIRST_BLOCKS[int(m[1]) - 1] + int(m[2])}.'),
+        (r'\.depthwise_conv\.conv\.', '.0.'),
+        (r'\.depthwise_conv\.bn\.', '.1.'),
+        (r'\.pointwise_conv\.conv\.', '.3.'),
+        (r'\.pointwise_conv\.bn\.', '.4.'),
+    ),
+    NORMAL_INIT,
+)
+MOBILENET_V2 = Family(
+    'classifier.0',
+    (
+        (r'^layer8\.', 'conv2.'),
+        (r'^layer(\d)\.', lambda m: f'blocks.{int(m[1]) - 1}.'),
+        (r'\.conv\.(\d)\.(conv|bn)\.', lambda m: f'.conv.{3 * int(m[1]) + (m[2] == "bn")}.'),
+        (r'^(conv\d)\.conv\.', r'\1.0.'),
+        (r'^(conv\d)\.bn\.', r'\1.1.'),
+    ),
+    NORMAL_INIT,
+)
+SHUFFLENET_V1 = Family('linear', (CONV_MODULE_RULE,))
+SHUFFLENET_V2 = Family(
+    'linear',
+    (
+        (r'^layer4\.', 'conv2.'),
+        # the first block of a stage numbers its convolutions through both branches: 1, 2 and 3, 4, 5
+        (r'\.0\.branch1\.(\d)\.(conv|bn)\.', lambda m: f'.0.{m[2]}{int(m[1]) + 1}.'),
+        (r'\.0\.branch2\.(\d)\.(conv|bn)\.', lambda m: f'.0.{m[2]}{int(m[1]) + 3}.'),
+        (r'\.branch2\.(\d)\.(conv|bn)\.', lambda m: f'.{m[2]}{int(m[1]) + 1}.'),
+        CONV_MODULE_RULE,
+    ),
+)
+
+
+# --------------------------------------------------------------------------------------------------------- the networks
+def _small_image_networks(num_classes: int, num_pools: int) -> dict[str, Network]:
+    """The networks for images of 32 or 64 pixels; of the backbones, VGG alone differs between the two."""
+
+    def network(family: Family, channels: int, backbone: type, **settings: Any) -> Network:
+        return Network(family, dict(type=backbone, **settings), channels, num_classes)
+
+    return {
+        **{f'resnet{depth}': network(RESNET, 64, CIFARResNet, depth=depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
+        **{
+            f'resnet{depth}x4': network(RESNET, 256, CIFARResNet, depth=depth, stem_channels=32, base_channels=64)
+            for depth in (8, 32)
+        },
+        **{
+            f'wrn_{depth}_{width}': network(WIDE_RESNET, 64 * width, CIFARWideResNet, depth=depth, widen_factor=width)
+            for depth in (16, 40)
+            for width in (1, 2)
+        },
+        **{
+            f'vgg{depth}': network(VGG, 512, CIFARVGG, depth=depth, num_pools=num_pools)
+            for depth in (8, 11, 13, 16, 19)
+        },
+        'resnet18': network(FOUR_STAGE_RESNET, 512, ResNet_CIFAR, depth=18, zero_init_residual=False),
+        'resnet50': network(FOUR_STAGE_RESNET, 2048, ResNet_CIFAR, depth=50, zero_init_residual=False),
+        'mobilenetv2': network(MOBILENET_V2, 1280, CIFARMobileNetV2, widen_factor=0.5),
+        'shufflenetv1': network(SHUFFLENET_V1, 960, CIFARShuffleNetV1),
+        'shufflenetv2': network(SHUFFLENET_V2, 1024, CIFARShuffleNetV2),
+    }
+
+
+def _zoo() -> dict[str, Network]:
+    cifar = _small_image_networks(num_classes=100, num_pools=3)
+    tiny = _small_image_networks(num_classes=200, num_pools=4)
+    del tiny['shufflenetv1']  # there is none in the public zoo
+    return {
+        **{f'cifar/{name}': network for name, network in cifar.items()},
+        **{f'tiny/{name}': network for name, network in tiny.items()},
+        'imagenet/mobilenetv1': Network(MOBILENET_V1, dict(type=MobileNetV1), 1024, 1000),
+    }
+
+
+NETWORKS = _zoo()
+
+
+def list_models() -> list[str]:
+    """The names of all networks, sorted."""
+    return sorted(NETWORKS)
+
+
+def classifier_config(name: str, num_classes: int | None = None) -> dict:
+    """Config of an mmpretrain ``ImageClassifier``, its types given as classes; the caller may change it.
+
+    Args:
+        name: One of :func:`list_models`.
+        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    network = _find(name)
+    return dict(
+        type=ImageClassifier,
+        backbone=copy.deepcopy(network.backbone),
+        neck=dict(type=GlobalAveragePooling),
+        head=dict(
+            type=LinearClsHead,
+            num_classes=network.num_classes if num_classes is None else num_classes,
+            in_channels=network.channels,
+            init_cfg=copy.deepcopy(network.family.classifier_init),
+        ),
+    )
+
+
+@MODELS.register_module()
+def build_classifier(
+    name: str,
+    num_classes: int | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    data_preprocessor: dict | nn.Module | None = None,
+) -> ImageClassifier:
+    """Build a network of the zoo, with its weights where a checkpoint is given.
+
+    Args:
+        name: One of :func:`list_models`.
+        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+        checkpoint: Path of its weights, with public names or with ours, in any form that :func:`convert_state_dict`
+            takes. They are kept when a Runner initialises the model.
+        data_preprocessor: Normalises the images; the Runner fills it in from the config.
+
+    Returns:
+        The classifier. ``classifier(images, mode='tensor')`` gives the logits ``(N, num_classes)`` of normalised
+        images ``(N, 3, H, W)``.
+
+    Raises:
+        ValueError: There is no such network, or the checkpoint does not hold exactly its weights.
+        FileNotFoundError: There is no such checkpoint.
+    """
+    model = MODELS.build(dict(classifier_config(name, num_classes), data_preprocessor=data_preprocessor))
+    if checkpoint is not None:
+        layout = _layout(name, model)
+        weights = _select_weights(load_checkpoint_file(checkpoint))
+        if any(key.startswith(OUR_PREFIXES) for key in weights):
+            weights = _reverted(name, weights, layout)
+        model.load_state_dict(_converted(name, weights, layout))
+        model.is_init = True  # else init_weights, which the Runner calls before it trains, would draw them anew
+    return model
+
+
+def convert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int | None = None) -> dict[str, Tensor]:
+    """Weights of a public checkpoint under our names, as ``build_classifier(name).load_state_dict`` takes them.
+
+    Args:
+        name: The network that they belong to, one of :func:`list_models`.
+        state_dict: The weights, or a dict that holds them as ``'model'`` or ``'state_dict'``; names may begin with
+            ``module.``.
+        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+
+    Returns:
+        The same tensors, all of them, none changed.
+
+    Raises:
+        ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
+    """
+    return _converted(name, _select_weights(state_dict), _expected_layout(name, num_classes))
+
+
+def revert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int | None = None) -> dict[str, Tensor]:
+    """The inverse of :func:`convert_state_dict`: our weights under their public names, in the public order.
+
+    Args:
+        name: The network that they belong to, one of :func:`list_models`.
+        state_dict: The weights, or a dict that holds them as ``'model'`` or ``'state_dict'``; names may begin with
+            ``module.``. Of a distillation the student is taken (``architecture.``).
+        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+
+    Returns:
+        The same tensors, all of them, none changed.
+
+    Raises:
+        ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
+    """
+    return _reverted(name, _select_weights(state_dict), _expected_layout(name, num_classes))
+
+
+# ----------------------------------------------------------------------------------------------------------- internals
+class _Weight(NamedTuple):
+    """One tensor of a network: its public name, ours, and its shape."""
+
+    public: str
+    ours: str
+    shape: tuple[int, ...]
+
+
+def _find(name: str) -> Network:
+    try:
+        return NETWORKS[name]
+    except KeyError:
+        close = difflib.get_close_matches(name, NETWORKS)
+        hint = f'did you mean {" or ".join(map(repr, close))}?' if close else f'known: {", ".join(list_models())}'
+        raise ValueError(f'there is no network {name!r} in the zoo; {hint}') from None
+
+
+def _layout(name: str, model: nn.Module) -> list[_Weight]:
+    """The weights of ``model``, which is the network ``name``."""
+    family = NETWORKS[name].family
+    layout = []
+    for ours, tensor in model.state_dict().items():
+        part, _, public = ours.partition('.')
+        if part == 'head':
+            public = public.replace('fc', family.classifier, 1)
+        else:
+            for pattern, replacement in family.rules:
+                public = re.sub(pattern, replacement, public)
+        layout.append(_Weight(public, ours, tuple(tensor.shape)))
+    return layout
+
+
+@functools.cache
+def _expected_layout(name: str, num_classes: int | None) -> list[_Weight]:
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are not used, so nobody's seed may notice
+        return _layout(name, build_classifier(name, num_classes))
+
+
+def _converted(name: str, weights: Mapping[str, Tensor], layout: list[_Weight]) -> dict[str, Tensor]:
+    _check_weights(name, weights, {weight.public: weight.shape for weight in layout})
+    return {weight.ours: weights[weight.public] for weight in layout}
+
+
+def _reverted(name: str, weights: Mapping[str, Tensor], layout: list[_Weight]) -> dict[str, Tensor]:
+    _check_weights(name, weights, {weight.ours: weight.shape for weight in layout})
+    return {weight.public: weights[weight.ours] for weight in layout}
+
+
+def _check_weights(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that are not exactly those of the network ``name``, by their first mismatch."""
+    refusal = f'these are not the weights of {name!r}'
+    advice = (
+        'give the name of the network that was trained, and num_classes where it has other classes than the public one'
+    )
+    for key, shape in expected.items():
+        if key not in weights:
+            raise ValueError(
+                f'{refusal}: expected {key!r} of shape {shape}, got none; the first one given is '
+                f'{next(iter(weights))!r}; {advice}'
+            )
+        if tuple(weights[key].shape) != shape:
+            raise ValueError(f'{refusal}: expected {key!r} of shape {shape}, got {tuple(weights[key].shape)}; {advice}')
+    for key, weight in weights.items():
+        if key not in expected:
+            raise ValueError(f'{refusal}: it has no {key!r}, got one of shape {tuple(weight.shape)}; {advice}')
+
+
+def _select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights in a checkpoint, without the prefixes of its wrappers."""
+    weights = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
+    if not isinstance(weights, Mapping) or not weights or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise ValueError(
+            "this checkpoint holds no weights: expected {'model': weights}, {'state_dict': weights} or the weights by "
+            f'name, got a dict with the keys {sorted(map(str, checkpoint))[:5]}'
+        )
+    if all(key.startswith(PARALLEL_PREFIX) for key in weights):
+        weights = {key.removeprefix(PARALLEL_PREFIX): weight for key, weight in weights.items()}
+    student = {
+        key.removeprefix(STUDENT_PREFIX): weight for key, weight in weights.items() if key.startswith(STUDENT_PREFIX)
+    }
+    return student or dict(weights)  # beside its student, a distiller has losses, and one of mmrazor its teacher

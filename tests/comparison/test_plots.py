@@ -1,0 +1,60 @@
+"""The pictures of a comparison: what is drawn, and that it is written."""
+
+import numpy as np
+import pytest
+
+from r2kd_mm.comparison import Method, Result, make_rows, plots
+
+
+@pytest.fixture
+def rows():
+    return make_rows({
+        Method('kd', 'kd.py'): {0: Result([1, 2], [10.0, 20.0], {}, 1.0), 1: Result([1, 2], [10.0, 30.0], {}, 1.0)},
+        Method('r2kd', 'r2kd.py'): {0: Result([1, 2], [20.0, 40.0], {}, 1.0), 1: Result([1, 2], [10.0, 60.0], {}, 1.0)},
+    }, 'kd')
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures, which are written all the same."""
+    figures = []
+    save = plots._save
+    monkeypatch.setattr(plots, '_save', lambda figure, path: (figures.append(figure), save(figure, path)))
+    return figures
+
+
+def test_accuracy_shows_mean_band_and_teacher(rows, drawn, tmp_path):
+    plots.plot_accuracy(tmp_path / 'new' / 'accuracy.png', rows, 'digits', teacher=94.2)
+    axes = drawn[0].axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines) == ['teacher (94.2 %)', 'r2kd (50.0 %)', 'kd (25.0 %)']
+    assert np.array_equal(lines['kd (25.0 %)'], [10, 25])
+    assert len(axes.collections) == 2  # a band each
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ('epoch', 'top-1 accuracy on the test images (%)')
+    assert (tmp_path / 'new' / 'accuracy.png').stat().st_size > 10_000
+
+
+def test_many_methods_are_drawn_in_different_styles(drawn, tmp_path):
+    results = {Method(f'm{index}', 'm.py'): {0: Result([1], [float(index)], {}, 1.0)} for index in range(15)}
+    plots.plot_accuracy(tmp_path / 'accuracy.png', make_rows(results), 'digits')
+    styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
+    assert len(styles) == 15
+
+
+def test_differences_show_each_method_but_the_baseline(rows, drawn, tmp_path):
+    plots.plot_differences(tmp_path / 'differences.png', rows, 'kd', 'digits')
+    axes = drawn[0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['r2kd']
+    _, interval, point = axes.lines
+    assert interval.get_xdata() == pytest.approx([rows[1].difference.low, rows[1].difference.high])
+    assert point.get_xdata() == pytest.approx([25])
+
+
+def test_correlation_maps_show_each_network_and_its_difference_to_the_teacher(drawn, tmp_path):
+    teacher, student = np.eye(3), np.eye(3) - 0.25
+    plots.plot_class_correlations(tmp_path / 'maps.png', dict(teacher=teacher, student=student), 'teacher', 'abc', 'x')
+    images = [axes.images[0].get_array() for axes in drawn[0].axes[:4] if axes.images]
+    assert np.array_equal(images[0], teacher)
+    assert np.array_equal(images[1], student)
+    assert np.allclose(images[2], -0.25)
+    assert 'mean |difference| 0.250' in [axes.get_title() for axes in drawn[0].axes]

@@ -1,0 +1,62 @@
+"""Rows, the Markdown table and the JSON file of a comparison."""
+
+import json
+
+import numpy as np
+import pytest
+
+from r2kd_mm.comparison import Method, Result, make_rows, to_markdown, write_report
+
+KD, R2KD, BROKEN = (Method(name, f'configs/{name}.py') for name in ('kd', 'r2kd', 'broken'))
+
+
+def result(*accuracy: float, epochs: tuple[int, ...] = (1, 2, 3)) -> Result:
+    return Result(list(epochs), list(accuracy), {}, 1.0)
+
+
+@pytest.fixture
+def results():
+    return {
+        KD: {0: result(10, 30, 20), 1: result(10, 20, 30)},
+        R2KD: {0: result(10, 50, 40), 1: result(10, 60, 54)},
+        BROKEN: {},
+    }
+
+
+def test_the_table_shows_last_and_best_epoch_and_the_paired_difference(results):
+    lines = to_markdown(make_rows(results, 'kd'), 'kd', teacher=94.257).splitlines()
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert cells[2] == ['kd', '25.00 ± 7.07', '30.00 ± 0.00', 'baseline', '2']
+    assert cells[3][:3] == ['r2kd', '47.00 ± 9.90', '55.00 ± 7.07']
+    assert cells[3][3].startswith('+22.00 [')
+    assert cells[4] == ['teacher', '94.26', '', '', '']
+
+
+def test_a_method_without_a_result_is_left_out(results):
+    assert [row.method.name for row in make_rows(results)] == ['kd', 'r2kd']
+
+
+def test_without_a_baseline_there_is_no_difference(results):
+    assert 'points' not in to_markdown(make_rows(results))
+
+
+def test_an_unknown_baseline_is_refused(results):
+    with pytest.raises(ValueError, match="--baseline 'kdd' is none of the methods that are compared: kd, r2kd, broken"):
+        make_rows(results, 'kdd')
+
+
+def test_curves_hold_the_epochs_that_all_seeds_measured():
+    row = make_rows({KD: {0: result(1, 2, 3), 1: result(5, 6, epochs=(2, 3))}})[0]
+    epochs, curves = row.curve
+    assert epochs == [2, 3]
+    assert np.array_equal(curves, [[2, 3], [5, 6]])
+
+
+def test_the_json_file_holds_every_run_and_the_environment(results, tmp_path):
+    write_report(tmp_path / 'results.json', make_rows(results, 'kd'), 'kd')
+    content = json.loads((tmp_path / 'results.json').read_text())
+    r2kd = content['methods'][1]
+    assert r2kd['runs']['1'] == dict(epochs=[1, 2, 3], accuracy=[10, 60, 54], teachers={}, seconds=1.0, last=54, best=60)
+    assert r2kd['difference']['mean'] == 22
+    assert content['baseline'] == 'kd'
+    assert set(content['environment']) == {'date', 'commit', 'python', 'machine', 'packages'}

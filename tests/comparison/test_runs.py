@@ -1,0 +1,157 @@
+"""Runs of a comparison: planned, recognised, trained, resumed. Two epochs on the digits, in this process."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from r2kd_mm.comparison import Method, State, class_correlation, load_result, plan_runs, trained_student
+from r2kd_mm.comparison.runs import Run, fingerprint, last_checkpoint, load_config, look_at, train
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDENT = str(ROOT / 'configs/supervised/res6_digits.py')
+KD = str(ROOT / 'configs/kd/kd_res14_res6_digits.py')
+SHORT = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1,
+         'log_level': 'ERROR'}
+
+
+class Interrupted(Exception):
+    """Raised where a test stops a run."""
+
+
+def student_run(folder: Path, seed: int = 0, **options) -> Run:
+    return plan_runs([Method('student', STUDENT, {**SHORT, **options})], [seed], folder)[0]
+
+
+def state(run: Run) -> State:
+    return look_at([run])[run]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> Run:
+    run = student_run(tmp_path_factory.mktemp('finished'))
+    assert state(run) is State.NEW
+    train(run, lambda share: None)
+    return run
+
+
+def test_every_method_meets_every_seed_seed_by_seed(tmp_path):
+    runs = plan_runs([Method('a b', 'a.py'), Method('c', 'c.py')], [3, 1], tmp_path)
+    assert [str(run) for run in runs] == ['a b, seed 3', 'c, seed 3', 'a b, seed 1', 'c, seed 1']
+    assert runs[0].folder == tmp_path / 'a_b' / 'seed_3'
+
+
+@pytest.mark.parametrize('names, seeds, message', [
+    (['a'], [0, 1, 0], '--seeds 0 is given twice'),
+    (['a'], [-1], 'a seed must be >= 0, got -1'),
+    (['a', 'b', 'a'], [0], "2 configs have the name 'a': x0/a.py, x2/a.py"),
+    ([], [0], 'at least one config'),
+])
+def test_what_cannot_be_compared_is_refused(names, seeds, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        plan_runs([Method(name, f'x{index}/{name}.py') for index, name in enumerate(names)], seeds, tmp_path)
+
+
+def test_a_result_has_the_accuracy_of_each_epoch(finished):
+    result = load_result(finished)
+    assert result.epochs == [1, 2]
+    assert result.last == result.accuracy[1]
+    assert result.best == max(result.accuracy)
+    assert all(0 <= accuracy <= 100 for accuracy in result.accuracy)
+    assert result.seconds > 0
+    assert state(finished) is State.FINISHED
+
+
+def test_equal_seeds_give_equal_results_and_others_do_not(finished, tmp_path):
+    again, other = student_run(tmp_path), student_run(tmp_path, seed=1)
+    assert train(again, lambda share: None).accuracy == load_result(finished).accuracy
+    assert train(other, lambda share: None).accuracy != load_result(finished).accuracy
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_without_the_interruption(finished, tmp_path):
+    run = student_run(tmp_path)
+    shares = []
+
+    def stop_in_epoch_2(share):
+        shares.append(share)
+        if share == 1:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(run, stop_in_epoch_2)
+    assert state(run) is State.INTERRUPTED
+    Path(last_checkpoint(run)).name.startswith('epoch_')
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'epoch_1.pth'))
+    result = train(run, shares.append)
+    assert shares == [0.5, 1, 1]  # the second start trained epoch 2 alone
+    assert result.accuracy == load_result(finished).accuracy
+
+
+def test_an_evaluation_that_the_interruption_took_is_made_up_for(finished, tmp_path):
+    run = student_run(tmp_path)
+    shutil.copytree(finished.folder, run.folder)
+    (run.folder / 'result.json').unlink()
+    (scalars, ) = run.folder.glob('*/vis_data/scalars.json')
+    lines = scalars.read_text().splitlines()
+    scalars.write_text('\n'.join(lines[:-1]) + '\n' + lines[-1][:10])  # killed while it wrote the last one
+    assert state(run) is State.INTERRUPTED
+    assert train(run, lambda share: None).accuracy == load_result(finished).accuracy
+
+
+def test_a_changed_config_is_noticed_and_trained_anew(finished, tmp_path):
+    run = student_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.07})
+    shutil.copytree(finished.folder, run.folder)
+    (run.folder / 'stale').touch()
+    assert state(run) is State.CHANGED
+    result = train(run, lambda share: None)
+    assert result.accuracy != load_result(finished).accuracy
+    assert not (run.folder / 'stale').exists()
+    assert state(run) is State.FINISHED
+
+
+def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(tmp_path):
+    def teach(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        run = plan_runs([Method('kd', KD, {'model.teacher_ckpt': str(tmp_path / name)})], [0], tmp_path)[0]
+        return fingerprint(load_config(run))
+
+    assert teach('a.pth', b'one') == teach('b.pth', b'one')
+    assert teach('a.pth', b'one') != teach('a.pth', b'two')
+
+
+def test_seeds_have_fingerprints_of_their_own(tmp_path):
+    assert fingerprint(load_config(student_run(tmp_path))) != fingerprint(load_config(student_run(tmp_path, seed=1)))
+
+
+def test_a_config_without_accuracy_is_refused(tmp_path):
+    run = student_run(tmp_path, **{'val_evaluator.prefix': 'other'})
+    with pytest.raises(ValueError, match="left no 'accuracy/top1' .* Accuracy as val_evaluator"):
+        train(run, lambda share: None)
+    assert not (run.folder / 'result.json').exists()
+
+
+def test_the_trained_network_is_read_back(finished):
+    network, _ = trained_student(finished)
+    assert not network.training
+    weights = torch.load(last_checkpoint(finished), weights_only=False)['state_dict']
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+
+
+def test_teachers_are_read_from_what_the_runner_wrote(finished, tmp_path):
+    run = student_run(tmp_path)
+    shutil.copytree(finished.folder, run.folder)
+    (run.folder / 'result.json').unlink()
+    (scalars, ) = run.folder.glob('*/vis_data/scalars.json')
+    head = json.dumps({'teacher/accuracy': 94.5, 'step': 0}) + '\n' + json.dumps({'pruned_teacher/accuracy': 93.0})
+    scalars.write_text(f'{head}\n{scalars.read_text()}')
+    assert train(run, lambda share: None).teachers == dict(teacher=94.5, pruned_teacher=93.0)
+
+
+def test_class_correlation_is_that_of_numpy_on_centred_logits():
+    logits = torch.randn(40, 4, dtype=torch.float64)
+    expected = np.corrcoef((logits - logits.mean(dim=1, keepdim=True)).numpy().T)
+    assert np.allclose(class_correlation(logits).numpy(), expected)
+    assert torch.allclose(class_correlation(logits + torch.randn(40, 1)), class_correlation(logits))

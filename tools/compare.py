@@ -1,0 +1,79 @@
+"""Train several configs with several seeds and compare them: a table, a JSON file and plots."""
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+
+import argparse
+import sys
+from pathlib import Path
+
+from r2kd_mm.comparison import (
+    Method,
+    collect,
+    complete,
+    make_rows,
+    plan_runs,
+    plot_accuracy,
+    plot_differences,
+    to_markdown,
+    write_report,
+)
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.run_config import ConfigOptions
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog='A second call skips the runs that are finished and goes on with those that were '
+        'interrupted. The exit status is 1 if a run failed.')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method is called as its file')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')
+    parser.add_argument('--baseline', metavar='NAME', help='show the difference of every other method to this one')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N',
+                        help='runs at a time, of one thread each (default: 1)')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE',
+                        help='change fields of every config')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/compare'), metavar='DIR',
+                        help='folder of the runs, table and plots (default: work_dirs/compare)')
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, got {args.jobs}')
+    return args
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Train what is missing, write the report, and return the exit status."""
+    methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
+    runs = plan_runs(methods, args.seeds, args.out / 'runs')
+    make_rows({method: {} for method in methods}, args.baseline)  # an unknown baseline shows before hours of training
+    failures = complete(runs, args.jobs)
+
+    rows = make_rows(collect(runs, failures), args.baseline)
+    if rows:
+        teachers = {result.teachers['teacher'] for row in rows for result in row.results.values() if result.teachers}
+        teacher = teachers.pop() if len(teachers) == 1 else None
+        table = to_markdown(rows, args.baseline, teacher)
+        (args.out / 'table.md').write_text(table)
+        write_report(args.out / 'results.json', rows, args.baseline)
+        plot_accuracy(args.out / 'accuracy.png', rows, 'Accuracy while training', teacher)
+        if any(row.difference for row in rows):
+            plot_differences(args.out / 'differences.png', rows, args.baseline, f'Difference to {args.baseline}')
+        print(f'\n{table}\nwritten to {args.out}: table.md, results.json and plots')
+    for run, reason in failures.items():
+        print(f'failed: {run}: {reason}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main() -> None:
+    """Compare, and keep what is done when the user stops it."""
+    args = parse_args()
+    with clear_errors():
+        try:
+            sys.exit(compare(args))
+        except KeyboardInterrupt:
+            print('\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                  file=sys.stderr)
+            sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,13 @@
+"""Unpack, arrange and check CIFAR-100, its Python version.
+
+python tools/dataset_converters/prepare_cifar100.py cifar-100-python.tar.gz data/cifar100
+"""
+
+from preparation import Recipe, check_image_set, main
+
+from r2kd_mm.datasets import CIFAR100
+
+RECIPE = Recipe('cifar100', parts=('train', 'test', 'meta'), check=check_image_set(CIFAR100), into='cifar-100-python')
+
+if __name__ == '__main__':
+    main(RECIPE)

@@ -1,0 +1,13 @@
+"""Unpack, arrange and check Stanford 40 Actions: the archives of the images and of the splits in one folder.
+
+python tools/dataset_converters/prepare_stanford40.py FOLDER_OF_THE_DOWNLOADS data/stanford40
+"""
+
+from preparation import Recipe, check_image_set, main
+
+from r2kd_mm.datasets import Stanford40
+
+RECIPE = Recipe('stanford40', parts=('JPEGImages', 'ImageSplits'), check=check_image_set(Stanford40))
+
+if __name__ == '__main__':
+    main(RECIPE)

@@ -1,0 +1,85 @@
+"""Evaluate a checkpoint on the test data of a config; of a distillation, the student, without any teacher."""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+
+import argparse
+
+import mmengine
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_run_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint of a run of this config')
+    parser.add_argument('--out', help='write the results there: .pkl, or for metrics also .json and .yaml')
+    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what to write (default: pred)')
+    parser.add_argument('--show-dir', help='save images with their predictions in this folder')
+    parser.add_argument('--interval', type=int, default=1, help='save one image in so many (default %(default)s)')
+    args = parser.parse_args()
+    if args.out_item and not args.out:
+        parser.error('--out-item needs --out, the file to write')
+    if args.out and args.out_item != 'metrics' and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'predictions are written as .pkl, got --out {args.out}')
+    return args
+
+
+def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Change ``cfg`` as the flags that only testing has say."""
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if 'teacher' in cfg.model:  # not asked when testing, so neither loaded nor downloaded
+        cfg.model.teacher = cfg.model.teacher_ckpt = None
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show_dir:
+        cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=args.interval)
+
+
+def check_fits(model: nn.Module, checkpoint: str) -> None:
+    """Refuse a checkpoint that lacks weights of ``model``: MMEngine would warn, and score what it initialised.
+
+    Raises:
+        ValueError: A weight is missing or has another shape.
+    """
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    given = loaded.get('state_dict', loaded)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    wrong = [
+        f'{name} of shape {shape}, got {tuple(given[name].shape) if name in given else "none"}'
+        for name, shape in shapes.items()
+        if name not in given or tuple(given[name].shape) != shape
+    ]
+    if wrong:
+        raise ValueError(
+            f'checkpoint {checkpoint!r} does not fit the model of the config: {len(wrong)} of '
+            f'{len(shapes)} weights are missing or differ, the first is {wrong[0]}; give the config that '
+            'the checkpoint was trained with'
+        )
+
+
+def main() -> None:
+    """Build the Runner and test."""
+    args = parse_args()
+    with clear_errors():
+        cfg = load_run_config(args)
+        apply_test_arguments(cfg, args)
+        runner = Runner.from_cfg(cfg)
+        check_fits(getattr(runner.model, 'module', runner.model), args.checkpoint)
+        if args.out and args.out_item != 'metrics':
+            runner.test_evaluator.metrics.append(DumpResults(args.out))
+        metrics = runner.test()
+        if args.out and args.out_item == 'metrics' and runner.rank == 0:
+            mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

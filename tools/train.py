@@ -1,0 +1,65 @@
+"""Train a model: a distillation, a teacher, or a student alone."""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='go on from this checkpoint, or from the last one in the work dir',
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the batch size over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument('--no-persistent-workers', action='store_true', help='start new data workers each epoch')
+    return parser.parse_args()
+
+
+def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Change ``cfg`` as the flags that only training has say."""
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        cfg.optim_wrapper.type = 'r2kd_mm.AutocastOptimWrapper'
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: the batch '
+                'size over all processes that its learning rate is for'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    """Build the Runner and train."""
+    args = parse_args()
+    with clear_errors() as guard:
+        cfg = load_run_config(args)
+        apply_train_arguments(cfg, args)
+        runner = Runner.from_cfg(cfg)
+        guard.watch(runner)
+        runner.train()
+
+
+if __name__ == '__main__':
+    main()
