@@ -6,6 +6,7 @@ looks for the fault itself where it can, and where nothing is broken it changes 
 seen with which versions.
 """
 
+import codecs
 import functools
 import os
 import pickle
@@ -334,7 +335,8 @@ class RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         from torch._weights_only_unpickler import _get_allowed_globals
 
-        allowed = {**_get_allowed_globals(), **_allowed_globals()}
+        # torch 2.1 does not allow the function by which a pickle of protocol 2 holds bytes; later ones do
+        allowed = {**_get_allowed_globals(), **_allowed_globals(), '_codecs.encode': codecs.encode}
         module = module.replace('__builtin__', 'builtins')  # its name in the pickle protocol that torch.save uses
         try:
             return allowed[f'{module}.{name}']

@@ -1,8 +1,8 @@
 """The networks of the CIFAR-100, Tiny-ImageNet and ImageNet distillation pairs by name, and their public weights.
 
-Names are those of the public zoo: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR networks
-are the ones of Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, which most later papers compare
-on; ``cifar`` networks take 32x32 images, ``tiny`` ones 64x64, ``imagenet`` ones 224x224.
+Names are those of the public zoo: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR
+networks are those of Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, on which most later
+papers compare. ``cifar`` networks take 32x32 images, ``tiny`` ones 64x64, ``imagenet`` ones 224x224.
 
 In Python, :func:`build_classifier` builds one. In a config, name it as the type::
 

@@ -96,7 +96,7 @@ def demo(args: argparse.Namespace) -> int:
     (args.out / 'table.md').write_text(table)
     write_report(args.out / 'results.json', rows, 'KD')
     plot_accuracy(args.out / 'accuracy.png', rows, f'{SUBJECT}: accuracy while training', teacher_accuracy)
-    plot_correlations(args.out / 'class_correlation.png', teacher_runs, distillation_runs)
+    plot_correlations(args.out / 'class_correlation.png', teacher_runs, alone_runs + distillation_runs)
     print(f'\n{table}')
     print('Accuracy on the 1497 other images, mean ± standard deviation over seeds.')
     for name, what in (('table.md', 'this table'), ('accuracy.png', 'accuracy against epoch'),
@@ -125,7 +125,8 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
         maps.setdefault(run.method.name, []).append(class_correlation(logits['network']))
     classes = [str(digit) for digit in range(10)]
     plot_class_correlations(path, {name: torch.stack(parts).mean(dim=0).numpy() for name, parts in maps.items()},
-                            'teacher', classes, f'{SUBJECT}: which digits have logits that rise and fall together')
+                            'teacher', classes, f'{SUBJECT}: which digits have logits that rise and fall together '
+                            f'(mean of {len(runs) // len(maps.keys() - {"teacher"})} seeds)')
 
 
 def report_failures(failures: dict[Run, str]) -> int:

@@ -43,7 +43,8 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teacher: float | 
         if len(curves) > 1:
             std = curves.std(axis=0, ddof=1)
             axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
-    axes.set(xlabel='epoch', ylabel='top-1 accuracy on the test images (%)', title=title)
+    axes.set(xlabel='epoch', ylabel='top-1 accuracy on the test images (%)')
+    figure.suptitle(title)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     for side in ('top', 'right'):
@@ -98,7 +99,7 @@ def plot_class_correlations(path: Path, maps: Mapping[str, np.ndarray], referenc
         _class_ticks(grid[0, column], classes)
         if name == reference:
             grid[1, column].axis('off')
-            grid[1, column].text(0.5, 0.5, 'below:\neach student\nminus\nthe teacher\n\n(white: the same)', ha='center',
+            grid[1, column].text(0.5, 0.5, f'In this row:\neach network\nminus the {reference}\n\n(white: the same)', ha='center',
                                  va='center', transform=grid[1, column].transAxes)
             continue
         below = grid[1, column].imshow(differences[name], cmap='RdBu', vmin=-limit, vmax=limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -93,7 +94,7 @@ def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -
     """Write every number of the comparison, and where it was measured, as JSON."""
     methods = [dict(
         name=row.method.name,
-        config=row.method.config,
+        config=os.path.relpath(row.method.config),
         options=dict(row.method.options),
         last=asdict(row.last),
         best=asdict(row.best),

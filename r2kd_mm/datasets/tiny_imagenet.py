@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from r2kd_mm.datasets.image_folder import EXTENSIONS
@@ -35,7 +36,7 @@ class TinyImageNet(ImageSet):
             found = [(path, wnid) for wnid in class_folders for path in _images(folder / wnid)]
         elif (folder / 'val_annotations.txt').is_file():
             rows = read_lines(folder / 'val_annotations.txt', num_columns=2)
-            found = [(folder / 'images' / name, wnid) for name, wnid, *_ in rows]
+            found = [(os.path.join(folder, 'images', name), wnid) for name, wnid, *_ in rows]
         else:
             raise FileNotFoundError(
                 f'{self.split} has no class folders' + ', nor val_annotations.txt' * (self.split == 'val')
@@ -43,7 +44,7 @@ class TinyImageNet(ImageSet):
         unknown = sorted({wnid for _, wnid in found} - labels.keys())
         if unknown:
             raise ValueError(f'{len(unknown)} classes of {self.split} have no folder in train, such as {unknown[0]!r}')
-        return classes, [dict(img_path=str(path), gt_label=labels[wnid]) for path, wnid in found]
+        return classes, [dict(img_path=path, gt_label=labels[wnid]) for path, wnid in found]
 
 
 def _folders(folder: Path) -> list[str]:
@@ -51,8 +52,9 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.'))
 
 
-def _images(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[str]:
     """Sorted images of a class, one level down where there is a folder ``images``."""
     inner = folder / 'images'
-    paths = (inner if inner.is_dir() else folder).iterdir()
-    return sorted(path for path in paths if path.suffix.lower() in EXTENSIONS)
+    folder = inner if inner.is_dir() else folder
+    # text, not Path: there are 100,000 of them
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.lower().endswith(EXTENSIONS)]

@@ -29,8 +29,9 @@ def test_images_are_those_of_scikit_learn_over_the_whole_range_of_a_byte():
     assert image.shape == (8, 8, 1)
     assert image.dtype == np.uint8
     assert max(test[index]['img'].max() for index in range(20)) == 255
-    matches = [index for index, other in enumerate(bundled.images)
-               if np.array_equal(np.rint(other / 16 * 255), image[..., 0])]
+    matches = [
+        index for index, other in enumerate(bundled.images) if np.array_equal(np.rint(other / 16 * 255), image[..., 0])
+    ]
     assert bundled.target[matches[0]] == test[0]['gt_label']
 
 
@@ -61,14 +62,17 @@ def test_the_largest_training_set_leaves_every_digit_to_test_on():
     assert np.bincount(Digits('test', train_size=1730).get_gt_labels()).min() == 1
 
 
-@pytest.mark.parametrize('fields, message', [
-    (dict(split='val'), r"split must be one of \('train', 'test'\), got 'val'"),
-    (dict(split='train', train_size=305), 'multiple of 10 from 10 to 1730, got 305'),
-    (dict(split='train', train_size=1740), 'multiple of 10 from 10 to 1730, got 1740'),
-    (dict(split='train', train_size=0), 'multiple of 10 from 10 to 1730, got 0'),
-    (dict(split='train', channels=2), 'channels must be 1 .* or 3 .*, got 2'),
-    (dict(split='train', split_seed=-1), 'split_seed must be >= 0, got -1'),
-])
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        (dict(split='val'), r"split must be one of \('train', 'test'\), got 'val'"),
+        (dict(split='train', train_size=305), 'multiple of 10 from 10 to 1730, got 305'),
+        (dict(split='train', train_size=1740), 'multiple of 10 from 10 to 1730, got 1740'),
+        (dict(split='train', train_size=0), 'multiple of 10 from 10 to 1730, got 0'),
+        (dict(split='train', channels=2), 'channels must be 1 .* or 3 .*, got 2'),
+        (dict(split='train', split_seed=-1), 'split_seed must be >= 0, got -1'),
+    ],
+)
 def test_what_is_out_of_range_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Digits(**fields)

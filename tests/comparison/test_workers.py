@@ -1,0 +1,68 @@
+"""Runs in worker processes: what one of them does to the others."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from r2kd_mm.comparison import Method, State, complete, plan_runs
+from r2kd_mm.comparison.runs import look_at
+from r2kd_mm.comparison.workers import train_all
+
+ROOT = Path(__file__).resolve().parents[2]
+NETWORK = str(ROOT / 'configs/supervised/res14_digits.py')
+SHORT = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1}
+
+
+class Killer:
+    """A listener that kills the worker in the middle of its first run."""
+
+    def __init__(self) -> None:
+        self.events = []
+
+    def started(self, run):
+        self.events.append(('started', run.seed))
+
+    def advanced(self, run, share):
+        if run.seed == 0 and share < 1:
+            (worker, ) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGKILL)
+
+    def finished(self, run):
+        self.events.append(('finished', run.seed))
+
+    def failed(self, run, reason):
+        self.events.append(('failed', run.seed, reason))
+
+    def tick(self):
+        pass
+
+
+def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
+    runs = plan_runs([Method('network', NETWORK, SHORT)], [0, 1], tmp_path)
+    killer = Killer()
+    train_all(runs, 1, killer)
+    reason = f'its process ended with status -9; see {runs[0].output_file}'
+    assert killer.events == [('started', 0), ('failed', 0, reason), ('started', 1), ('finished', 1)]
+    assert list(look_at(runs).values()) == [State.INTERRUPTED, State.FINISHED]
+    assert 'Epoch(train) [1]' in runs[0].output_file.read_text()
+
+    capfd.readouterr()
+    assert complete(runs, 1) == {}
+    output = capfd.readouterr().out
+    assert '1 of 2 runs are finished and are not repeated' in output
+    assert 'network, seed 0: was interrupted, so it goes on from its last checkpoint' in output
+    assert set(look_at(runs).values()) == {State.FINISHED}
+
+
+def test_an_interrupt_leaves_no_worker_behind(tmp_path):
+    class Interrupter(Killer):
+
+        def advanced(self, run, share):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], tmp_path), 1, Interrupter())
+    assert not multiprocessing.active_children()
