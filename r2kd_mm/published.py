@@ -16,21 +16,22 @@ MMPRETRAIN = 'model zoo of mmpretrain 1.2.0'
 
 @dataclass(frozen=True)
 class PublishedTeacher:
-    """Top-1 accuracy in percent, and who says so."""
+    """Top-1 accuracy in percent, the number of images it was measured on, and who says so."""
 
     accuracy: float
+    images: int
     source: str
 
 
 TEACHERS = {
-    'cifar100/resnet56': PublishedTeacher(72.34, CRD),
-    'cifar100/resnet110': PublishedTeacher(74.31, CRD),
-    'cifar100/resnet32x4': PublishedTeacher(79.42, CRD),
-    'cifar100/resnet50': PublishedTeacher(79.34, CRD),
-    'cifar100/wrn_40_2': PublishedTeacher(75.61, CRD),
-    'cifar100/vgg13': PublishedTeacher(74.64, CRD),
-    'imagenet/resnet34': PublishedTeacher(73.62, MMPRETRAIN),
-    'imagenet/resnet50': PublishedTeacher(76.55, MMPRETRAIN),
+    'cifar100/resnet56': PublishedTeacher(72.34, 10_000, CRD),
+    'cifar100/resnet110': PublishedTeacher(74.31, 10_000, CRD),
+    'cifar100/resnet32x4': PublishedTeacher(79.42, 10_000, CRD),
+    'cifar100/resnet50': PublishedTeacher(79.34, 10_000, CRD),
+    'cifar100/wrn_40_2': PublishedTeacher(75.61, 10_000, CRD),
+    'cifar100/vgg13': PublishedTeacher(74.64, 10_000, CRD),
+    'imagenet/resnet34': PublishedTeacher(73.62, 50_000, MMPRETRAIN),
+    'imagenet/resnet50': PublishedTeacher(76.55, 50_000, MMPRETRAIN),
 }
 
 

@@ -21,6 +21,7 @@ LOCATIONS = [
     'r2kd_mm.augmentations',
     'r2kd_mm.distillers',
     'r2kd_mm.backbones',
+    'r2kd_mm.zoo',
     'r2kd_mm.datasets',
     'r2kd_mm.hooks',
     'r2kd_mm.engine',

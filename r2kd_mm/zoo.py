@@ -37,12 +37,10 @@ from r2kd_mm.backbones import (
     CIFARWideResNet,
     MobileNetV1,
 )
+from r2kd_mm.checkpoint import select_weights
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.registry import MODELS
 
-# What DistributedDataParallel, and the checkpoint of a distiller, put before a name.
-PARALLEL_PREFIX = 'module.'
-STUDENT_PREFIX = 'architecture.'
 OUR_PREFIXES = ('backbone.', 'head.')
 
 
@@ -245,7 +243,7 @@ def build_classifier(
     model = MODELS.build(dict(classifier_config(name, num_classes), data_preprocessor=data_preprocessor))
     if checkpoint is not None:
         layout = _layout(name, model)
-        weights = _select_weights(load_checkpoint_file(checkpoint))
+        weights = select_weights(load_checkpoint_file(checkpoint))
         if any(key.startswith(OUR_PREFIXES) for key in weights):
             weights = _reverted(name, weights, layout)
         model.load_state_dict(_converted(name, weights, layout))
@@ -268,7 +266,7 @@ def convert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: in
     Raises:
         ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
     """
-    return _converted(name, _select_weights(state_dict), _expected_layout(name, num_classes))
+    return _converted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 
 
 def revert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int | None = None) -> dict[str, Tensor]:
@@ -286,7 +284,7 @@ def revert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int
     Raises:
         ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
     """
-    return _reverted(name, _select_weights(state_dict), _expected_layout(name, num_classes))
+    return _reverted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 
 
 # ----------------------------------------------------------------------------------------------------------- internals
@@ -355,19 +353,3 @@ def _check_weights(name: str, weights: Mapping[str, Tensor], expected: Mapping[s
     for key, weight in weights.items():
         if key not in expected:
             raise ValueError(f'{refusal}: it has no {key!r}, got one of shape {tuple(weight.shape)}; {advice}')
-
-
-def _select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without the prefixes of its wrappers."""
-    weights = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
-    if not isinstance(weights, Mapping) or not weights or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise ValueError(
-            "this checkpoint holds no weights: expected {'model': weights}, {'state_dict': weights} or the weights by "
-            f'name, got a dict with the keys {sorted(map(str, checkpoint))[:5]}'
-        )
-    if all(key.startswith(PARALLEL_PREFIX) for key in weights):
-        weights = {key.removeprefix(PARALLEL_PREFIX): weight for key, weight in weights.items()}
-    student = {
-        key.removeprefix(STUDENT_PREFIX): weight for key, weight in weights.items() if key.startswith(STUDENT_PREFIX)
-    }
-    return student or dict(weights)  # beside its student, a distiller has losses, and one of mmrazor its teacher

@@ -66,4 +66,5 @@ def _run_here(argv: list[str], folder: str) -> None:
         os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), stream.fileno())
     multiprocessing.set_start_method('fork', force=True)  # what a process of its own starts with
     sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))  # as Python does for a script, and runpy does not
     runpy.run_path(argv[0], run_name='__main__')

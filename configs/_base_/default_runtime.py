@@ -12,7 +12,7 @@ from mmengine.visualization import LocalVisBackend
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.visualization import UniversalVisualizer
 
-from r2kd_mm.hooks import DataCheckHook
+from r2kd_mm.hooks import DataCheckHook, RunRecordHook
 
 default_scope = 'r2kd_mm'
 
@@ -33,6 +33,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type=DataCheckHook),
+    dict(type=RunRecordHook),
     dict(type=SyncBuffersHook),  # of several processes: average the batch-norm statistics each epoch
 ]
 log_processor = dict(type=LogProcessor, by_epoch=True, window_size=10)

@@ -4,6 +4,7 @@ from mmengine.config import read_base
 with read_base():
     from .default_runtime import *
 
-from r2kd_mm.hooks import TeacherCheckHook
+from r2kd_mm.hooks import FiniteCheckHook, TeacherCheckHook
 
-custom_hooks.append(dict(type=TeacherCheckHook))
+custom_hooks.append(dict(type=FiniteCheckHook))
+custom_hooks.append(dict(type=TeacherCheckHook))  # the last, so that custom_hooks[-1] of a pair is this one

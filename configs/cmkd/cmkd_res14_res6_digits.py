@@ -15,4 +15,5 @@ model = dict(
     teacher=res14,
     teacher_ckpt=res14_ckpt,
     augmentation=dict(type=CutMix, alpha=1.0),
-    losses=dict(loss_cmkd=dict(type=CMKDLoss, temperature=4.0, loss_weight=4.0)))
+    losses=dict(loss_cmkd=dict(type=CMKDLoss, temperature=4.0, loss_weight=4.0)),
+)

@@ -13,5 +13,6 @@ model = dict(
     architecture=res6,
     teacher=res14,
     teacher_ckpt=res14_ckpt,
-    losses=dict(loss_dkd=dict(type=DKDLoss, temperature=4.0, alpha=1.0, beta=8.0)))
+    losses=dict(loss_dkd=dict(type=DKDLoss, temperature=4.0, alpha=1.0, beta=8.0)),
+)
 custom_hooks.append(dict(type=LossScheduleHook, loss='loss_dkd', ramp=20))  # its warm-up of 20 epochs

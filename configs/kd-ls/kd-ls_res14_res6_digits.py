@@ -14,5 +14,6 @@ model = dict(
     teacher_ckpt=res14_ckpt,
     task_loss_weight=0.1,
     losses=dict(
-        loss_kd=dict(
-            type=LogitStandardization, loss=dict(type=KLDivergenceLoss, temperature=2.0, loss_weight=9.0))))
+        loss_kd=dict(type=LogitStandardization, loss=dict(type=KLDivergenceLoss, temperature=2.0, loss_weight=9.0))
+    ),
+)

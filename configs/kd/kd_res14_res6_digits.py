@@ -13,4 +13,5 @@ model = dict(
     teacher=res14,
     teacher_ckpt=res14_ckpt,
     task_loss_weight=0.1,
-    losses=dict(loss_kd=dict(type=KLDivergenceLoss, temperature=4.0, loss_weight=0.9)))
+    losses=dict(loss_kd=dict(type=KLDivergenceLoss, temperature=4.0, loss_weight=0.9)),
+)

@@ -14,4 +14,5 @@ model = dict(
     teacher=res14,
     teacher_ckpt=res14_ckpt,
     task_loss_weight=0.1,
-    losses=dict(loss_mlkd=dict(type=MLKDLoss, loss_weight=0.9)))
+    losses=dict(loss_mlkd=dict(type=MLKDLoss, loss_weight=0.9)),
+)

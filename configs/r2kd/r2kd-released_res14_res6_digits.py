@@ -10,4 +10,7 @@ model.merge(
         augmentation=dict(per_image=False),  # one box a batch
         losses=dict(
             loss_value=dict(eps=1e-8),  # added to the product of norms
-            loss_rank=dict(estimator='hard'))))  # a value without gradient: shown, not trained
+            loss_rank=dict(estimator='hard'),
+        ),
+    )
+)  # a value without gradient: shown, not trained

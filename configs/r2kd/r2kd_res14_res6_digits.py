@@ -19,4 +19,6 @@ model = dict(
     augmentation=dict(type=CutMix, alpha=1.0),
     losses=dict(
         loss_value=dict(type=CorrelationDistanceLoss, temperature=4.0, loss_weight=2.0),
-        loss_rank=dict(type=RankDistanceLoss, loss_weight=2.0)))
+        loss_rank=dict(type=RankDistanceLoss, loss_weight=2.0),
+    ),
+)

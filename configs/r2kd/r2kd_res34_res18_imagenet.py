@@ -2,27 +2,7 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.datasets.imagenet import *
-    from .._base_.distillation_runtime import *
-    from .._base_.models.res18_imagenet import *
-    from .._base_.models.res34_imagenet import *
-    from .._base_.schedules.sgd_100e_imagenet import *
+    from .._base_.methods.r2kd import *
+    from .._base_.pairs.res34_res18_imagenet import *
 
-from r2kd_mm.augmentations import CutMix
-from r2kd_mm.distillers import R2KD
-from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
-from r2kd_mm.pruning import MagnitudePruner
-
-model = dict(
-    type=R2KD,
-    architecture=res18,
-    teacher=res34,
-    teacher_ckpt=res34_ckpt,
-    pruner=dict(type=MagnitudePruner, amount=0.1),
-    teacher_weight=0.7,
-    augmentation=dict(type=CutMix, alpha=1.0),
-    losses=dict(
-        loss_value=dict(type=CorrelationDistanceLoss, temperature=4.0, loss_weight=2.0),
-        loss_rank=dict(type=RankDistanceLoss, loss_weight=2.0),
-    ),
-)
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)

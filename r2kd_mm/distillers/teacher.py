@@ -10,11 +10,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.apis import ModelHub, get_model
 from torch import Tensor, nn
 
+from r2kd_mm.checkpoint import select_weights
 from r2kd_mm.registry import MODELS
 
-# What the checkpoint of a distiller, ours or one of mmrazor's, and DistributedDataParallel put before a name.
-STUDENT_PREFIX = 'architecture.'
-PARALLEL_PREFIX = 'module.'
 # Where RunRecordHook writes in the meta of a checkpoint.
 RECORD_KEY = 'r2kd_mm'
 
@@ -67,14 +65,12 @@ def load_weights_(model: nn.Module, checkpoint: str) -> None:
         FileNotFoundError: There is no such file.
     """
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state_dict = _select_state_dict(loaded)
-    if state_dict is None:
-        raise ValueError(
-            f'checkpoint {checkpoint!r} holds no weights: expected one of a Runner with '
-            f"'state_dict', {{'model': ...}}, or a bare state dict, got {_describe(loaded)}"
-        )
     try:
-        model.load_state_dict(state_dict)
+        weights = select_weights(loaded)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {checkpoint!r}: {error}') from None
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as error:
         reasons = [' '.join(line.split()).rstrip('. ') for line in str(error).splitlines()[1:]]
         raise ValueError(
@@ -138,23 +134,6 @@ def normalisation(data_preprocessor: nn.Module | None) -> dict[str, Any]:
         std=[round(value, 3) for value in data_preprocessor.std.flatten().tolist()],
         to_rgb=bool(getattr(data_preprocessor, 'to_rgb', False)),
     )
-
-
-def _select_state_dict(loaded: Any) -> dict[str, Tensor] | None:
-    """The weights in what a checkpoint file holds, their wrappers' prefixes removed."""
-    if not isinstance(loaded, Mapping):
-        return None
-    for key in ('state_dict', 'model'):
-        if isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
-        return None
-    if all(name.startswith(PARALLEL_PREFIX) for name in loaded):
-        loaded = {name.removeprefix(PARALLEL_PREFIX): value for name, value in loaded.items()}
-    student = {
-        name.removeprefix(STUDENT_PREFIX): value for name, value in loaded.items() if name.startswith(STUDENT_PREFIX)
-    }
-    return student or dict(loaded)
 
 
 def _published_weights(teacher: dict | str) -> str:

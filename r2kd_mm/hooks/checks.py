@@ -20,7 +20,7 @@ from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, num_classes
 from r2kd_mm.hooks.schedules import unwrapped_distiller
-from r2kd_mm.published import published_teacher
+from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
 # Where the measured accuracies are kept in the message hub, by name of the teacher.
@@ -40,7 +40,7 @@ class TeacherCheckHook(Hook):
         min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
         num_batches: Score so many validation batches a process instead of all.
         published: Stop when the accuracy is not that of this entry of :data:`~r2kd_mm.published.TEACHERS`, such as
-            ``'cifar100/resnet56'``.
+            ``'cifar100/resnet56'``. Nothing is compared on a validation set of another size than the published one.
         tolerance: How far from the published accuracy it may be, in percent points, > 0.
 
     Raises:
@@ -93,7 +93,14 @@ class TeacherCheckHook(Hook):
                 self._judge(runner, distiller, accuracy, count)
 
     def _judge(self, runner: Runner, distiller: LogitDistiller, accuracy: float, count: int) -> None:
-        fault = self._find_fault(num_classes(distiller.teacher), accuracy, count)
+        published, images = self.published, len(runner.val_dataloader.dataset)
+        if published is not None and published.images != images:
+            runner.logger.warning(
+                f'The published {published.accuracy} % of the teacher are of {published.images} images, so they are '
+                f'not compared with its accuracy on the {images} images here.'
+            )
+            published = None
+        fault = self._find_fault(num_classes(distiller.teacher), published, accuracy, count)
         if fault is None:
             return
         message = f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, {fault}'
@@ -101,13 +108,15 @@ class TeacherCheckHook(Hook):
             raise ValueError(f'{message}; {_WHAT_TO_CHECK}')
         runner.logger.warning(f'Trained on because of allow_untrained_teacher=True: {message}.')
 
-    def _find_fault(self, classes: int | None, accuracy: float, count: int) -> str | None:
+    def _find_fault(
+        self, classes: int | None, published: PublishedTeacher | None, accuracy: float, count: int
+    ) -> str | None:
         """What is wrong with the teacher's accuracy in percent on ``count`` images, if anything."""
         if self.min_teacher_accuracy is not None and accuracy < self.min_teacher_accuracy:
             return f'below min_teacher_accuracy={self.min_teacher_accuracy}'
-        if self.published is not None and abs(accuracy - self.published.accuracy) > self.tolerance:
+        if published is not None and abs(accuracy - published.accuracy) > self.tolerance:
             return (
-                f'but {self.published.accuracy} % are published ({self.published.source}), and the tolerance is '
+                f'but {published.accuracy} % are published ({published.source}), and the tolerance is '
                 f'{self.tolerance} (a teacher of your own: published=None)'
             )
         if classes is not None:

@@ -86,8 +86,8 @@ def test_refuses_a_missing_checkpoint(tmp_path):
     [
         ([1, 2], 'holds one list; expected a dict of weights'),
         (torch.zeros(2), 'holds one Tensor; expected a dict of weights'),
-        ({}, 'holds no weights: expected one of a Runner'),
-        ({'epoch': 3}, r"holds no weights: expected one of a Runner .* got a dict with the keys \['epoch'\]"),
+        ({}, 'holds no weights: expected'),
+        ({'epoch': 3}, r"holds no weights: expected .* got a dict with the keys \['epoch'\]"),
     ],
 )
 def test_refuses_a_file_without_weights(tmp_path, content, message):

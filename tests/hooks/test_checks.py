@@ -72,12 +72,15 @@ class TestTeacherCheck:
 
     def test_stops_when_the_accuracy_is_not_the_published_one(self, tmp_path, teacher_ckpt, monkeypatch):
         hook = dict(type='TeacherCheckHook', published='toy/teacher', tolerance=3)
-        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(100.0, 'a paper'))
+        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(100.0, 40, 'a paper'))
         toys.runner(distiller(teacher_ckpt=teacher_ckpt), tmp_path / 'as_published', hooks=[hook]).train()
-        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(90.0, 'a paper'))
+        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(90.0, 40, 'a paper'))
         runner = toys.runner(distiller(teacher_ckpt=teacher_ckpt), tmp_path / 'off', hooks=[hook])
         with pytest.raises(ValueError, match=r'but 90.0 % are published \(a paper\), and the tolerance is 3'):
             runner.train()
+        monkeypatch.setitem(TEACHERS, 'toy/teacher', PublishedTeacher(90.0, 10_000, 'a paper'))
+        toys.runner(distiller(teacher_ckpt=teacher_ckpt), tmp_path / 'part', hooks=[hook]).train()
+        assert 'are of 10000 images, so they are not compared' in logged(tmp_path / 'part')
 
     def test_stops_at_chance_level(self, tmp_path):
         untrained = toys.runner(distiller(allow_untrained_teacher=True), tmp_path).model.teacher

@@ -12,9 +12,11 @@ res14 = dict(
         num_stages=3,
         strides=(2, 2, 2),
         dilations=(1, 1, 1),
-        out_indices=(2, )),
+        out_indices=(2,),
+    ),
     neck=dict(type=GlobalAveragePooling),
-    head=dict(type=LinearClsHead, num_classes=10, in_channels=64))
+    head=dict(type=LinearClsHead, num_classes=10, in_channels=64),
+)
 
 # where `python tools/train.py configs/supervised/res14_digits.py` leaves it
 res14_ckpt = 'work_dirs/res14_digits/epoch_60.pth'

@@ -10,8 +10,10 @@ res6 = dict(
         stem_channels=3,
         base_channels=3,
         num_stages=1,
-        strides=(1, ),
-        dilations=(1, ),
-        out_indices=(0, )),
+        strides=(1,),
+        dilations=(1,),
+        out_indices=(0,),
+    ),
     neck=dict(type=GlobalAveragePooling),
-    head=dict(type=LinearClsHead, num_classes=10, in_channels=3))
+    head=dict(type=LinearClsHead, num_classes=10, in_channels=3),
+)

@@ -6,9 +6,8 @@ from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from torch.optim import SGD
 
 optim_wrapper = dict(
-    type=OptimWrapper,
-    optimizer=dict(type=SGD, lr=0.1, momentum=0.9, weight_decay=5e-4),
-    clip_grad=dict(max_norm=5.0))
+    type=OptimWrapper, optimizer=dict(type=SGD, lr=0.1, momentum=0.9, weight_decay=5e-4), clip_grad=dict(max_norm=5.0)
+)
 param_scheduler = [
     dict(type=LinearLR, start_factor=0.01, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
     dict(type=CosineAnnealingLR, T_max=190, begin=10, end=200, by_epoch=True, convert_to_iter_based=True),

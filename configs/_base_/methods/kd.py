@@ -1,0 +1,9 @@
+# Knowledge distillation (Hinton et al., arXiv 1503.02531): 0.1 CE + 0.9 KL at T = 4.
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.losses import KLDivergenceLoss
+
+model = dict(
+    type=LogitDistiller,
+    task_loss_weight=0.1,
+    losses=dict(loss_kd=dict(type=KLDivergenceLoss, temperature=4.0, loss_weight=0.9)),
+)

@@ -1,0 +1,17 @@
+# ResNet-110 to ResNet-20 on CIFAR-100: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.cifar100 import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='cifar/resnet20')
+teacher = dict(type=build_classifier, name='cifar/resnet110')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/res110_cifar100.py
+teacher_ckpt = 'checkpoints/cifar100/resnet110.pth'
+
+custom_hooks[-1].published = 'cifar100/resnet110'

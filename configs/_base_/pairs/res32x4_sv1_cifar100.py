@@ -1,0 +1,19 @@
+# ResNet-32x4 to ShuffleNetV1 on CIFAR-100: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.cifar100 import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='cifar/shufflenetv1')
+teacher = dict(type=build_classifier, name='cifar/resnet32x4')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/res32x4_cifar100.py
+teacher_ckpt = 'checkpoints/cifar100/resnet32x4.pth'
+
+custom_hooks[-1].published = 'cifar100/resnet32x4'
+
+optim_wrapper.optimizer.lr = 0.01

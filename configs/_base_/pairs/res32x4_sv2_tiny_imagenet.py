@@ -1,0 +1,17 @@
+# ResNet-32x4 to ShuffleNetV2 on Tiny-ImageNet: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.tiny_imagenet import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='tiny/shufflenetv2')
+teacher = dict(type=build_classifier, name='tiny/resnet32x4')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/res32x4_tiny-imagenet.py
+teacher_ckpt = 'checkpoints/tiny-imagenet/resnet32x4.pth'
+
+optim_wrapper.optimizer.lr = 0.01

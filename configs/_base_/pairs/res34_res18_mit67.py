@@ -1,0 +1,16 @@
+# ResNet-34, fine-tuned, to ResNet-18 from scratch on MIT Indoor 67: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.mit67 import *
+    from ..distillation_runtime import *
+    from ..models.res18_imagenet import *
+    from ..models.res34_imagenet import *
+    from ..schedules.sgd_200e_fine_grained import *
+
+student = res18
+student.head.num_classes = 67
+teacher = res34
+teacher.head.num_classes = 67
+# where tools/train.py leaves configs/supervised/res34_mit67.py
+teacher_ckpt = 'work_dirs/res34_mit67/epoch_50.pth'

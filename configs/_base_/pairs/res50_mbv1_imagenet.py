@@ -1,0 +1,15 @@
+# ResNet-50 to MobileNetV1 on ImageNet: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.imagenet import *
+    from ..distillation_runtime import *
+    from ..models.mbv1_imagenet import *
+    from ..models.res50_imagenet import *
+    from ..schedules.sgd_100e_imagenet import *
+
+student = mbv1
+teacher = res50
+teacher_ckpt = res50_ckpt
+
+custom_hooks[-1].published = 'imagenet/resnet50'

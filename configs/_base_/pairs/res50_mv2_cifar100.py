@@ -1,0 +1,19 @@
+# ResNet-50 to half-width MobileNetV2 on CIFAR-100: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.cifar100 import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='cifar/mobilenetv2')
+teacher = dict(type=build_classifier, name='cifar/resnet50')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/res50_cifar100.py
+teacher_ckpt = 'checkpoints/cifar100/resnet50.pth'
+
+custom_hooks[-1].published = 'cifar100/resnet50'
+
+optim_wrapper.optimizer.lr = 0.01

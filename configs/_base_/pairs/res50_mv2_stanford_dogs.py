@@ -1,0 +1,16 @@
+# ResNet-50, fine-tuned, to MobileNetV2 from scratch on Stanford Dogs: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.stanford_dogs import *
+    from ..distillation_runtime import *
+    from ..models.mv2_imagenet import *
+    from ..models.res50_imagenet import *
+    from ..schedules.sgd_200e_fine_grained import *
+
+student = mv2
+student.head.num_classes = 120
+teacher = res50
+teacher.head.num_classes = 120
+# where tools/train.py leaves configs/supervised/res50_stanford-dogs.py
+teacher_ckpt = 'work_dirs/res50_stanford-dogs/epoch_50.pth'

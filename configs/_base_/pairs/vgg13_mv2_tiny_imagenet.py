@@ -1,0 +1,17 @@
+# VGG-13 to half-width MobileNetV2 on Tiny-ImageNet: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.tiny_imagenet import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='tiny/mobilenetv2')
+teacher = dict(type=build_classifier, name='tiny/vgg13')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/vgg13_tiny-imagenet.py
+teacher_ckpt = 'checkpoints/tiny-imagenet/vgg13.pth'
+
+optim_wrapper.optimizer.lr = 0.01

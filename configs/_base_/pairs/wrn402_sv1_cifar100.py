@@ -1,0 +1,19 @@
+# WRN-40-2 to ShuffleNetV1 on CIFAR-100: all but the method.
+from mmengine.config import read_base
+
+with read_base():
+    from ..datasets.cifar100 import *
+    from ..distillation_runtime import *
+    from ..schedules.sgd_240e import *
+
+from r2kd_mm.zoo import build_classifier
+
+student = dict(type=build_classifier, name='cifar/shufflenetv1')
+teacher = dict(type=build_classifier, name='cifar/wrn_40_2')
+# a public checkpoint, converted by tools/model_converters/convert_zoo_checkpoint.py, or that of
+# configs/supervised/wrn402_cifar100.py
+teacher_ckpt = 'checkpoints/cifar100/wrn_40_2.pth'
+
+custom_hooks[-1].published = 'cifar100/wrn_40_2'
+
+optim_wrapper.optimizer.lr = 0.01

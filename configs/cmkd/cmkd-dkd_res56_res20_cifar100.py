@@ -1,0 +1,11 @@
+# CMKD, a reconstruction, added to DKD, ResNet-56 to ResNet-20 on CIFAR-100. lr 0.05 is for 1 GPU * 64 images.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.cmkd import *
+    from .._base_.pairs.res56_res20_cifar100 import *
+
+from r2kd_mm.losses import DKDLoss
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.losses.loss_dkd = dict(type=DKDLoss, temperature=4.0, alpha=1.0, beta=2.0)

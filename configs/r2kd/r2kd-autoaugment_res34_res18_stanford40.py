@@ -1,0 +1,11 @@
+# R2KD with AutoAugment, ResNet-34 to ResNet-18 on Stanford 40 Actions. lr 0.05 is for 1 GPU * 64 images.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.r2kd import *
+    from .._base_.pairs.res34_res18_stanford40 import *
+
+from r2kd_mm.augmentations import AutoAugment
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.augmentation = dict(type=AutoAugment, policy='imagenet')

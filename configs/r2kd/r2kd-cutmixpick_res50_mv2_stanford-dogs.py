@@ -1,0 +1,11 @@
+# R2KD with CutMixPick, ResNet-50 to MobileNetV2 on Stanford Dogs. lr 0.05 is for 1 GPU * 64 images.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.r2kd import *
+    from .._base_.pairs.res50_mv2_stanford_dogs import *
+
+from r2kd_mm.augmentations import CutMixPick
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.augmentation = dict(type=CutMixPick, alpha=1.0)

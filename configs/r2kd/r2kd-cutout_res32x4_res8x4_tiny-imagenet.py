@@ -1,0 +1,11 @@
+# R2KD with Cutout, ResNet-32x4 to ResNet-8x4 on Tiny-ImageNet. lr 0.05 is for 1 GPU * 64 images.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.r2kd import *
+    from .._base_.pairs.res32x4_res8x4_tiny_imagenet import *
+
+from r2kd_mm.augmentations import Cutout
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.augmentation = dict(type=Cutout, length=16)
