@@ -15,7 +15,7 @@ import sys
 import types
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -37,6 +37,17 @@ from torch import nn
 MMPRETRAIN_MODULES = ('models', 'datasets', 'engine', 'evaluation', 'visualization')
 MMRAZOR_MODULES = ('models', 'engine', 'structures', 'datasets', 'implementations')
 DEFAULT_MASTER_PORT = '29500'  # that of torch.distributed and of mmengine
+# what weights_only of the newest torch allows besides tensors, and that of torch 2.1 does not; _codecs.encode is how a
+# pickle of protocol 2 holds bytes, and a Counter how MultiStepLR holds its milestones
+PLAIN_TYPES = {
+    'collections.Counter': Counter,
+    'torch.Size': torch.Size,
+    'torch.device': torch.device,
+    '_codecs.encode': codecs.encode,
+    'builtins.bytearray': bytearray,
+    'builtins.complex': complex,
+    'builtins.set': set,
+}
 
 _placeholder_libraries: list[torch.library.Library] = []  # an operator exists as long as its library object
 
@@ -335,8 +346,7 @@ class RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         from torch._weights_only_unpickler import _get_allowed_globals
 
-        # torch 2.1 does not allow the function by which a pickle of protocol 2 holds bytes; later ones do
-        allowed = {**_get_allowed_globals(), **_allowed_globals(), '_codecs.encode': codecs.encode}
+        allowed = {**_get_allowed_globals(), **_allowed_globals(), **PLAIN_TYPES}
         module = module.replace('__builtin__', 'builtins')  # its name in the pickle protocol that torch.save uses
         try:
             return allowed[f'{module}.{name}']

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from importlib import metadata
 from pathlib import Path
 
@@ -84,7 +84,8 @@ class RunsCode:
 def runner_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint as MMEngine's Runner writes it."""
     work_dir = tmp_path_factory.mktemp('run')
-    toys.runner(toys.classifier(), work_dir).train()
+    schedule = dict(type='MultiStepLR', milestones=[1])  # its milestones are a collections.Counter
+    toys.runner(toys.classifier(), work_dir, param_scheduler=schedule).train()
     return work_dir / 'epoch_1.pth'
 
 
@@ -485,6 +486,11 @@ class TestCheckpointLoader:
         assert restricted_loads(OrderedDict(a=1)) == OrderedDict(a=1)
         with pytest.raises(pickle.UnpicklingError, match=r'GLOBAL pathlib\S*'):
             restricted_loads(Path('x'))
+
+    def test_the_unpickler_of_our_own_knows_plain_types_that_an_old_torch_does_not(self, monkeypatch):
+        monkeypatch.setattr('torch._weights_only_unpickler._get_allowed_globals', dict)
+        for value in [Counter('aab'), {1, 2}, 1j, bytearray(b'a'), b'a', torch.Size([2]), torch.device('cpu')]:
+            assert restricted_loads(value) == value
 
 
 def restricted_loads(obj):

@@ -38,8 +38,16 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teacher: float | 
     for row, (color, line, marker) in zip(sorted(rows, key=lambda row: -row.last.mean), _styles()):
         epochs, curves = row.curve
         mean = curves.mean(axis=0)
-        axes.plot(epochs, mean, line, color=color, marker=marker, markersize=3.5, linewidth=1.6,
-                  label=f'{row.method.name} ({row.last.mean:.1f} %)')
+        axes.plot(
+            epochs,
+            mean,
+            line,
+            color=color,
+            marker=marker,
+            markersize=3.5,
+            linewidth=1.6,
+            label=f'{row.method.name} ({row.last.mean:.1f} %)',
+        )
         if len(curves) > 1:
             std = curves.std(axis=0, ddof=1)
             axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
@@ -66,20 +74,27 @@ def plot_differences(path: Path, rows: Sequence[Row], baseline: str, title: str)
         if difference.low is not None:
             axes.plot([difference.low, difference.high], [place, place], color=_COLORS[0], linewidth=2.2)
         axes.plot(difference.mean, place, 'o', color=_COLORS[0], markersize=6)
-        axes.annotate(f'{difference.mean:+.1f}', (difference.mean, place), xytext=(0, 7), textcoords='offset points',
-                      ha='center', fontsize=8)
+        axes.annotate(
+            f'{difference.mean:+.1f}',
+            (difference.mean, place),
+            xytext=(0, 7),
+            textcoords='offset points',
+            ha='center',
+            fontsize=8,
+        )
     axes.set_yticks(range(len(compared)), [row.method.name for row in compared])
     axes.set_ylim(len(compared) - 0.4, -0.7)  # first row on top
     axes.set(xlabel=f'accuracy minus that of {baseline} (percentage points)', title=title)
     axes.grid(axis='x', alpha=0.25)
     for side in ('top', 'right', 'left'):
         axes.spines[side].set_visible(False)
-    _note(figure, 'Point: mean over seeds of the difference at the last epoch; bar: its 95 % interval (Student\'s t).')
+    _note(figure, "Point: mean over seeds of the difference at the last epoch; bar: its 95 % interval (Student's t).")
     _save(figure, path)
 
 
-def plot_class_correlations(path: Path, maps: Mapping[str, np.ndarray], reference: str, classes: Sequence[str],
-                            title: str) -> None:
+def plot_class_correlations(
+    path: Path, maps: Mapping[str, np.ndarray], reference: str, classes: Sequence[str], title: str
+) -> None:
     """Class-by-class correlation maps, and below each its difference to the reference.
 
     Args:
@@ -99,8 +114,8 @@ def plot_class_correlations(path: Path, maps: Mapping[str, np.ndarray], referenc
         _class_ticks(grid[0, column], classes)
         if name == reference:
             grid[1, column].axis('off')
-            grid[1, column].text(0.5, 0.5, f'In this row:\neach network\nminus the {reference}\n\n(white: the same)', ha='center',
-                                 va='center', transform=grid[1, column].transAxes)
+            text = f'In this row:\neach network\nminus the {reference}\n\n(white: the same)'
+            grid[1, column].text(0.5, 0.5, text, ha='center', va='center', transform=grid[1, column].transAxes)
             continue
         below = grid[1, column].imshow(differences[name], cmap='RdBu', vmin=-limit, vmax=limit)
         grid[1, column].set_title(f'mean |difference| {np.abs(differences[name]).mean():.3f}', fontsize=10)

@@ -68,8 +68,11 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
     if baseline is not None and baseline not in names:
         raise ValueError(f'--baseline {baseline!r} is none of the methods that are compared: {", ".join(names)}')
     reference = {} if baseline is None else _last(results[names[baseline]])
-    return [Row(method, by_seed, None if method.name == baseline else paired_difference(_last(by_seed), reference))
-            for method, by_seed in results.items() if by_seed]
+    return [
+        Row(method, by_seed, None if method.name == baseline else paired_difference(_last(by_seed), reference))
+        for method, by_seed in results.items()
+        if by_seed
+    ]
 
 
 def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float | None = None) -> str:
@@ -86,21 +89,28 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float
     if teacher is not None:
         lines.append(['teacher', f'{teacher:.2f}'] + [''] * (len(header) - 2))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |'
-                     for line in lines) + '\n'
+    return (
+        '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines)
+        + '\n'
+    )
 
 
 def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -> None:
     """Write every number of the comparison, and where it was measured, as JSON."""
-    methods = [dict(
-        name=row.method.name,
-        config=os.path.relpath(row.method.config),
-        options=dict(row.method.options),
-        last=asdict(row.last),
-        best=asdict(row.best),
-        difference=None if row.difference is None else asdict(row.difference),
-        runs={seed: dict(asdict(result), last=result.last, best=result.best) for seed, result in row.results.items()},
-    ) for row in rows]
+    methods = [
+        dict(
+            name=row.method.name,
+            config=os.path.relpath(row.method.config),
+            options=dict(row.method.options),
+            last=asdict(row.last),
+            best=asdict(row.best),
+            difference=None if row.difference is None else asdict(row.difference),
+            runs={
+                seed: dict(asdict(result), last=result.last, best=result.best) for seed, result in row.results.items()
+            },
+        )
+        for row in rows
+    ]
     content = dict(metric='top-1 accuracy, %', baseline=baseline, methods=methods, environment=environment())
     AtomicLocalBackend().put_text(json.dumps(content, indent=2, default=str) + '\n', path)
 
@@ -112,7 +122,8 @@ def environment() -> dict[str, Any]:
         commit=get_git_hash(fallback='not in a git repository', digits=12),
         python=platform.python_version(),
         machine=f'{platform.system()} {platform.machine()}',
-        packages={name: version(name) for name in _PACKAGES})
+        packages={name: version(name) for name in _PACKAGES},
+    )
 
 
 def format_difference(difference: Difference | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,11 @@ class Method:
     name: str
     config: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder_name(self) -> str:
+        """The name without what a shell or a file system might mind."""
+        return re.sub(r'[^\w.-]+', '_', self.name)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
     """Every method with every seed, seed by seed, so that an early look compares all methods.
 
     Raises:
-        ValueError: A seed, a name or a folder comes twice, or a seed is negative.
+        ValueError: A seed or a name comes twice, or a seed is negative.
     """
     if not methods or not seeds:
         raise ValueError('a comparison needs at least one config and one seed')
@@ -109,19 +115,31 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
         raise ValueError(f'--seeds {repeated[0]} is given twice; a run repeated with one seed is no second measurement')
     if negative := [seed for seed in seeds if seed < 0]:
         raise ValueError(f'a seed must be >= 0, got {negative[0]}')
-    if repeated := _repeated(method.name for method in methods):
-        configs = [method.config for method in methods if method.name == repeated[0]]
-        raise ValueError(f'{len(configs)} configs have the name {repeated[0]!r}: {", ".join(configs)}; '
-                         'rename one, since tables and folders go by the name')
-    return [Run(method, seed, folder / method.name.replace(' ', '_') / f'seed_{seed}') for seed in seeds
-            for method in methods]
+    if repeated := _repeated(method.folder_name for method in methods):
+        configs = [method.config for method in methods if method.folder_name == repeated[0]]
+        raise ValueError(
+            f'{len(configs)} configs have the name {repeated[0]!r}: {", ".join(configs)}; '
+            'rename one, since tables and folders go by the name'
+        )
+    return [
+        Run(method, seed, folder / method.folder_name / f'seed_{seed}')
+        for seed in seeds
+        for method in methods
+    ]
 
 
 def load_config(run: Run) -> Config:
     """The config of a run, as ``tools/train.py`` would read it, with the seed and the folder of the run."""
-    cfg = load_run_config(argparse.Namespace(
-        config=run.method.config, cfg_options=dict(run.method.options), work_dir=str(run.folder), launcher='none',
-        local_rank=0, no_pin_memory=False))
+    cfg = load_run_config(
+        argparse.Namespace(
+            config=run.method.config,
+            cfg_options=dict(run.method.options),
+            work_dir=str(run.folder),
+            launcher='none',
+            local_rank=0,
+            no_pin_memory=False,
+        )
+    )
     cfg.merge_from_dict(dict(randomness=dict(seed=run.seed), experiment_name=str(run)))
     return cfg
 
@@ -197,7 +215,6 @@ def last_checkpoint(run: Run) -> str:
 
 
 class _ProgressHook(Hook):
-
     def __init__(self, report: Callable[[float], None]) -> None:
         self.report = report
 
@@ -219,11 +236,18 @@ def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
                 continue
             if METRIC in scalars:
                 accuracy[scalars['step']] = scalars[METRIC]
-            teachers.update({name.removesuffix('/accuracy'): value for name, value in scalars.items()
-                             if name.endswith('teacher/accuracy')})
+            teachers.update(
+                {
+                    name.removesuffix('/accuracy'): value
+                    for name, value in scalars.items()
+                    if name.endswith('teacher/accuracy')
+                }
+            )
     if not accuracy:
-        raise ValueError(f'the run left no {METRIC!r} in {str(folder)!r}: a config that is to be compared needs '
-                         'mmpretrain\'s Accuracy as val_evaluator and a LocalVisBackend in its visualizer')
+        raise ValueError(
+            f'the run left no {METRIC!r} in {str(folder)!r}: a config that is to be compared needs '
+            "mmpretrain's Accuracy as val_evaluator and a LocalVisBackend in its visualizer"
+        )
     return dict(sorted(accuracy.items())), teachers
 
 

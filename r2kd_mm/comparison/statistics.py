@@ -34,7 +34,7 @@ def spread(values: Sequence[float]) -> Spread:
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return Spread(mean, None)
-    return Spread(mean, math.sqrt(math.fsum((value - mean)**2 for value in values) / (len(values) - 1)))
+    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)))
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:

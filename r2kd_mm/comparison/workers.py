@@ -82,23 +82,31 @@ def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
 def _start_worker() -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads that it does not have
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, ), daemon=True)
-    with _environment('PYTHONWARNINGS', 'ignore'):  # this process has said what there is to say about the packages
+    process = context.Process(target=_work, args=(there,), daemon=True)
+    with _apart_from_this_process():
         process.start()
     there.close()
     return here, process
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _apart_from_this_process() -> Iterator[None]:
+    """What starts here cannot be interrupted from the keyboard, and is silent about the installed packages.
+
+    Ctrl-C reaches the whole group of processes, while it is for this one to end its workers; and this one has said
+    already what there is to say about the packages. A child inherits the signal mask and the environment.
+    """
+    variable = 'PYTHONWARNINGS'
+    before = os.environ.get(variable)
+    os.environ[variable] = 'ignore'
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        os.environ.pop(name)
+        os.environ.pop(variable)
         if before is not None:
-            os.environ[name] = before
+            os.environ[variable] = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # an interrupt that came meanwhile is raised here
 
 
 def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> Run:
@@ -115,7 +123,6 @@ def _work(connection: Connection) -> None:
 
     from r2kd_mm.engine.cli import readable_message
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     warnings.simplefilter('default')
     torch.set_num_threads(1)
     while True:

@@ -1,4 +1,5 @@
 """The handwritten digits that come with scikit-learn: real images without a download."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -40,21 +41,25 @@ class Digits(BaseDataset):
 
     METAINFO = dict(classes=tuple(str(digit) for digit in range(NUM_CLASSES)))
 
-    def __init__(self,
-                 split: str,
-                 train_size: int = 300,
-                 split_seed: int = 0,
-                 channels: int = 1,
-                 pipeline: Sequence = (),
-                 test_mode: bool = False,
-                 indices: int | Sequence[int] | None = None,
-                 lazy_init: bool = False) -> None:
+    def __init__(
+        self,
+        split: str,
+        train_size: int = 300,
+        split_seed: int = 0,
+        channels: int = 1,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
+        lazy_init: bool = False,
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
         largest = NUM_CLASSES * (SMALLEST_CLASS - 1)  # leaves an image of every class to test on
         if train_size % NUM_CLASSES or not NUM_CLASSES <= train_size <= largest:
-            raise ValueError('train_size is shared equally by the 10 digits and leaves some of each to test on: it '
-                             f'must be a multiple of {NUM_CLASSES} from {NUM_CLASSES} to {largest}, got {train_size}')
+            raise ValueError(
+                'train_size is shared equally by the 10 digits and leaves some of each to test on: it '
+                f'must be a multiple of {NUM_CLASSES} from {NUM_CLASSES} to {largest}, got {train_size}'
+            )
         if channels not in (1, 3):
             raise ValueError(f'channels must be 1 (grey) or 3 (grey, repeated), got {channels}')
         if split_seed < 0:
@@ -70,8 +75,10 @@ class Digits(BaseDataset):
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
-            raise ImportError('the digits come with scikit-learn, which is not installed; '
-                              "install the demo extra: pip install 'r2kd_mm[demo]'") from error
+            raise ImportError(
+                'the digits come with scikit-learn, which is not installed; '
+                "install the demo extra: pip install 'r2kd_mm[demo]'"
+            ) from error
         digits = load_digits()
         images = np.rint(digits.images * (255 / LARGEST_PIXEL)).astype(np.uint8)[..., None]
         images = images.repeat(self.channels, axis=-1)

@@ -8,10 +8,16 @@ from r2kd_mm.comparison import Method, Result, make_rows, plots
 
 @pytest.fixture
 def rows():
-    return make_rows({
-        Method('kd', 'kd.py'): {0: Result([1, 2], [10.0, 20.0], {}, 1.0), 1: Result([1, 2], [10.0, 30.0], {}, 1.0)},
-        Method('r2kd', 'r2kd.py'): {0: Result([1, 2], [20.0, 40.0], {}, 1.0), 1: Result([1, 2], [10.0, 60.0], {}, 1.0)},
-    }, 'kd')
+    return make_rows(
+        {
+            Method('kd', 'kd.py'): {0: Result([1, 2], [10.0, 20.0], {}, 1.0), 1: Result([1, 2], [10.0, 30.0], {}, 1.0)},
+            Method('r2kd', 'r2kd.py'): {
+                0: Result([1, 2], [20.0, 40.0], {}, 1.0),
+                1: Result([1, 2], [10.0, 60.0], {}, 1.0),
+            },
+        },
+        'kd',
+    )
 
 
 @pytest.fixture

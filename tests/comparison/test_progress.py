@@ -12,7 +12,6 @@ RUNS = [Run(Method('kd', 'kd.py'), seed, Path('runs')) for seed in range(4)]
 
 
 class Terminal(io.StringIO):
-
     def isatty(self) -> bool:
         return True
 
@@ -66,6 +65,8 @@ def test_a_file_gets_a_line_now_and_then(clock):
     assert 'time left not known yet' in stream.getvalue()
 
 
-@pytest.mark.parametrize('seconds, text', [(5.4, '5 s'), (75, '1 min 15 s'), (3600, '1 h 00 min'), (7325, '2 h 02 min')])
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(5.4, '5 s'), (75, '1 min 15 s'), (3600, '1 h 00 min'), (7325, '2 h 02 min')]
+)
 def test_durations_are_written_as_one_says_them(seconds, text):
     assert progress.format_seconds(seconds) == text

@@ -56,7 +56,8 @@ def test_the_json_file_holds_every_run_and_the_environment(results, tmp_path):
     write_report(tmp_path / 'results.json', make_rows(results, 'kd'), 'kd')
     content = json.loads((tmp_path / 'results.json').read_text())
     r2kd = content['methods'][1]
-    assert r2kd['runs']['1'] == dict(epochs=[1, 2, 3], accuracy=[10, 60, 54], teachers={}, seconds=1.0, last=54, best=60)
+    run = r2kd['runs']['1']
+    assert (run['epochs'], run['accuracy'], run['last'], run['best']) == ([1, 2, 3], [10, 60, 54], 54, 60)
     assert r2kd['difference']['mean'] == 22
     assert content['baseline'] == 'kd'
     assert set(content['environment']) == {'date', 'commit', 'python', 'machine', 'packages'}

@@ -14,8 +14,12 @@ from r2kd_mm.comparison.runs import Run, fingerprint, last_checkpoint, load_conf
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = str(ROOT / 'configs/supervised/res14_digits.py')  # learns something in two epochs
 KD = str(ROOT / 'configs/kd/kd_res14_res6_digits.py')
-SHORT = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1,
-         'log_level': 'ERROR'}
+SHORT = {
+    'train_cfg.max_epochs': 2,
+    'train_cfg.val_interval': 1,
+    'default_hooks.checkpoint.interval': 1,
+    'log_level': 'ERROR',
+}
 
 
 class Interrupted(Exception):
@@ -39,17 +43,20 @@ def finished(tmp_path_factory) -> Run:
 
 
 def test_every_method_meets_every_seed_seed_by_seed(tmp_path):
-    runs = plan_runs([Method('a b', 'a.py'), Method('c', 'c.py')], [3, 1], tmp_path)
-    assert [str(run) for run in runs] == ['a b, seed 3', 'c, seed 3', 'a b, seed 1', 'c, seed 1']
+    runs = plan_runs([Method('a, b', 'a.py'), Method('c', 'c.py')], [3, 1], tmp_path)
+    assert [str(run) for run in runs] == ['a, b, seed 3', 'c, seed 3', 'a, b, seed 1', 'c, seed 1']
     assert runs[0].folder == tmp_path / 'a_b' / 'seed_3'
 
 
-@pytest.mark.parametrize('names, seeds, message', [
-    (['a'], [0, 1, 0], '--seeds 0 is given twice'),
-    (['a'], [-1], 'a seed must be >= 0, got -1'),
-    (['a', 'b', 'a'], [0], "2 configs have the name 'a': x0/a.py, x2/a.py"),
-    ([], [0], 'at least one config'),
-])
+@pytest.mark.parametrize(
+    ('names', 'seeds', 'message'),
+    [
+        (['a'], [0, 1, 0], '--seeds 0 is given twice'),
+        (['a'], [-1], 'a seed must be >= 0, got -1'),
+        (['a', 'b', 'a'], [0], "2 configs have the name 'a': x0/a.py, x2/a.py"),
+        ([], [0], 'at least one config'),
+    ],
+)
 def test_what_cannot_be_compared_is_refused(names, seeds, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         plan_runs([Method(name, f'x{index}/{name}.py') for index, name in enumerate(names)], seeds, tmp_path)
@@ -93,7 +100,7 @@ def test_an_evaluation_that_the_interruption_took_is_made_up_for(finished, tmp_p
     run = short_run(tmp_path)
     shutil.copytree(finished.folder, run.folder)
     (run.folder / 'result.json').unlink()
-    (scalars, ) = run.folder.glob('*/vis_data/scalars.json')
+    (scalars,) = run.folder.glob('*/vis_data/scalars.json')
     lines = scalars.read_text().splitlines()
     scalars.write_text('\n'.join(lines[:-1]) + '\n' + lines[-1][:10])  # killed while it wrote the last one
     assert state(run) is State.INTERRUPTED
@@ -143,7 +150,7 @@ def test_teachers_are_read_from_what_the_runner_wrote(finished, tmp_path):
     run = short_run(tmp_path)
     shutil.copytree(finished.folder, run.folder)
     (run.folder / 'result.json').unlink()
-    (scalars, ) = run.folder.glob('*/vis_data/scalars.json')
+    (scalars,) = run.folder.glob('*/vis_data/scalars.json')
     head = json.dumps({'teacher/accuracy': 94.5, 'step': 0}) + '\n' + json.dumps({'pruned_teacher/accuracy': 93.0})
     scalars.write_text(f'{head}\n{scalars.read_text()}')
     assert train(run, lambda share: None).teachers == dict(teacher=94.5, pruned_teacher=93.0)

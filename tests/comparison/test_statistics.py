@@ -30,7 +30,7 @@ def test_the_interval_is_that_of_a_paired_t_test():
 
 def test_two_seeds_by_hand():
     result = paired_difference({0: 3.0, 1: 7.0}, {0: 1.0, 1: 1.0})
-    half_width = math.tan(0.95 * math.pi / 2) * 2  # quantile of Student's t with 1 degree of freedom, times std / sqrt(2)
+    half_width = math.tan(0.95 * math.pi / 2) * 2  # quantile of t with 1 degree of freedom, times std / sqrt(2)
     assert (result.low, result.high) == pytest.approx((4 - half_width, 4 + half_width))
 
 

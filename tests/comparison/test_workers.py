@@ -27,7 +27,7 @@ class Killer:
 
     def advanced(self, run, share):
         if run.seed == 0 and share < 1:
-            (worker, ) = multiprocessing.active_children()
+            (worker,) = multiprocessing.active_children()
             os.kill(worker.pid, signal.SIGKILL)
 
     def finished(self, run):
@@ -59,7 +59,6 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
 
 def test_an_interrupt_leaves_no_worker_behind(tmp_path):
     class Interrupter(Killer):
-
         def advanced(self, run, share):
             raise KeyboardInterrupt
 

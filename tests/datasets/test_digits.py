@@ -63,7 +63,7 @@ def test_the_largest_training_set_leaves_every_digit_to_test_on():
 
 
 @pytest.mark.parametrize(
-    'fields, message',
+    ('fields', 'message'),
     [
         (dict(split='val'), r"split must be one of \('train', 'test'\), got 'val'"),
         (dict(split='train', train_size=305), 'multiple of 10 from 10 to 1730, got 305'),

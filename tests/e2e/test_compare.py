@@ -44,16 +44,20 @@ def test_what_is_finished_is_skipped_and_what_changed_is_trained_anew(compared):
     changed = compare(out, NETWORK, '--seeds', '0', options=['optim_wrapper.optimizer.lr=0.02'])
     assert changed.returncode == 0, changed.stderr
     assert 'res14_digits, seed 0: its folder holds a run of another config or teacher, so it is trained anew' in (
-        changed.stdout)
+        changed.stdout
+    )
 
 
-@pytest.mark.parametrize('arguments, message', [
-    ([NETWORK, '--seeds', '0', '1', '0'], '--seeds 0 is given twice'),
-    ([NETWORK, NETWORK], "2 configs have the name 'res14_digits'"),
-    ([NETWORK, '--baseline', 'kd'], "--baseline 'kd' is none of the methods that are compared: res14_digits"),
-    ([NETWORK, '--cfg-options', 'optim_wraper.lr=1'], "did you mean 'optim_wrapper'?"),
-    ([NETWORK.with_name('none.py')], 'none.py'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([NETWORK, '--seeds', '0', '1', '0'], '--seeds 0 is given twice'),
+        ([NETWORK, NETWORK], "2 configs have the name 'res14_digits'"),
+        ([NETWORK, '--baseline', 'kd'], "--baseline 'kd' is none of the methods that are compared: res14_digits"),
+        ([NETWORK, '--cfg-options', 'optim_wraper.lr=1'], "did you mean 'optim_wrapper'?"),
+        ([NETWORK.with_name('none.py')], 'none.py'),
+    ],
+)
 def test_a_slip_is_one_clear_error_before_anything_is_trained(arguments, message, tmp_path):
     done = toolbox.run_forked('compare.py', *arguments, '--out', tmp_path / 'out')
     assert done.returncode == 1
@@ -65,8 +69,9 @@ def test_a_slip_is_one_clear_error_before_anything_is_trained(arguments, message
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     command = toolbox.command('compare.py', NETWORK, '--out', tmp_path, '--seeds', '0')
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=toolbox.environment())
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=toolbox.environment()
+    )
     assert '1 runs to train' in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=toolbox.TIMEOUT)
