@@ -1,4 +1,5 @@
 """Train several configs with several seeds and compare them: a table, a JSON file and plots."""
+
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
@@ -23,17 +24,31 @@ from r2kd_mm.engine.run_config import ConfigOptions
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='A second call skips the runs that are finished and goes on with those that were '
-        'interrupted. The exit status is 1 if a run failed.')
+        description=__doc__,
+        epilog='A second call skips the runs that are finished and goes on with those that were '
+        'interrupted. The exit status is 1 if a run failed.',
+    )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method is called as its file')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')
     parser.add_argument('--baseline', metavar='NAME', help='show the difference of every other method to this one')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N',
-                        help='runs at a time, of one thread each (default: 1)')
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE',
-                        help='change fields of every config')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/compare'), metavar='DIR',
-                        help='folder of the runs, table and plots (default: work_dirs/compare)')
+    parser.add_argument(
+        '--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each (default: 1)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='change fields of every config',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/compare'),
+        metavar='DIR',
+        help='folder of the runs, table and plots (default: work_dirs/compare)',
+    )
     args = parser.parse_args()
     if args.jobs < 1:
         parser.error(f'--jobs must be at least 1, got {args.jobs}')
@@ -70,8 +85,10 @@ def main() -> None:
         try:
             sys.exit(compare(args))
         except KeyboardInterrupt:
-            print('\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
-                  file=sys.stderr)
+            print(
+                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                file=sys.stderr,
+            )
             sys.exit(1)
 
 

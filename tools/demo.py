@@ -3,6 +3,7 @@
 A teacher learns 300 handwritten digits, a tenth of its weights is pruned in a copy, and a student 400 times smaller
 learns alone, by knowledge distillation (KD), and by R2KD without and with CutMix; each with several seeds.
 """
+
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
@@ -49,13 +50,22 @@ SUBJECT = 'ResNet-14 to ResNet-6, 300 handwritten digits'
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR',
-                        help='folder of all that the demo writes (default: work_dirs/demo)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        metavar='DIR',
+        help='folder of all that the demo writes (default: work_dirs/demo)',
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')
-    parser.add_argument('--epochs', type=int, metavar='N',
-                        help='train N epochs each, to see that it runs and no more')
-    parser.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), metavar='N',
-                        help='runs at a time, of one thread each (default: 2)')
+    parser.add_argument('--epochs', type=int, metavar='N', help='train N epochs each, to see that it runs and no more')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        metavar='N',
+        help='runs at a time, of one thread each (default: 2)',
+    )
     args = parser.parse_args()
     if args.epochs is not None and args.epochs < 1:
         parser.error(f'--epochs must be at least 1, got {args.epochs}')
@@ -67,8 +77,11 @@ def parse_args() -> argparse.Namespace:
 def demo(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
     began = time.monotonic()
-    options = {} if args.epochs is None else {
-        'train_cfg.max_epochs': args.epochs, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1}
+    options = (
+        {}
+        if args.epochs is None
+        else {'train_cfg.max_epochs': args.epochs, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1}
+    )
     print(f'Everything is written to {args.out}. What is finished there is not run again; delete it to start over.\n')
 
     print('1. The teacher, and the student alone')
@@ -99,9 +112,13 @@ def demo(args: argparse.Namespace) -> int:
     plot_correlations(args.out / 'class_correlation.png', teacher_runs, alone_runs + distillation_runs)
     print(f'\n{table}')
     print('Accuracy on the 1497 other images, mean ± standard deviation over seeds.')
-    for name, what in (('table.md', 'this table'), ('accuracy.png', 'accuracy against epoch'),
-                       ('class_correlation.png', 'which classes student and teacher take for similar'),
-                       ('results.json', 'every number'), ('runs', 'logs and checkpoints of each run')):
+    for name, what in (
+        ('table.md', 'this table'),
+        ('accuracy.png', 'accuracy against epoch'),
+        ('class_correlation.png', 'which classes student and teacher take for similar'),
+        ('results.json', 'every number'),
+        ('runs', 'logs and checkpoints of each run'),
+    ):
         print(f'  {args.out / name}: {what}')
     print(f'Done in {format_seconds(time.monotonic() - began)}.')
     return 0
@@ -112,8 +129,10 @@ def show_pruned_teacher(run: Run, teacher_accuracy: float) -> None:
     teacher, cfg = trained_student(run)
     pruned, report = MagnitudePruner(amount=0.1)(teacher)
     logits, labels = validation_logits({'pruned': pruned.eval()}, cfg)
-    print(f'teacher: {teacher_accuracy:.2f} %; its pruned copy, {report.zeros:,} of {report.total:,} weights zero '
-          f'({100 * report.sparsity:.1f} %): {accuracy(logits["pruned"], labels):.2f} %')
+    print(
+        f'teacher: {teacher_accuracy:.2f} %; its pruned copy, {report.zeros:,} of {report.total:,} weights zero '
+        f'({100 * report.sparsity:.1f} %): {accuracy(logits["pruned"], labels):.2f} %'
+    )
 
 
 def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> None:
@@ -124,9 +143,14 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
         logits, _ = validation_logits({'network': network}, cfg)
         maps.setdefault(run.method.name, []).append(class_correlation(logits['network']))
     classes = [str(digit) for digit in range(10)]
-    plot_class_correlations(path, {name: torch.stack(parts).mean(dim=0).numpy() for name, parts in maps.items()},
-                            'teacher', classes, f'{SUBJECT}: which digits have logits that rise and fall together '
-                            f'(mean of {len(runs) // len(maps.keys() - {"teacher"})} seeds)')
+    plot_class_correlations(
+        path,
+        {name: torch.stack(parts).mean(dim=0).numpy() for name, parts in maps.items()},
+        'teacher',
+        classes,
+        f'{SUBJECT}: which digits have logits that rise and fall together '
+        f'(mean of {len(runs) // len(maps.keys() - {"teacher"})} seeds)',
+    )
 
 
 def report_failures(failures: dict[Run, str]) -> int:
@@ -143,8 +167,10 @@ def main() -> None:
         try:
             sys.exit(demo(args))
         except KeyboardInterrupt:
-            print('\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
-                  file=sys.stderr)
+            print(
+                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                file=sys.stderr,
+            )
             sys.exit(1)
 
 
