@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make clean; each installs what it needs into .venv first, and only then.
+# make demo | make test | make lint | make compare | make clean; each installs what it needs into .venv first, and only then.
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ endif
 # a stamp exists only after a complete installation of exactly these requirements for this Python
 STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PYTHON_VERSION)"; } | cksum | tr -d ' ')
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint compare clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python tools/demo.py
@@ -25,6 +25,12 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# every method on the digits, 5 seeds: about half an hour on two cores
+compare: $(STAMP)
+	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py
+	$(VENV)/bin/python tools/compare.py configs/supervised/res6_digits.py configs/*/*_res14_res6_digits.py \
+		--seeds 0 1 2 3 4 --baseline kd_res14_res6_digits --jobs 2 --out work_dirs/compare
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -4,6 +4,7 @@ Cost: time and peak extra memory of the rank loss, forward and backward, at N = 
 ResNet-18 training step at 224 x 224 measured in the same run. Worth: what the gradient gains, and how far the value is
 off.
 """
+
 import argparse
 import ctypes
 import json
@@ -95,9 +96,17 @@ def measure_cost(estimator: str, classes: int, step: float, slow_rows: bool = Fa
     first = run(rows)
     times = [first, *(run(rows) for _ in range(0 if first > 20 else 2 if first > 2 else 6))]
     median = statistics.median(times)
-    return dict(estimator=estimator + ' (slow rows)' * slow_rows, classes=classes, rows=rows, seconds_median=median,
-                seconds_min=min(times), seconds_max=max(times), repeats=len(times), peak_extra_mib=memory,
-                share_of_step=median / rows * BATCH / step)
+    return dict(
+        estimator=estimator + ' (slow rows)' * slow_rows,
+        classes=classes,
+        rows=rows,
+        seconds_median=median,
+        seconds_min=min(times),
+        seconds_max=max(times),
+        repeats=len(times),
+        peak_extra_mib=memory,
+        share_of_step=median / rows * BATCH / step,
+    )
 
 
 def measure_quality(estimator: str, smoothing: float, classes: int) -> dict:
@@ -112,21 +121,26 @@ def measure_quality(estimator: str, smoothing: float, classes: int) -> dict:
     moved = student.clone()
     for _ in range(20):
         moved.requires_grad_()
-        grad, = torch.autograd.grad(rank_distance(moved, teacher, estimator, smoothing), moved)
+        (grad,) = torch.autograd.grad(rank_distance(moved, teacher, estimator, smoothing), moved)
         length = grad.norm(dim=1, keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
         moved = (moved - 0.1 * 3 * classes**0.5 * grad / length).detach()
     with torch.no_grad():
         bias = rank_distance((teacher / 3).exp(), teacher, estimator, smoothing).item()
-    return dict(estimator=estimator, smoothing=smoothing, classes=classes, bias=bias,
-                spearman_after=spearman(moved, teacher).mean().item(),
-                cosine=cosine_with_perturbation(estimator, smoothing, classes) if classes <= 100 else None)
+    return dict(
+        estimator=estimator,
+        smoothing=smoothing,
+        classes=classes,
+        bias=bias,
+        spearman_after=spearman(moved, teacher).mean().item(),
+        cosine=cosine_with_perturbation(estimator, smoothing, classes) if classes <= 100 else None,
+    )
 
 
 def cosine_with_perturbation(estimator: str, smoothing: float, classes: int) -> float:
     rows, samples = 8, 4000
     teacher, student = logits(rows, classes, seed=1), logits(rows, classes, seed=2)
     student.requires_grad_()
-    grad, = torch.autograd.grad(rank_distance(student, teacher, estimator, smoothing), student)
+    (grad,) = torch.autograd.grad(rank_distance(student, teacher, estimator, smoothing), student)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(samples, rows, classes, generator=generator)
     goal, step = teacher.expand_as(noise), 0.1 * 3 * noise
@@ -137,13 +151,31 @@ def cosine_with_perturbation(estimator: str, smoothing: float, classes: int) -> 
 
 
 def environment() -> dict:
-    cpu = next((line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-                if line.startswith('model name')), platform.processor())
-    git = subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True,
-                         cwd=Path(__file__).parent, check=False)
-    return dict(date=datetime.now(timezone.utc).strftime('%Y-%m-%d'), commit=git.stdout.strip() or None, cpu=cpu,
-                threads=torch.get_num_threads(), python=platform.python_version(), torch=torch.__version__,
-                numpy=numpy.__version__, r2kd_mm=r2kd_mm.__version__)
+    cpu = next(
+        (
+            line.split(':')[1].strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        ),
+        platform.processor(),
+    )
+    git = subprocess.run(
+        ['git', 'describe', '--always', '--dirty'],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    return dict(
+        date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
+        commit=git.stdout.strip() or None,
+        cpu=cpu,
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=numpy.__version__,
+        r2kd_mm=r2kd_mm.__version__,
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -153,19 +185,39 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def markdown(result: dict) -> str:
     step = result['resnet18_step']
-    cost = [[case['estimator'], str(case['classes']), str(case['rows']), f'{1e3 * case["seconds_median"]:.1f}',
-             f'{1e3 * case["seconds_min"]:.1f} to {1e3 * case["seconds_max"]:.1f}', str(case['repeats']),
-             f'{case["peak_extra_mib"]:.0f}', f'{100 * case["share_of_step"]:.2f}'] for case in result['cost']]
-    quality = [[case['estimator'], str(case['smoothing']), str(case['classes']), f'{case["spearman_after"]:.3f}',
-                '' if case['cosine'] is None else f'{case["cosine"]:.3f}', f'{case["bias"]:.4f}']
-               for case in result['quality']]
-    return '\n\n'.join([
-        f'ResNet-18 step at 224 x 224: {step["seconds_median"]:.2f} s for {step["images"]} images, so '
-        f'{step["seconds_per_batch"]:.1f} s for {BATCH} (scaled). Share: of that step.',
-        table(['estimator', 'C', 'N', 'ms', 'range', 'repeats', 'extra MiB', 'share %'], cost),
-        table(['estimator', 'smoothing', 'C', 'Spearman after 20 steps', 'cosine', 'bias'], quality),
-        ', '.join(f'{key} {value}' for key, value in result['environment'].items()),
-    ])
+    cost = [
+        [
+            case['estimator'],
+            str(case['classes']),
+            str(case['rows']),
+            f'{1e3 * case["seconds_median"]:.1f}',
+            f'{1e3 * case["seconds_min"]:.1f} to {1e3 * case["seconds_max"]:.1f}',
+            str(case['repeats']),
+            f'{case["peak_extra_mib"]:.0f}',
+            f'{100 * case["share_of_step"]:.2f}',
+        ]
+        for case in result['cost']
+    ]
+    quality = [
+        [
+            case['estimator'],
+            str(case['smoothing']),
+            str(case['classes']),
+            f'{case["spearman_after"]:.3f}',
+            '' if case['cosine'] is None else f'{case["cosine"]:.3f}',
+            f'{case["bias"]:.4f}',
+        ]
+        for case in result['quality']
+    ]
+    return '\n\n'.join(
+        [
+            f'ResNet-18 step at 224 x 224: {step["seconds_median"]:.2f} s for {step["images"]} images, so '
+            f'{step["seconds_per_batch"]:.1f} s for {BATCH} (scaled). Share: of that step.',
+            table(['estimator', 'C', 'N', 'ms', 'range', 'repeats', 'extra MiB', 'share %'], cost),
+            table(['estimator', 'smoothing', 'C', 'Spearman after 20 steps', 'cosine', 'bias'], quality),
+            ', '.join(f'{key} {value}' for key, value in result['environment'].items()),
+        ]
+    )
 
 
 def main() -> None:
@@ -181,17 +233,23 @@ def main() -> None:
     step = statistics.median(steps) / STEP_BATCH * BATCH
     result: dict = dict(
         environment=environment(),
-        resnet18_step=dict(images=STEP_BATCH, seconds=steps, seconds_median=statistics.median(steps),
-                           seconds_per_batch=step),
-        cost=[], quality=[])
+        resnet18_step=dict(
+            images=STEP_BATCH, seconds=steps, seconds_median=statistics.median(steps), seconds_per_batch=step
+        ),
+        cost=[],
+        quality=[],
+    )
     for classes in arguments.classes:
         for estimator in ESTIMATORS:
             result['cost'].append(measure_cost(estimator, classes, step))
             print(result['cost'][-1], file=sys.stderr, flush=True)
         if classes <= 1000:
             result['cost'].append(measure_cost('permutahedron', classes, step, slow_rows=True))
-            result['quality'] += [measure_quality(estimator, smoothing, classes)
-                                  for estimator, smoothings in SMOOTHINGS.items() for smoothing in smoothings]
+            result['quality'] += [
+                measure_quality(estimator, smoothing, classes)
+                for estimator, smoothings in SMOOTHINGS.items()
+                for smoothing in smoothings
+            ]
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1) + '\n')

@@ -8,4 +8,4 @@ with read_base():
     from .models.res14_digits import *
     from .schedules.sgd_200e_digits import *
 
-default_hooks.checkpoint.update(interval=20, max_keep_ckpts=1, save_best=None)  # the last epoch, not the best
+default_hooks.checkpoint.update(interval=20, max_keep_ckpts=2, save_best=None)  # the last epoch, not the best

@@ -8,4 +8,4 @@ with read_base():
     from .._base_.schedules.sgd_60e_digits import *
 
 model = res14
-default_hooks.checkpoint.update(interval=10, max_keep_ckpts=1, save_best=None)  # the last epoch, not the best
+default_hooks.checkpoint.update(interval=10, max_keep_ckpts=2, save_best=None)  # the last epoch, not the best

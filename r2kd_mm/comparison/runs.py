@@ -121,11 +121,7 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
             f'{len(configs)} configs have the name {repeated[0]!r}: {", ".join(configs)}; '
             'rename one, since tables and folders go by the name'
         )
-    return [
-        Run(method, seed, folder / method.folder_name / f'seed_{seed}')
-        for seed in seeds
-        for method in methods
-    ]
+    return [Run(method, seed, folder / method.folder_name / f'seed_{seed}') for seed in seeds for method in methods]
 
 
 def load_config(run: Run) -> Config:

@@ -3,6 +3,7 @@
 Arithmetic is float32 or wider, whatever the input or autocast. The guard against division by zero is relative by
 default, so that a vector agrees with itself exactly, however small its entries are.
 """
+
 import torch
 from torch import Tensor
 

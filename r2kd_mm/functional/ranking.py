@@ -1,4 +1,5 @@
 """Ranks along one axis: exact ones to measure with, soft ones to train with, and a soft Kendall coefficient."""
+
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -210,7 +211,6 @@ def _differences(rows: Tensor, row: slice, entry: slice) -> Tensor:
 
 
 class _SigmoidRank(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
@@ -232,7 +232,6 @@ class _SigmoidRank(torch.autograd.Function):
 
 
 class _SoftConcordance(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(x, y)
@@ -255,7 +254,6 @@ class _SoftConcordance(torch.autograd.Function):
 
 
 class _BlackboxRank(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, rows: Tensor, step: float) -> Tensor:
         ranks = hard_rank(rows)
@@ -273,7 +271,6 @@ class _BlackboxRank(torch.autograd.Function):
 
 
 class _PermutahedronProjection(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ordered, order = rows.sort(dim=-1)

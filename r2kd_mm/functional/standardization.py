@@ -1,4 +1,5 @@
 """Z-scores along one axis that stay defined for constant, tiny and huge rows."""
+
 import torch
 from torch import Tensor
 

@@ -1,4 +1,5 @@
 """Distillation losses on logits, one published loss a file."""
+
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.losses.cmkd import DIFFICULTIES, CMKDLoss, correlation_matching
 from r2kd_mm.losses.correlation_distance import CorrelationDistanceLoss, correlation_distance
@@ -11,7 +12,23 @@ from r2kd_mm.losses.mlkd import MLKDLoss, multi_level_kd
 from r2kd_mm.losses.rank_distance import RankDistanceLoss, rank_distance
 
 __all__ = [
-    'CMKDLoss', 'CorrelationDistanceLoss', 'DIFFICULTIES', 'DISTLoss', 'DKDLoss', 'KLDivergenceLoss', 'KendallLoss',
-    'LogitLoss', 'LogitStandardization', 'MLKDLoss', 'RankDistanceLoss', 'correlation_distance', 'correlation_matching',
-    'decoupled_kd', 'dist', 'kendall_distance', 'kl_divergence', 'multi_level_kd', 'rank_distance'
+    'CMKDLoss',
+    'CorrelationDistanceLoss',
+    'DIFFICULTIES',
+    'DISTLoss',
+    'DKDLoss',
+    'KLDivergenceLoss',
+    'KendallLoss',
+    'LogitLoss',
+    'LogitStandardization',
+    'MLKDLoss',
+    'RankDistanceLoss',
+    'correlation_distance',
+    'correlation_matching',
+    'decoupled_kd',
+    'dist',
+    'kendall_distance',
+    'kl_divergence',
+    'multi_level_kd',
+    'rank_distance',
 ]

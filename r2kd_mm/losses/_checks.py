@@ -1,4 +1,5 @@
 """The checks that all losses share: one clear error for each slip. None of them reads a value from the device."""
+
 import math
 
 import torch
@@ -26,13 +27,17 @@ def prepare_logits(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tens
     if student_logits.ndim != 2 or teacher_logits.ndim != 2:
         raise ValueError(f'student_logits and teacher_logits must be two-dimensional, (N, C), got {shapes}.')
     if student_logits.shape != teacher_logits.shape:
-        raise ValueError(f'student_logits and teacher_logits must share one shape (N, C), got {shapes}; '
-                         'check that both heads have the same num_classes.')
+        raise ValueError(
+            f'student_logits and teacher_logits must share one shape (N, C), got {shapes}; '
+            'check that both heads have the same num_classes.'
+        )
     if student_logits.numel() == 0:
         raise ValueError(f'student_logits and teacher_logits must not be empty, got {shapes}.')
     if not (student_logits.is_floating_point() and teacher_logits.is_floating_point()):
-        raise ValueError('student_logits and teacher_logits must be floating point, got '
-                         f'{student_logits.dtype} and {teacher_logits.dtype}; pass scores, not class indices.')
+        raise ValueError(
+            'student_logits and teacher_logits must be floating point, got '
+            f'{student_logits.dtype} and {teacher_logits.dtype}; pass scores, not class indices.'
+        )
     return widen(student_logits), widen(teacher_logits.detach())
 
 
@@ -56,8 +61,10 @@ def label_distribution(target: Tensor | None, logits: Tensor) -> Tensor:
         return torch.zeros_like(logits).scatter_(1, target.long()[:, None], 1.0)
     if target.shape == (count, num_classes) and target.is_floating_point():
         return target.detach().to(logits.dtype)
-    raise ValueError(f'target must be class indices of shape {(count,)} or floating-point soft labels of shape '
-                     f'{(count, num_classes)}, got {target.dtype} of shape {tuple(target.shape)}.')
+    raise ValueError(
+        f'target must be class indices of shape {(count,)} or floating-point soft labels of shape '
+        f'{(count, num_classes)}, got {target.dtype} of shape {tuple(target.shape)}.'
+    )
 
 
 def check_positive(**values: float) -> None:

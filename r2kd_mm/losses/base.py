@@ -1,4 +1,5 @@
 """What a distiller may rely on in every loss."""
+
 from torch import nn
 
 
@@ -10,3 +11,6 @@ class LogitLoss(nn.Module):
 
     needs_target: bool = False
     """Whether ``forward`` wants the labels as third argument: class indices ``(N,)`` or soft labels ``(N, C)``."""
+
+    batch_wise: bool = False
+    """Whether samples of the batch are compared with each other, so that a batch of one teaches nothing."""

@@ -5,6 +5,7 @@ Pearson-based and a Spearman-based loss whose weights follow the difficulty of t
 second-hand accounts. Everything more precise than that is our decision, in :func:`correlation_matching`, and no number
 from here is a number of the paper.
 """
+
 import math
 from collections.abc import Callable
 
@@ -44,14 +45,16 @@ DIFFICULTIES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
 """How hard a sample is: (student logits, teacher logits, target), logits softened, to shape ``(N,)`` in ``[0, 1]``."""
 
 
-def correlation_matching(student_logits: Tensor,
-                         teacher_logits: Tensor,
-                         target: Tensor | None = None,
-                         temperature: float = 4.0,
-                         difficulty: str = 'entropy',
-                         batch_wise: bool = False,
-                         estimator: str = 'sigmoid',
-                         smoothing: float | None = None) -> Tensor:
+def correlation_matching(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor | None = None,
+    temperature: float = 4.0,
+    difficulty: str = 'entropy',
+    batch_wise: bool = False,
+    estimator: str = 'sigmoid',
+    smoothing: float | None = None,
+) -> Tensor:
     r"""Our reconstruction of CMKD (Niu et al., arXiv 2410.06561) from its abstract; not the authors' equations.
 
     .. math:: L = \frac1N \sum_i \left[ (1 - h_i) \left(1 - r(p_i, q_i)\right)
@@ -106,13 +109,15 @@ def check_difficulty(difficulty: str) -> None:
 class CMKDLoss(LogitLoss):
     """:func:`correlation_matching`, a reconstruction of CMKD, with fixed settings, times ``loss_weight``."""
 
-    def __init__(self,
-                 temperature: float = 4.0,
-                 loss_weight: float = 4.0,
-                 difficulty: str = 'entropy',
-                 batch_wise: bool = False,
-                 estimator: str = 'sigmoid',
-                 smoothing: float | None = None) -> None:
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        loss_weight: float = 4.0,
+        difficulty: str = 'entropy',
+        batch_wise: bool = False,
+        estimator: str = 'sigmoid',
+        smoothing: float | None = None,
+    ) -> None:
         super().__init__()
         check_positive(temperature=temperature)
         check_weights(loss_weight=loss_weight)
@@ -126,5 +131,13 @@ class CMKDLoss(LogitLoss):
         self.needs_target = difficulty == 'loss'
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
-        return self.loss_weight * correlation_matching(student_logits, teacher_logits, target, self.temperature,
-                                                       self.difficulty, self.batch_wise, self.estimator, self.smoothing)
+        return self.loss_weight * correlation_matching(
+            student_logits,
+            teacher_logits,
+            target,
+            self.temperature,
+            self.difficulty,
+            self.batch_wise,
+            self.estimator,
+            self.smoothing,
+        )

@@ -1,4 +1,5 @@
 """Value term of R2KD: correlation distance between the class probabilities of student and teacher."""
+
 from torch import Tensor
 
 from r2kd_mm.functional.correlation import cosine, pearson
@@ -7,13 +8,15 @@ from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 
 
-def correlation_distance(student_logits: Tensor,
-                         teacher_logits: Tensor,
-                         temperature: float = 4.0,
-                         centered: bool = False,
-                         class_wise: bool = True,
-                         batch_wise: bool = True,
-                         eps: float | None = None) -> Tensor:
+def correlation_distance(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 4.0,
+    centered: bool = False,
+    class_wise: bool = True,
+    batch_wise: bool = True,
+    eps: float | None = None,
+) -> Tensor:
     r"""Value loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
 
     .. math:: L = \tau^2 \left[ \frac1N \sum_i \left(1 - \cos(p_{i:}, q_{i:})\right)
@@ -59,13 +62,15 @@ def correlation_distance(student_logits: Tensor,
 class CorrelationDistanceLoss(LogitLoss):
     """:func:`correlation_distance` with fixed settings, times ``loss_weight``."""
 
-    def __init__(self,
-                 temperature: float = 4.0,
-                 loss_weight: float = 2.0,
-                 centered: bool = False,
-                 class_wise: bool = True,
-                 batch_wise: bool = True,
-                 eps: float | None = None) -> None:
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        loss_weight: float = 2.0,
+        centered: bool = False,
+        class_wise: bool = True,
+        batch_wise: bool = True,
+        eps: float | None = None,
+    ) -> None:
         super().__init__()
         _check_switches(temperature, class_wise, batch_wise, eps)
         check_weights(loss_weight=loss_weight)
@@ -77,8 +82,9 @@ class CorrelationDistanceLoss(LogitLoss):
         self.eps = eps
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        return self.loss_weight * correlation_distance(student_logits, teacher_logits, self.temperature, self.centered,
-                                                       self.class_wise, self.batch_wise, self.eps)
+        return self.loss_weight * correlation_distance(
+            student_logits, teacher_logits, self.temperature, self.centered, self.class_wise, self.batch_wise, self.eps
+        )
 
 
 def _check_switches(temperature: float, class_wise: bool, batch_wise: bool, eps: float | None) -> None:

@@ -1,4 +1,5 @@
 """DIST: Pearson distance between the class probabilities of student and teacher, over classes and over the batch."""
+
 from torch import Tensor
 
 from r2kd_mm.losses._checks import check_positive, check_weights
@@ -7,12 +8,14 @@ from r2kd_mm.losses.correlation_distance import correlation_distance
 from r2kd_mm.registry import MODELS
 
 
-def dist(student_logits: Tensor,
-         teacher_logits: Tensor,
-         temperature: float = 4.0,
-         inter_weight: float = 2.0,
-         intra_weight: float = 2.0,
-         scale_by_temperature: bool = True) -> Tensor:
+def dist(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 4.0,
+    inter_weight: float = 2.0,
+    intra_weight: float = 2.0,
+    scale_by_temperature: bool = True,
+) -> Tensor:
     r"""Loss of "Knowledge Distillation from A Stronger Teacher" (Huang et al., NeurIPS 2022, arXiv 2205.10536).
 
     .. math:: L = \tau^2 \left[ \beta \, \frac1N \sum_i \left(1 - r(p_{i:}, q_{i:})\right)
@@ -45,12 +48,14 @@ def dist(student_logits: Tensor,
 class DISTLoss(LogitLoss):
     """:func:`dist` with fixed settings, times ``loss_weight``."""
 
-    def __init__(self,
-                 temperature: float = 4.0,
-                 loss_weight: float = 1.0,
-                 inter_weight: float = 2.0,
-                 intra_weight: float = 2.0,
-                 scale_by_temperature: bool = True) -> None:
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        loss_weight: float = 1.0,
+        inter_weight: float = 2.0,
+        intra_weight: float = 2.0,
+        scale_by_temperature: bool = True,
+    ) -> None:
         super().__init__()
         check_positive(temperature=temperature)
         check_weights(loss_weight=loss_weight, inter_weight=inter_weight, intra_weight=intra_weight)
@@ -59,7 +64,14 @@ class DISTLoss(LogitLoss):
         self.inter_weight = inter_weight
         self.intra_weight = intra_weight
         self.scale_by_temperature = scale_by_temperature
+        self.batch_wise = intra_weight > 0
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        return self.loss_weight * dist(student_logits, teacher_logits, self.temperature, self.inter_weight,
-                                       self.intra_weight, self.scale_by_temperature)
+        return self.loss_weight * dist(
+            student_logits,
+            teacher_logits,
+            self.temperature,
+            self.inter_weight,
+            self.intra_weight,
+            self.scale_by_temperature,
+        )

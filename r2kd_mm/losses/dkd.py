@@ -1,4 +1,5 @@
 """Decoupled knowledge distillation: the target class and the other classes weighted apart."""
+
 import torch
 from torch import Tensor
 
@@ -7,12 +8,14 @@ from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 
 
-def decoupled_kd(student_logits: Tensor,
-                 teacher_logits: Tensor,
-                 target: Tensor,
-                 temperature: float = 4.0,
-                 alpha: float = 1.0,
-                 beta: float = 8.0) -> Tensor:
+def decoupled_kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float = 4.0,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+) -> Tensor:
     r"""DKD loss (Zhao et al., CVPR 2022, arXiv 2203.08679, Eq. 7), mean over the batch.
 
     .. math:: L = \tau^2 \, \frac1N \sum_i \left[ \alpha \, \mathrm{KL}(b^t \,\|\, b^s)
@@ -79,11 +82,9 @@ class DKDLoss(LogitLoss):
 
     needs_target = True
 
-    def __init__(self,
-                 temperature: float = 4.0,
-                 loss_weight: float = 1.0,
-                 alpha: float = 1.0,
-                 beta: float = 8.0) -> None:
+    def __init__(
+        self, temperature: float = 4.0, loss_weight: float = 1.0, alpha: float = 1.0, beta: float = 8.0
+    ) -> None:
         super().__init__()
         check_positive(temperature=temperature)
         check_weights(loss_weight=loss_weight, alpha=alpha, beta=beta)
@@ -93,5 +94,6 @@ class DKDLoss(LogitLoss):
         self.beta = beta
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-        return self.loss_weight * decoupled_kd(student_logits, teacher_logits, target, self.temperature, self.alpha,
-                                               self.beta)
+        return self.loss_weight * decoupled_kd(
+            student_logits, teacher_logits, target, self.temperature, self.alpha, self.beta
+        )

@@ -1,4 +1,5 @@
 """Kendall distance between the class rankings of student and teacher: pairs that the student orders differently."""
+
 from torch import Tensor
 
 from r2kd_mm.functional.ranking import soft_kendall

@@ -1,4 +1,5 @@
 """Knowledge distillation by the Kullback-Leibler divergence of softened class probabilities."""
+
 from torch import Tensor
 
 from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits

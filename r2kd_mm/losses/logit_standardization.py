@@ -1,4 +1,5 @@
 """Logit standardisation: any logit loss on z-scored logits."""
+
 from typing import Any
 
 from torch import Tensor, nn

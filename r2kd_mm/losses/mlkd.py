@@ -1,4 +1,5 @@
 """Multi-level logit distillation: instance, batch and class level at several temperatures."""
+
 from collections.abc import Sequence
 
 import torch
@@ -12,13 +13,15 @@ from r2kd_mm.registry import MODELS
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
 
-def multi_level_kd(student_logits: Tensor,
-                   teacher_logits: Tensor,
-                   temperatures: Sequence[float] = TEMPERATURES,
-                   instance_weight: float = 1.0,
-                   batch_weight: float = 1.0,
-                   class_weight: float = 1.0,
-                   quantile: float | None = 0.5) -> Tensor:
+def multi_level_kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperatures: Sequence[float] = TEMPERATURES,
+    instance_weight: float = 1.0,
+    batch_weight: float = 1.0,
+    class_weight: float = 1.0,
+    quantile: float | None = 0.5,
+) -> Tensor:
     r"""Loss of "Multi-Level Logit Distillation" (Jin, Wang and Lin, CVPR 2023) for one view, summed over temperatures.
 
     .. math:: L = \sum_\tau \left[ w_I \, \frac{\tau^2}{N} \sum_i m_i \, \mathrm{KL}(q_i \,\|\, p_i)
@@ -78,8 +81,13 @@ def _gram_distance(p: Tensor, q: Tensor) -> Tensor:
         return (p @ p.T - q @ q.T).square().sum(dim=1)
 
 
-def _check_settings(temperatures: Sequence[float], instance_weight: float, batch_weight: float, class_weight: float,
-                    quantile: float | None) -> None:
+def _check_settings(
+    temperatures: Sequence[float],
+    instance_weight: float,
+    batch_weight: float,
+    class_weight: float,
+    quantile: float | None,
+) -> None:
     if not temperatures:
         raise ValueError('temperatures must hold at least one number, got none.')
     for temperature in temperatures:
@@ -93,13 +101,15 @@ def _check_settings(temperatures: Sequence[float], instance_weight: float, batch
 class MLKDLoss(LogitLoss):
     """:func:`multi_level_kd` with fixed settings, times ``loss_weight``."""
 
-    def __init__(self,
-                 temperatures: Sequence[float] = TEMPERATURES,
-                 loss_weight: float = 1.0,
-                 instance_weight: float = 1.0,
-                 batch_weight: float = 1.0,
-                 class_weight: float = 1.0,
-                 quantile: float | None = 0.5) -> None:
+    def __init__(
+        self,
+        temperatures: Sequence[float] = TEMPERATURES,
+        loss_weight: float = 1.0,
+        instance_weight: float = 1.0,
+        batch_weight: float = 1.0,
+        class_weight: float = 1.0,
+        quantile: float | None = 0.5,
+    ) -> None:
         super().__init__()
         _check_settings(temperatures, instance_weight, batch_weight, class_weight, quantile)
         check_weights(loss_weight=loss_weight)
@@ -109,8 +119,15 @@ class MLKDLoss(LogitLoss):
         self.batch_weight = batch_weight
         self.class_weight = class_weight
         self.quantile = quantile
+        self.batch_wise = batch_weight > 0 or class_weight > 0
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        return self.loss_weight * multi_level_kd(student_logits, teacher_logits, self.temperatures,
-                                                 self.instance_weight, self.batch_weight, self.class_weight,
-                                                 self.quantile)
+        return self.loss_weight * multi_level_kd(
+            student_logits,
+            teacher_logits,
+            self.temperatures,
+            self.instance_weight,
+            self.batch_weight,
+            self.class_weight,
+            self.quantile,
+        )

@@ -1,4 +1,5 @@
 """Rank term of R2KD: Spearman distance between the class rankings of student and teacher."""
+
 from torch import Tensor
 
 from r2kd_mm.functional.correlation import pearson
@@ -8,10 +9,9 @@ from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 
 
-def rank_distance(student_logits: Tensor,
-                  teacher_logits: Tensor,
-                  estimator: str = 'sigmoid',
-                  smoothing: float | None = None) -> Tensor:
+def rank_distance(
+    student_logits: Tensor, teacher_logits: Tensor, estimator: str = 'sigmoid', smoothing: float | None = None
+) -> Tensor:
     r"""Rank loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
 
     .. math:: L = \frac1N \sum_i \left(1 - r(\mathrm{rk}(s_i), \mathrm{rk}(t_i))\right)

@@ -18,13 +18,18 @@ def eisen(x, y):
     return x @ y / np.sqrt(x @ x * (y @ y))
 
 
-@pytest.mark.parametrize(('ours', 'oracle'), [
-    (cosine, eisen),
-    (pearson, lambda x, y: scipy.stats.pearsonr(x, y).statistic),
-    (spearman, lambda x, y: scipy.stats.spearmanr(x, y).statistic),
-], ids=['cosine', 'pearson', 'spearman'])
-@pytest.mark.parametrize('draw', [torch.randn, lambda *size, **kw: torch.randint(0, 4, size).to(**kw)],
-                         ids=['distinct', 'ties'])
+@pytest.mark.parametrize(
+    ('ours', 'oracle'),
+    [
+        (cosine, eisen),
+        (pearson, lambda x, y: scipy.stats.pearsonr(x, y).statistic),
+        (spearman, lambda x, y: scipy.stats.spearmanr(x, y).statistic),
+    ],
+    ids=['cosine', 'pearson', 'spearman'],
+)
+@pytest.mark.parametrize(
+    'draw', [torch.randn, lambda *size, **kw: torch.randint(0, 4, size).to(**kw)], ids=['distinct', 'ties']
+)
 @pytest.mark.parametrize('dim', [0, 1, -1])
 def test_agrees_with_scipy_row_by_row(ours, oracle, draw, dim):
     x, y = draw(9, 13, dtype=torch.float64), draw(9, 13, dtype=torch.float64)

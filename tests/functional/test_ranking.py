@@ -89,8 +89,8 @@ def test_sigmoid_rank_is_the_sum_of_pairwise_sigmoids_however_it_is_sliced(eleme
     expected = 0.5 + ((rows[:, :, None] - rows[:, None, :]) / 0.3).sigmoid().sum(2)
     ranks = ranking.sigmoid_rank(rows, 0.3)
     torch.testing.assert_close(ranks, expected)
-    ours, = torch.autograd.grad(ranks, rows, cotangent)
-    theirs, = torch.autograd.grad(expected, rows, cotangent)
+    (ours,) = torch.autograd.grad(ranks, rows, cotangent)
+    (theirs,) = torch.autograd.grad(expected, rows, cotangent)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -142,7 +142,7 @@ def test_twenty_plain_steps_raise_the_spearman_correlation(estimator, classes):
     goal = hard_rank(teacher)
     for _ in range(20):
         student.requires_grad_()
-        grad, = torch.autograd.grad(pearson(soft_rank(student, 1, estimator), goal).sum(), student)
+        (grad,) = torch.autograd.grad(pearson(soft_rank(student, 1, estimator), goal).sum(), student)
         student = (student + 0.2 * classes * grad).detach()
     assert (spearman(student, teacher) - before).min() > 0.2
 
@@ -181,13 +181,16 @@ def test_soft_kendall_agrees_with_scipy_and_with_autograd(elements, monkeypatch)
     assert gradcheck(lambda a: soft_kendall(a, y, 0.8), (x.requires_grad_(),))
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(estimator='soft'), r"one of \['blackbox', 'hard', 'permutahedron', 'sigmoid'\], got 'soft'"),
-    (dict(estimator='sigmoid', smoothing=0), 'smoothing must be a positive finite number, got 0'),
-    (dict(estimator='blackbox', smoothing=-1.5), 'got -1.5'),
-    (dict(estimator='permutahedron', smoothing=math.nan), 'got nan'),
-    (dict(estimator='hard', smoothing=0.1), "'hard' has nothing to smooth, got smoothing=0.1"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(estimator='soft'), r"one of \['blackbox', 'hard', 'permutahedron', 'sigmoid'\], got 'soft'"),
+        (dict(estimator='sigmoid', smoothing=0), 'smoothing must be a positive finite number, got 0'),
+        (dict(estimator='blackbox', smoothing=-1.5), 'got -1.5'),
+        (dict(estimator='permutahedron', smoothing=math.nan), 'got nan'),
+        (dict(estimator='hard', smoothing=0.1), "'hard' has nothing to smooth, got smoothing=0.1"),
+    ],
+)
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         soft_rank(torch.randn(2, 3), **arguments)
@@ -199,9 +202,11 @@ def test_soft_rank_standardises_rows():
 
 
 @pytest.mark.skipif(not os.access('/proc/self/clear_refs', os.W_OK), reason='needs the resettable memory peak of Linux')
-@pytest.mark.parametrize('rank', [
-    *(lambda x, y, name=name: soft_rank(x, 1, name) for name in sorted(set(ESTIMATORS) - {'hard'})), soft_kendall
-], ids=[*sorted(set(ESTIMATORS) - {'hard'}), 'kendall'])
+@pytest.mark.parametrize(
+    'rank',
+    [*(lambda x, y, name=name: soft_rank(x, 1, name) for name in sorted(set(ESTIMATORS) - {'hard'})), soft_kendall],
+    ids=[*sorted(set(ESTIMATORS) - {'hard'}), 'kendall'],
+)
 def test_needs_less_than_256_mib_for_256_rows_of_1000_classes(rank):
     x, y = torch.randn(2, 256, 1000)
     x.requires_grad_()

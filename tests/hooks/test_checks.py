@@ -142,6 +142,15 @@ class TestDataCheck:
         with pytest.raises(ValueError, match='loss_value compares the images of a batch, but .* batch_size=1'):
             toys.runner(distiller(**fields), tmp_path, batch_size=1, hooks=[dict(type='DataCheckHook')]).train()
 
+    @pytest.mark.parametrize('loss', ['DISTLoss', 'MLKDLoss', 'CorrelationDistanceLoss'])
+    def test_knows_every_loss_across_the_batch_also_inside_another(self, tmp_path, loss):
+        model = distiller(
+            allow_untrained_teacher=True, losses=dict(loss_kd=dict(type='LogitStandardization', loss=dict(type=loss)))
+        )
+        runner = toys.runner(model, tmp_path, batch_size=1, hooks=[dict(type='DataCheckHook')])
+        with pytest.raises(ValueError, match='loss_kd compares the images of a batch'):
+            runner.train()
+
     def test_lets_a_good_run_pass(self, tmp_path):
         runner = toys.runner(distiller(allow_untrained_teacher=True), tmp_path, hooks=[dict(type='DataCheckHook')])
         runner.train()

@@ -38,7 +38,7 @@ def test_the_checkpoint_says_what_it_was_made_from(tmp_path, teacher_ckpt):
     runner = toys.runner(distiller(teacher_ckpt), tmp_path, hooks=HOOKS)
     runner.train()
     record = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['r2kd_mm']
-    assert record['versions']['torch'] == torch.__version__
+    assert torch.__version__.startswith(record['versions']['torch'].partition('+')[0])  # a build may add '+cpu'
     assert record['seed'] == 0
     assert record['normalisation'] == dict(mean=[0.0] * 3, std=[1.0] * 3, to_rgb=False)
     assert (record['train_data']['images'], record['train_data']['classes']) == (40, 5)

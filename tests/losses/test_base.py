@@ -1,4 +1,5 @@
 """What every loss promises, whatever it computes."""
+
 import pytest
 import torch
 
@@ -77,7 +78,7 @@ def test_twenty_plain_steps_lower_the_loss(loss):
     before = evaluate(loss, student, teacher)
     for _ in range(20):
         student.requires_grad_()
-        grad, = torch.autograd.grad(evaluate(loss, student, teacher), student)
+        (grad,) = torch.autograd.grad(evaluate(loss, student, teacher), student)
         student = (student - 3 * grad / grad.norm()).detach()
     assert evaluate(loss, student, teacher) < 0.9 * before
 
@@ -125,12 +126,15 @@ def test_edges_have_finite_values_and_gradients_of_bounded_size(loss, case):
 
 
 @EACH
-@pytest.mark.parametrize(('student', 'teacher', 'message'), [
-    (torch.ones(2, 3), torch.ones(2, 4), r'one shape \(N, C\), got \(2, 3\) and \(2, 4\).*num_classes'),
-    (torch.ones(3), torch.ones(3), r'two-dimensional, \(N, C\), got \(3,\) and \(3,\)'),
-    (torch.ones(0, 3), torch.ones(0, 3), r'not be empty, got \(0, 3\)'),
-    (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.long), r'floating point, got torch.float32 and torch.int64'),
-])
+@pytest.mark.parametrize(
+    ('student', 'teacher', 'message'),
+    [
+        (torch.ones(2, 3), torch.ones(2, 4), r'one shape \(N, C\), got \(2, 3\) and \(2, 4\).*num_classes'),
+        (torch.ones(3), torch.ones(3), r'two-dimensional, \(N, C\), got \(3,\) and \(3,\)'),
+        (torch.ones(0, 3), torch.ones(0, 3), r'not be empty, got \(0, 3\)'),
+        (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.long), r'floating point, got torch.float32 and torch.int64'),
+    ],
+)
 def test_wrong_logits_are_named(loss, student, teacher, message):
     with pytest.raises(ValueError, match=message):
         loss(student, teacher, *[torch.zeros(len(student), dtype=torch.long)] * loss.needs_target)
@@ -146,8 +150,9 @@ def test_temperature_is_checked_when_the_loss_is_built(cls, temperature):
 @pytest.mark.parametrize('cls', sorted({type(loss) for loss in TRAINING} - {LogitStandardization}, key=str))
 def test_loss_weight_scales_the_loss_and_is_checked(cls):
     student, teacher = torch.randn(2, 6, 5)
-    torch.testing.assert_close(evaluate(cls(loss_weight=6.0), student, teacher),
-                               3 * evaluate(cls(loss_weight=2.0), student, teacher))
+    torch.testing.assert_close(
+        evaluate(cls(loss_weight=6.0), student, teacher), 3 * evaluate(cls(loss_weight=2.0), student, teacher)
+    )
     with pytest.raises(ValueError, match='loss_weight must be a finite number of 0 or more, got -1'):
         cls(loss_weight=-1)
 
@@ -158,7 +163,6 @@ def test_works_in_the_configurable_distiller_of_mmrazor(loss):
     from mmrazor.models.distillers import ConfigurableDistiller
 
     class Net(BaseModel):
-
         def __init__(self):
             super().__init__()
             self.fc = torch.nn.Linear(4, 6)
@@ -172,9 +176,13 @@ def test_works_in_the_configurable_distiller_of_mmrazor(loss):
         student_recorders=recorders,
         teacher_recorders=recorders,
         distill_losses=dict(loss_kd=dict(type=f'r2kd_mm.{type(loss).__name__}', **settings)),
-        loss_forward_mappings=dict(loss_kd=dict(
-            student_logits=dict(recorder='logits', from_student=True),
-            teacher_logits=dict(recorder='logits', from_student=False))))
+        loss_forward_mappings=dict(
+            loss_kd=dict(
+                student_logits=dict(recorder='logits', from_student=True),
+                teacher_logits=dict(recorder='logits', from_student=False),
+            )
+        ),
+    )
     student, teacher, x = Net(), Net(), torch.randn(8, 4)
     distiller.prepare_from_student(student)
     distiller.prepare_from_teacher(teacher)

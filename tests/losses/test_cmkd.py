@@ -23,8 +23,13 @@ def test_an_easy_sample_is_matched_in_value_and_a_hard_one_in_rank(monkeypatch):
 def test_the_two_weights_of_a_sample_sum_to_one(monkeypatch):
     student, teacher = torch.randn(2, 2, 8, dtype=torch.float64)
     monkeypatch.setitem(DIFFICULTIES, 'entropy', lambda s, t, y: torch.tensor([0.25, 0.5], dtype=s.dtype))
-    expected = sum((1 - h) * value_distance(student[[i]], teacher[[i]]) + h * rank_distance(student[[i]], teacher[[i]])
-                   for i, h in enumerate((0.25, 0.5))) / 2
+    expected = (
+        sum(
+            (1 - h) * value_distance(student[[i]], teacher[[i]]) + h * rank_distance(student[[i]], teacher[[i]])
+            for i, h in enumerate((0.25, 0.5))
+        )
+        / 2
+    )
     torch.testing.assert_close(correlation_matching(student, teacher), expected)
 
 

@@ -39,8 +39,9 @@ def test_two_samples_by_hand():
     assert correlation_distance(student, student.flip(0), 1.0, centered=True).item() == pytest.approx(2 * 2)
 
 
-@pytest.mark.parametrize('switches', [dict(), dict(centered=True), dict(class_wise=False), dict(batch_wise=False),
-                                      dict(eps=1e-8)], ids=str)
+@pytest.mark.parametrize(
+    'switches', [dict(), dict(centered=True), dict(class_wise=False), dict(batch_wise=False), dict(eps=1e-8)], ids=str
+)
 def test_gradcheck(switches):
     teacher = torch.randn(4, 5, dtype=torch.float64)
     student = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
@@ -64,8 +65,10 @@ def test_an_eps_of_1e_8_shifts_peaked_distributions_and_none_does_not():
 def test_classes_and_samples_may_be_permuted():
     student, teacher = torch.randn(2, 6, 9, dtype=torch.float64)
     rows, columns = torch.randperm(6), torch.randperm(9)
-    torch.testing.assert_close(correlation_distance(student[rows][:, columns], teacher[rows][:, columns]),
-                               correlation_distance(student, teacher))
+    torch.testing.assert_close(
+        correlation_distance(student[rows][:, columns], teacher[rows][:, columns]),
+        correlation_distance(student, teacher),
+    )
 
 
 def test_very_unlikely_classes_give_the_same_in_float32_and_float64():

@@ -44,8 +44,9 @@ def test_equal_weights_and_a_sure_teacher_give_the_kl_divergence():
 def test_two_classes_have_no_other_part():
     student, teacher = torch.randn(2, 6, 2, dtype=torch.float64)
     target = torch.tensor([0, 1, 0, 1, 0, 1])
-    torch.testing.assert_close(decoupled_kd(student, teacher, target, beta=0.0),
-                               decoupled_kd(student, teacher, target, beta=100.0))
+    torch.testing.assert_close(
+        decoupled_kd(student, teacher, target, beta=0.0), decoupled_kd(student, teacher, target, beta=100.0)
+    )
 
 
 def test_soft_labels_give_the_expectation_and_one_hot_labels_the_plain_loss():
@@ -55,8 +56,9 @@ def test_soft_labels_give_the_expectation_and_one_hot_labels_the_plain_loss():
     mixed = 0.3 * one_hot(first, 6).double() + 0.7 * one_hot(second, 6).double()
     expected = 0.3 * decoupled_kd(student, teacher, first) + 0.7 * decoupled_kd(student, teacher, second)
     torch.testing.assert_close(decoupled_kd(student, teacher, mixed), expected)
-    torch.testing.assert_close(decoupled_kd(student, teacher, one_hot(first, 6).double()),
-                               decoupled_kd(student, teacher, first))
+    torch.testing.assert_close(
+        decoupled_kd(student, teacher, one_hot(first, 6).double()), decoupled_kd(student, teacher, first)
+    )
 
 
 def test_gradcheck():
@@ -88,12 +90,15 @@ def test_agrees_with_mmrazor_on_moderate_logits():
     torch.testing.assert_close(DKDLoss()(student, teacher, target), theirs)
 
 
-@pytest.mark.parametrize(('target', 'message'), [
-    (None, 'needs the labels'),
-    (torch.zeros(3, dtype=torch.long), r'class indices of shape \(4,\).*got torch.int64 of shape \(3,\)'),
-    (torch.zeros(4), r'got torch.float32 of shape \(4,\)'),
-    (torch.zeros(4, 5, dtype=torch.long), r'got torch.int64 of shape \(4, 5\)'),
-])
+@pytest.mark.parametrize(
+    ('target', 'message'),
+    [
+        (None, 'needs the labels'),
+        (torch.zeros(3, dtype=torch.long), r'class indices of shape \(4,\).*got torch.int64 of shape \(3,\)'),
+        (torch.zeros(4), r'got torch.float32 of shape \(4,\)'),
+        (torch.zeros(4, 5, dtype=torch.long), r'got torch.int64 of shape \(4, 5\)'),
+    ],
+)
 def test_wrong_targets_are_named(target, message):
     with pytest.raises(ValueError, match=message):
         DKDLoss()(torch.randn(4, 5), torch.randn(4, 5), target)

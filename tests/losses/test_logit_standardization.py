@@ -29,10 +29,17 @@ def test_builds_what_it_wraps_from_a_config():
     assert loss.loss.beta == 2.0
 
 
-@pytest.mark.parametrize(('wrapped', 'needs_target'), [
-    (KLDivergenceLoss(), False), (DKDLoss(), True), (CMKDLoss(), False), (CMKDLoss(difficulty='loss'), True),
-    (KLDivergence(), False),
-], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ('wrapped', 'needs_target'),
+    [
+        (KLDivergenceLoss(), False),
+        (DKDLoss(), True),
+        (CMKDLoss(), False),
+        (CMKDLoss(difficulty='loss'), True),
+        (KLDivergence(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_needs_the_target_if_the_wrapped_loss_does(wrapped, needs_target):
     loss = LogitStandardization(wrapped)
     assert loss.needs_target is needs_target

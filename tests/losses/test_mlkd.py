@@ -9,8 +9,10 @@ def levels(student, teacher, temperature, samples, classes):
     """The three levels by loops; ``samples`` and ``classes`` are the ones that count."""
     p, q = (student / temperature).softmax(1), (teacher / temperature).softmax(1)
     instance = sum((q[i] * (q[i] / p[i]).log()).sum() for i in samples) * temperature**2 / len(p)
-    batch = sum((p[i] @ p[j] - q[i] @ q[j])**2 for i in samples for j in range(len(p))) / len(p)
-    relation = sum((p[:, c] @ p[:, d] - q[:, c] @ q[:, d])**2 for c in classes for d in range(p.shape[1])) / p.shape[1]
+    batch = sum((p[i] @ p[j] - q[i] @ q[j]) ** 2 for i in samples for j in range(len(p))) / len(p)
+    relation = (
+        sum((p[:, c] @ p[:, d] - q[:, c] @ q[:, d]) ** 2 for c in classes for d in range(p.shape[1])) / p.shape[1]
+    )
     return instance, batch, relation
 
 
@@ -56,12 +58,15 @@ def test_gradcheck():
     assert gradcheck(lambda x: multi_level_kd(x, teacher), (torch.randn_like(teacher).requires_grad_(),))
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(temperatures=()), 'at least one number'),
-    (dict(temperatures=(2.0, 0.0)), 'temperature must be a positive finite number, got 0.0'),
-    (dict(quantile=1.5), 'quantile must be between 0 and 1, .* got 1.5'),
-    (dict(class_weight=-1), 'class_weight must be a finite number of 0 or more, got -1'),
-])
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(temperatures=()), 'at least one number'),
+        (dict(temperatures=(2.0, 0.0)), 'temperature must be a positive finite number, got 0.0'),
+        (dict(quantile=1.5), 'quantile must be between 0 and 1, .* got 1.5'),
+        (dict(class_weight=-1), 'class_weight must be a finite number of 0 or more, got -1'),
+    ],
+)
 def test_wrong_settings_are_named_when_the_loss_is_built(settings, message):
     with pytest.raises(ValueError, match=message):
         MLKDLoss(**settings)

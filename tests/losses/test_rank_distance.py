@@ -15,7 +15,8 @@ def test_matches_the_released_code(case, reference_dir):
     loss = RankDistanceLoss(weight, estimator='hard')(student, teacher)
     assert loss.item() == pytest.approx(stored[f'case{case}/rank_loss'].item(), abs=1e-5)
     assert rank_distance(student, teacher, 'hard').item() == pytest.approx(
-        stored[f'case{case}/rank_distance'].item(), abs=1e-5)
+        stored[f'case{case}/rank_distance'].item(), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize('estimator', ['hard', 'blackbox'])
