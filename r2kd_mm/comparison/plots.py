@@ -52,12 +52,14 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teacher: float | 
             std = curves.std(axis=0, ddof=1)
             axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
     axes.set(xlabel='epoch', ylabel='top-1 accuracy on the test images (%)')
-    figure.suptitle(title)
+    axes.set_title(title, loc='left')
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
-    figure.legend(loc='outside right upper', frameon=False, title='after the last epoch', alignment='left')
+    axes.legend(
+        loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False, title='after the last epoch', alignment='left'
+    )
     count = max(len(row.results) for row in rows)
     _note(figure, f'Line: mean of {count} seeds; band: ± 1 standard deviation.' if count > 1 else 'One seed.')
     _save(figure, path)
