@@ -145,7 +145,7 @@ def _redirect_output(run: Run) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     run.output_file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    descriptor = os.open(run.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
     os.close(descriptor)

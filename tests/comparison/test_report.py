@@ -30,6 +30,7 @@ def test_the_table_shows_last_and_best_epoch_and_the_paired_difference(results):
     assert cells[3][:3] == ['r2kd', '47.00 ± 9.90', '55.00 ± 7.07']
     assert cells[3][3].startswith('+22.00 [')
     assert cells[4] == ['teacher', '94.26', '', '', '']
+    assert make_rows(results, 'kd')[0].difference is None  # of the baseline to itself
 
 
 def test_a_method_without_a_result_is_left_out(results):

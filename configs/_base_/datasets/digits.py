@@ -4,7 +4,7 @@ from mmpretrain.datasets import PackInputs
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor
 
-from r2kd_mm.datasets.digits import Digits
+from r2kd_mm.datasets import Digits
 
 # mean and standard deviation of all pixels, in units of 0 to 255
 data_preprocessor = dict(type=ClsDataPreprocessor, mean=[77.9], std=[95.9])
