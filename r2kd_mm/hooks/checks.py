@@ -73,9 +73,9 @@ class TeacherCheckHook(Hook):
         distiller = unwrapped_distiller(runner, type(self).__name__)
         _check_class_order(distiller.teacher, runner.train_dataloader.dataset)
         if runner.val_loop is None:
-            if self.min_teacher_accuracy is not None or self.published is not None:
+            if self.min_teacher_accuracy is not None:
                 raise ValueError(
-                    'min_teacher_accuracy and published need a validation set to score the teacher on, but this run '
+                    'min_teacher_accuracy needs a validation set to score the teacher on, but this run '
                     'has none (--no-validate?)'
                 )
             runner.logger.warning('The teacher was not scored: this run has no validation set.')

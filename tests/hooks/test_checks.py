@@ -103,7 +103,7 @@ class TestTeacherCheck:
             distiller(teacher_ckpt=teacher_ckpt), tmp_path, hooks=[dict(type='TeacherCheckHook')], **without
         ).train()
         assert 'The teacher was not scored: this run has no validation set' in logged(tmp_path)
-        with pytest.raises(ValueError, match='min_teacher_accuracy and published need a validation set'):
+        with pytest.raises(ValueError, match='min_teacher_accuracy needs a validation set'):
             toys.runner(
                 distiller(teacher_ckpt=teacher_ckpt),
                 tmp_path,
