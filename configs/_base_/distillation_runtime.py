@@ -4,7 +4,8 @@ from mmengine.config import read_base
 with read_base():
     from .default_runtime import *
 
-from r2kd_mm.hooks import FiniteCheckHook, TeacherCheckHook
+from r2kd_mm.hooks import FiniteCheckHook, GradientCheckHook, TeacherCheckHook
 
+custom_hooks.append(dict(type=GradientCheckHook))
 custom_hooks.append(dict(type=FiniteCheckHook))
 custom_hooks.append(dict(type=TeacherCheckHook))  # the last, so that custom_hooks[-1] of a pair is this one

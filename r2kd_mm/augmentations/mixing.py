@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
 from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext, numpy_generator
+from r2kd_mm.distributed import gather_rows
 from r2kd_mm.functional import mixing
 from r2kd_mm.registry import MODELS
 
 PICK_VARIANTS = ('mixed', 'released')
+PICK_POOLS = ('local', 'global')
 RELEASED_PICK_LIMIT = 64  # the released code keeps at most this many images
 
 
@@ -128,17 +131,25 @@ class CutMixPick(BatchAugmentation):
         per_image: As for :class:`CutMix`.
         pick: ``'mixed'`` is the method as published; ``'released'`` does what R2KD's released code does: one draw,
             ranked by the entropy of the *unmixed* images, at most 64 kept.
+        pool: With several processes, ``'local'`` keeps the hardest images of each process's own batch. ``'global'``
+            keeps the hardest of all of them, and each process trains on as many as its batch has; that sends the picked
+            images to every process.
     """
 
     alpha: float = 1.0
     per_image: bool = False
     pick: str = 'mixed'
+    pool: str = 'local'
     keeps_labels = False
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
         if self.pick not in PICK_VARIANTS:
             raise ValueError(f'pick must be one of {PICK_VARIANTS}, got {self.pick!r}')
+        if self.pool not in PICK_POOLS:
+            raise ValueError(f'pool must be one of {PICK_POOLS}, got {self.pool!r}')
+        if self.pool == 'global' and self.pick == 'released':
+            raise ValueError("pick='released' keeps to the pool of the released code; give it pool='local'")
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the picked images; ``N`` of them, or ``min(N, 64)`` with ``pick='released'``."""
@@ -150,4 +161,24 @@ class CutMixPick(BatchAugmentation):
             keep = len(images)
         log_prob = context.teacher_logits(judged).float().log_softmax(dim=1)
         entropy = -(log_prob.exp() * log_prob).sum(dim=1)
+        if self.pool == 'global' and get_world_size() > 1:
+            return _pick_globally(pool, entropy)
         return pool[entropy.topk(keep).indices]
+
+
+def _pick_globally(pool: Tensor, entropy: Tensor) -> Tensor:
+    """The half with the highest ``entropy`` of the pools of all ranks, dealt to the ranks by the size of their pools.
+
+    Args:
+        pool: Images of this rank, shape ``(2 N, C, H, W)``.
+        entropy: Shape ``(2 N,)``.
+    """
+    entropies = [block for (block,) in gather_rows([entropy[:, None]])]
+    sizes = [len(block) for block in entropies]
+    picked = torch.zeros(sum(sizes), dtype=torch.bool, device=pool.device)
+    picked[torch.cat(entropies).flatten().topk(sum(sizes) // 2).indices] = True
+    picked_by_rank = picked.split(sizes)
+    rank, counts = get_rank(), [int(mask.sum()) for mask in picked_by_rank]
+    chosen = pool[picked_by_rank[rank]].flatten(1)
+    everyone = torch.cat([block for (block,) in gather_rows([chosen], max(counts))])
+    return everyone.split([size // 2 for size in sizes])[rank].unflatten(1, pool.shape[1:])

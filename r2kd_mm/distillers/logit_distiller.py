@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.augmentations import BatchAugmentation, ViewContext
 from r2kd_mm.distillers.frozen import FrozenNetworks
+from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.student import logits_module, recorded_outputs, unwrap_student
 from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, num_classes
 from r2kd_mm.registry import MODELS, build_component
@@ -50,6 +51,10 @@ class LogitDistiller(BaseAlgorithm):
         allow_untrained_teacher: Accept a teacher without ``teacher_ckpt``.
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
         task_loss_weight: Factor of the student's own loss, >= 0.
+        gather: In a run of several processes, make every loss that of all their batches together, whose gradient does
+            not depend on the number of processes; losses that compare samples see them all, in one collective a step.
+            ``False`` keeps each process to its own batch, as the published codes do. With gradient accumulation a
+            batch is what one forward pass sees.
         data_preprocessor: Normalises the images for student and teacher alike; the student's own by default.
         init_cfg: MMEngine's initialisation config.
 
@@ -66,6 +71,7 @@ class LogitDistiller(BaseAlgorithm):
         allow_untrained_teacher: bool = False,
         augmentation: dict | BatchAugmentation | None = None,
         task_loss_weight: float = 1.0,
+        gather: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -76,6 +82,7 @@ class LogitDistiller(BaseAlgorithm):
         if not task_loss_weight >= 0:
             raise ValueError(f'task_loss_weight must be >= 0, got {task_loss_weight}')
         self.task_loss_weight = task_loss_weight
+        self.gather = gather
         self.allow_untrained_teacher = allow_untrained_teacher
         self.distillation_losses = nn.ModuleDict(
             {name: build_component(loss, 'loss', 'r2kd_mm.losses') for name, loss in _checked_names(losses).items()}
@@ -89,6 +96,7 @@ class LogitDistiller(BaseAlgorithm):
         self._loss_scales = dict.fromkeys(self.distillation_losses, 1.0)
         self._augmented_scale = 1.0
         self._iteration, self._repeats = -1, 0
+        self._gatherer = LogitGatherer()
         self.step_logits: dict[tuple[str, str], Tensor] = {}
 
         self._frozen = FrozenNetworks({})
@@ -149,35 +157,56 @@ class LogitDistiller(BaseAlgorithm):
         self.step_logits.clear()
         with recorded_outputs(logits_module(unwrap_student(self.architecture))) as outputs:
             task_losses = self.architecture(inputs, data_samples, mode='loss')
-        losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
+        task_losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
 
-        scales = {name: scale for name, scale in self._loss_scales.items() if scale > 0}
-        if self.distillation_stopped or not scales:
-            return losses
-        labels = _labels(data_samples)
-        losses.update(self._distill('clean', inputs, outputs[-1], labels, scales))
+        scales = self._active_scales()
+        views = {}
+        for view, active in scales.items():
+            images = inputs if view == 'clean' else self.augmentation(inputs, self._view_context())
+            student_logits = outputs[-1] if view == 'clean' else classifier_logits(self.architecture, images)
+            needs_labels = any(_needs_target(self.distillation_losses[name]) for name in active)
+            views[view] = ViewLogits(
+                student_logits, self.teacher_logits(images), _labels(data_samples) if needs_labels else None
+            )
+            self.step_logits[view, 'student'] = views[view].student.detach()
+            self.step_logits[view, 'teacher'] = views[view].teacher
 
-        if self.augmentation is None or self._augmented_scale == 0:
-            return losses
-        scales = {name: scales[name] * self._augmented_scale for name in self._augmented_losses if name in scales}
-        if scales:
-            view = self.augmentation(inputs, self._view_context())
-            losses.update(self._distill('augmented', view, classifier_logits(self.architecture, view), labels, scales))
+        whole, shares = self._in_all_processes(inputs, views, scales)
+        losses = _scaled(task_losses, shares['task'])
+        for view, active in scales.items():
+            for name, scale in active.items():
+                loss = self.distillation_losses[name]
+                if _is_batch_wise(loss):
+                    batch = whole[view]
+                else:
+                    batch, scale = views[view], scale * shares[view]
+                target = (batch.labels,) if _needs_target(loss) else ()
+                losses[f'{view}.{name}'] = scale * loss(batch.student, batch.teacher, *target)
         return losses
 
-    def _distill(
-        self, view: str, images: Tensor, student_logits: Tensor, labels: Tensor, scales: Mapping[str, float]
-    ) -> dict[str, Tensor]:
-        """The distillation losses of one view, each times its scale."""
-        teacher_logits = self.teacher_logits(images)
-        self.step_logits[view, 'student'] = student_logits.detach()
-        self.step_logits[view, 'teacher'] = teacher_logits
-        losses = {}
-        for name, scale in scales.items():
-            loss = self.distillation_losses[name]
-            target = (labels,) if _needs_target(loss) else ()
-            losses[f'{view}.{name}'] = scale * loss(student_logits, teacher_logits, *target)
-        return losses
+    def _active_scales(self) -> dict[str, dict[str, float]]:
+        """Scale of every loss that acts now, by view and name; views without any are left out."""
+        if self.distillation_stopped:
+            return {}
+        clean = {name: scale for name, scale in self._loss_scales.items() if scale > 0}
+        augmented = {name: clean[name] * self._augmented_scale for name in self._augmented_losses if name in clean}
+        return {
+            view: active
+            for view, active in (('clean', clean), ('augmented', augmented if self._augmented_scale > 0 else {}))
+            if active
+        }
+
+    def _in_all_processes(
+        self, inputs: Tensor, views: dict[str, ViewLogits], scales: Mapping[str, Mapping[str, float]]
+    ) -> tuple[dict[str, ViewLogits], dict[str, float]]:
+        """The views of all processes together, and this process's share of them and of the student's own loss."""
+        counts = {'task': len(inputs), **{name: len(view.student) for name, view in views.items()}}
+        if not self.gather or get_world_size() == 1:
+            return views, dict.fromkeys(counts, 1.0)
+        if not any(_is_batch_wise(self.distillation_losses[name]) for active in scales.values() for name in active):
+            return views, self._gatherer.shares(counts, inputs.device)
+        whole, shares = self._gatherer.gather(views)
+        return whole, {'task': shares['clean'], **shares}
 
     def _view_context(self) -> ViewContext:
         mean = std = None
@@ -200,7 +229,9 @@ class LogitDistiller(BaseAlgorithm):
 
     def _choose_augmented_losses(self) -> tuple[str, ...]:
         """Names of the losses of the augmented view: without those that need labels which the augmentation mixes."""
-        if self.augmentation is None or self.augmentation.keeps_labels:
+        if self.augmentation is None:
+            return ()
+        if self.augmentation.keeps_labels:
             return tuple(self.distillation_losses)
         left_out = [name for name, loss in self.distillation_losses.items() if _needs_target(loss)]
         if left_out:
@@ -247,6 +278,11 @@ def _checked_names(losses: Mapping[str, dict | nn.Module]) -> Mapping[str, dict 
 def _needs_target(loss: nn.Module) -> bool:
     """Whether a loss wants the labels; those of other packages, which do not say, want logits alone."""
     return getattr(loss, 'needs_target', False)
+
+
+def _is_batch_wise(loss: nn.Module) -> bool:
+    """Whether a loss compares the samples of a batch; those of other packages, which do not say, count as not."""
+    return getattr(loss, 'batch_wise', False)
 
 
 def _scaled(losses: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
+from r2kd_mm.hooks.gradients import GradientCheckHook
 from r2kd_mm.hooks.record import RunRecordHook
 from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
 
@@ -9,6 +10,7 @@ __all__ = [
     'AugmentationScheduleHook',
     'DataCheckHook',
     'FiniteCheckHook',
+    'GradientCheckHook',
     'LossScheduleHook',
     'RunRecordHook',
     'TeacherCheckHook',

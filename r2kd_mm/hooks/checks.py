@@ -180,7 +180,7 @@ class DataCheckHook(Hook):
 
     Raises:
         ValueError: The data set has another number of classes than the head; or the batch has one image while a loss
-            compares the images of a batch.
+            compares the images of a batch, and no other process has any to compare with.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -197,11 +197,10 @@ class DataCheckHook(Hook):
                     f'{name} has {len(classes)} classes, but the head of the model has num_classes='
                     f'{head_classes}; set both to the same number'
                 )
-        if isinstance(model, LogitDistiller) and runner.train_dataloader.batch_size == 1:
+        images = runner.train_dataloader.batch_size
+        if isinstance(model, LogitDistiller) and images == 1 and not (model.gather and runner.world_size > 1):
             batch_wise = [
-                name
-                for name, loss in model.distillation_losses.items()
-                if any(getattr(module, 'batch_wise', False) for module in loss.modules())  # a wrapped one too
+                name for name, loss in model.distillation_losses.items() if getattr(loss, 'batch_wise', False)
             ]
             if batch_wise:
                 raise ValueError(

@@ -35,6 +35,7 @@ class LogitStandardization(LogitLoss):
         if not isinstance(self.loss, nn.Module):
             raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}.')
         self.needs_target = getattr(self.loss, 'needs_target', False)
+        self.batch_wise = getattr(self.loss, 'batch_wise', False)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
         student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)

@@ -119,7 +119,7 @@ class MLKDLoss(LogitLoss):
         self.batch_weight = batch_weight
         self.class_weight = class_weight
         self.quantile = quantile
-        self.batch_wise = batch_weight > 0 or class_weight > 0
+        self.batch_wise = batch_weight > 0 or class_weight > 0 or quantile is not None
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * multi_level_kd(

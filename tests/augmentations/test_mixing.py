@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ranks import run_on_ranks
 
 from r2kd_mm.augmentations import AutoAugment, CutMix, CutMixPick, Cutout, Mixup, ViewContext
 from r2kd_mm.registry import MODELS
@@ -125,6 +126,23 @@ def test_cutmixpick_keeps_the_mixed_images_of_highest_teacher_entropy(images):
     assert sorted(picked.sum(dim=(1, 2, 3)).tolist()) == sorted(closest_to_zero.sum(dim=(1, 2, 3)).tolist())
 
 
+def pick_of_all(sizes):
+    rank = torch.distributed.get_rank()
+    images = torch.randn(sizes[rank], 1, 4, 4, generator=torch.Generator().manual_seed(rank)) / 10
+    mix, draws = CutMix(), context(seed=rank)
+    pool = torch.cat([mix(images, draws), mix(images, draws)])
+    return pool, CutMixPick(pool='global')(images, context(seed=rank))
+
+
+def test_cutmixpick_may_pick_from_the_images_of_all_processes():
+    sizes = [8, 3]
+    pools, picked = zip(*run_on_ranks(2, pick_of_all, sizes))
+    assert [len(images) for images in picked] == sizes
+    everything = torch.cat(pools)
+    hardest = everything[everything.sum(dim=(1, 2, 3)).abs().argsort()[: sum(sizes)]]
+    assert sorted(torch.cat(picked).flatten(1).tolist()) == sorted(hardest.flatten(1).tolist())
+
+
 def test_released_cutmixpick_ranks_the_unmixed_images_and_keeps_at_most_64():
     images = torch.randn(70, 1, 4, 4)
     picked = CutMixPick(pick='released')(images, context(seed=2))
@@ -154,6 +172,8 @@ def test_autoaugment_draws_once_a_batch_or_once_an_image():
         (dict(type='Mixup', alpha=0), r'alpha is the parameter .* must be > 0, got 0'),
         (dict(type='CutMix', alpha=math.nan), r'alpha is the parameter .* got nan'),
         (dict(type='CutMixPick', pick='best'), r"pick must be one of \('mixed', 'released'\), got 'best'"),
+        (dict(type='CutMixPick', pool='world'), r"pool must be one of \('local', 'global'\), got 'world'"),
+        (dict(type='CutMixPick', pick='released', pool='global'), "give it pool='local'"),
         (dict(type='Cutout', length=0), r'length is the side .* got 0'),
         (dict(type='Cutout', length=2.5), r'length is the side .* got 2.5'),
         (dict(type='AutoAugment', policy='digits'), r"policy must be one of .*'cifar10'.* got 'digits'"),

@@ -1,0 +1,43 @@
+"""Find parameters that are not trained, in the first step."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from r2kd_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class GradientCheckHook(Hook):
+    """Name every trainable parameter that received no gradient in the first step.
+
+    On one process such a parameter merely stays as it was initialised, and a warning says so. With several processes
+    DistributedDataParallel waits for its gradient in vain and fails in the second step without a name, unless the
+    config has ``find_unused_parameters=True``.
+
+    Raises:
+        ValueError: With several processes, where the config does not allow it.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look before the first step of the optimizer, and never again."""
+
+        def check(*_) -> None:
+            handle.remove()
+            self._check(runner)
+
+        handle = runner.optim_wrapper.optimizer.register_step_pre_hook(check)
+
+    def _check(self, runner: Runner) -> None:
+        model = getattr(runner.model, 'module', runner.model)
+        names = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+        if not names:
+            return
+        message = f'{len(names)} trainable parameters received no gradient in the first step: {", ".join(names)}'
+        if runner.world_size > 1 and not getattr(runner.model, 'find_unused_parameters', True):
+            raise ValueError(
+                f'{message}; with several processes, take them out of the student, freeze them (requires_grad=False), '
+                'or set find_unused_parameters=True in the config, which costs time'
+            )
+        runner.logger.warning(f'{message}; they stay as they were initialised.')

@@ -1,0 +1,50 @@
+"""Run a function as several processes that are joined by gloo."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TIMEOUT = 120  # seconds
+
+
+def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
+    """What ``function(*args)`` returns on each rank; it stands at the top of its module, and returns plain values."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets'])
+    place = inspect.getsourcefile(function), function.__name__  # pytest's names of test modules cannot be imported
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(target=_run_as_rank, args=(rank, world_size, folder, *place, args))
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(TIMEOUT)
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+        assert [process.exitcode for process in processes] == [0] * world_size
+        return [torch.load(Path(folder, f'{rank}.pt')) for rank in range(world_size)]
+
+
+def _run_as_rank(rank: int, world_size: int, folder: str, source: str, name: str, args: tuple) -> None:
+    spec = importlib.util.spec_from_file_location('ranked', source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    os.environ['LOCAL_RANK'] = str(rank)
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=world_size)
+    result = getattr(module, name)(*args)
+    torch.save(result, Path(folder, f'{rank}.pt'))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
