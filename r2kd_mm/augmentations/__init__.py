@@ -2,6 +2,18 @@
 
 from r2kd_mm.augmentations.auto_augment import AutoAugment
 from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
+from r2kd_mm.augmentations.draws import BatchDraws, Draws, SampleDraws
 from r2kd_mm.augmentations.mixing import CutMix, CutMixPick, Cutout, Mixup
 
-__all__ = ['AutoAugment', 'BatchAugmentation', 'CutMix', 'CutMixPick', 'Cutout', 'Mixup', 'ViewContext']
+__all__ = [
+    'AutoAugment',
+    'BatchAugmentation',
+    'BatchDraws',
+    'CutMix',
+    'CutMixPick',
+    'Cutout',
+    'Draws',
+    'Mixup',
+    'SampleDraws',
+    'ViewContext',
+]

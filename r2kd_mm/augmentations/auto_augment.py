@@ -39,9 +39,12 @@ class AutoAugment(BatchAugmentation):
         std = 1 if context.std is None else context.std
         pixels = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
         augment = TorchvisionAutoAugment(AutoAugmentPolicy(self.policy))
-        seed = int(torch.randint(2**63 - 1, (), generator=context.generator))
-        # torchvision draws from the global generator: lend it ours, and give the global state back
+        batches = pixels if self.per_image else [pixels]
+        augmented = []
+        # torchvision draws from the global generator: seed that, and give its state back
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            pixels = torch.stack([augment(image) for image in pixels]) if self.per_image else augment(pixels)
+            for images_of_seed, seed in zip(batches, context.draws.seeds(len(batches))):
+                torch.default_generator.manual_seed(seed)
+                augmented.append(augment(images_of_seed))
+        pixels = torch.stack(augmented) if self.per_image else augmented[0]
         return ((pixels.to(images.dtype) - mean) / std).to(images.dtype)

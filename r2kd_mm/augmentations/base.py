@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
+
+from r2kd_mm.augmentations.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class ViewContext:
     """What an augmentation may use beside the images.
 
     Attributes:
-        generator: CPU generator that all parameters are drawn from, so that a seed decides them on any device.
+        draws: Where all parameters are drawn from.
         teacher_logits: Maps images ``(N, C, H, W)`` to the teacher's logits ``(N, num_classes)``, without gradient.
         mean: Channel means that the images were normalised by, shape ``(C, 1, 1)`` in pixel units 0 to 255; ``None``
             where the images were not normalised.
         std: Channel standard deviations, likewise.
     """
 
-    generator: torch.Generator
+    draws: Draws
     teacher_logits: Callable[[Tensor], Tensor]
     mean: Tensor | None = None
     std: Tensor | None = None
@@ -34,15 +34,14 @@ class BatchAugmentation(ABC):
 
     Attributes:
         keeps_labels: Whether the label of an image still holds for its view.
+        mixes_images: Whether a view is made of its image and of that image's partner (:meth:`Draws.partners`).
+        depends_on_batch: Whether the view of an image depends on more of its batch than on its partner.
     """
 
     keeps_labels: bool
+    mixes_images: bool = False
+    depends_on_batch: bool = False
 
     @abstractmethod
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the augmented view of ``images``, shape ``(N, C, H, W)`` and dtype as given."""
-
-
-def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    """NumPy generator seeded by the next draw of ``generator``: torch draws no Beta variates from one."""
-    return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))

@@ -8,7 +8,8 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
-from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext, numpy_generator
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
+from r2kd_mm.augmentations.draws import Draws
 from r2kd_mm.distributed import gather_rows
 from r2kd_mm.functional import mixing
 from r2kd_mm.registry import MODELS
@@ -23,16 +24,9 @@ def _check_alpha(alpha: float) -> None:
         raise ValueError(f'alpha is the parameter of a Beta(alpha, alpha) distribution and must be > 0, got {alpha}')
 
 
-def _draw_lam(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    """Draw ``count`` values in [0, 1] from Beta(alpha, alpha)."""
-    return torch.from_numpy(numpy_generator(generator).beta(alpha, alpha, size=count))
-
-
-def _draw_centres(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+def _draw_centres(count: int, height: int, width: int, draws: Draws) -> Tensor:
     """Draw ``count`` pixel positions, shape ``(count, 2)``, uniform over the image."""
-    rows = torch.randint(height, (count, 1), generator=generator)
-    columns = torch.randint(width, (count, 1), generator=generator)
-    return torch.cat([rows, columns], dim=1)
+    return torch.stack([draws.integers(height, count), draws.integers(width, count)], dim=1)
 
 
 @MODELS.register_module()
@@ -48,6 +42,7 @@ class Mixup(BatchAugmentation):
     alpha: float = 0.2
     per_image: bool = False
     keeps_labels = False
+    mixes_images = True
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -55,8 +50,8 @@ class Mixup(BatchAugmentation):
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the mixed images, shape as given."""
         count = len(images)
-        partner = torch.randperm(count, generator=context.generator)
-        lam = _draw_lam(self.alpha, count if self.per_image else 1, context.generator)
+        partner = context.draws.partners(count)
+        lam = context.draws.beta(self.alpha, count if self.per_image else 1)
         return mixing.mixup(images, partner.to(images.device), lam)
 
 
@@ -75,6 +70,7 @@ class CutMix(BatchAugmentation):
     alpha: float = 1.0
     per_image: bool = False
     keeps_labels = False
+    mixes_images = True
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -82,11 +78,11 @@ class CutMix(BatchAugmentation):
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the mixed images, shape as given."""
         count, _, height, width = images.shape
-        partner = torch.randperm(count, generator=context.generator)
+        partner = context.draws.partners(count)
         num_boxes = count if self.per_image else 1
-        side = (1 - _draw_lam(self.alpha, num_boxes, context.generator)).sqrt()
+        side = (1 - context.draws.beta(self.alpha, num_boxes)).sqrt()
         sizes = torch.stack([side * height, side * width], dim=1).long()
-        centres = _draw_centres(num_boxes, height, width, context.generator)
+        centres = _draw_centres(num_boxes, height, width, context.draws)
         boxes = mixing.centred_boxes(centres, sizes, height, width)
         return mixing.cutmix(images, partner.to(images.device), boxes.to(images.device))
 
@@ -114,7 +110,7 @@ class Cutout(BatchAugmentation):
         """Return the images with their holes, shape as given."""
         count, _, height, width = images.shape
         num_boxes = count if self.per_image else 1
-        centres = _draw_centres(num_boxes, height, width, context.generator)
+        centres = _draw_centres(num_boxes, height, width, context.draws)
         boxes = mixing.centred_boxes(centres, torch.full_like(centres, self.length), height, width)
         return mixing.cutout(images, boxes.to(images.device))
 
@@ -141,6 +137,8 @@ class CutMixPick(BatchAugmentation):
     pick: str = 'mixed'
     pool: str = 'local'
     keeps_labels = False
+    mixes_images = True
+    depends_on_batch = True
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)

@@ -15,7 +15,7 @@ from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
-from r2kd_mm.augmentations import BatchAugmentation, ViewContext
+from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.student import logits_module, recorded_outputs, unwrap_student
@@ -212,7 +212,9 @@ class LogitDistiller(BaseAlgorithm):
         mean = std = None
         if getattr(self.data_preprocessor, '_enable_normalize', False):
             mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
-        return ViewContext(self._step_generator(), lambda images: classifier_logits(self.teacher, images), mean, std)
+        return ViewContext(
+            BatchDraws(self._step_generator()), lambda images: classifier_logits(self.teacher, images), mean, std
+        )
 
     def _step_generator(self) -> torch.Generator:
         """Generator of this step's draws, decided by the seed, the rank and the iteration.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ranks import run_on_ranks
 
-from r2kd_mm.augmentations import AutoAugment, CutMix, CutMixPick, Cutout, Mixup, ViewContext
+from r2kd_mm.augmentations import AutoAugment, BatchDraws, CutMix, CutMixPick, Cutout, Mixup, ViewContext, ViewContext
 from r2kd_mm.registry import MODELS
 
 ALL = [
@@ -29,7 +29,7 @@ def sum_logits(images):
 
 
 def context(seed: int = 0) -> ViewContext:
-    return ViewContext(torch.Generator().manual_seed(seed), sum_logits)
+    return ViewContext(BatchDraws(torch.Generator().manual_seed(seed)), sum_logits)
 
 
 @pytest.fixture
@@ -74,15 +74,22 @@ def test_mixup_shares_follow_the_beta_distribution():
     assert mixed.var().item() == pytest.approx(1 / (4 * 1.4), rel=0.05)
 
 
-def test_cutmix_boxes_have_the_drawn_area_before_the_cut(monkeypatch):
-    monkeypatch.setattr(
-        'r2kd_mm.augmentations.mixing._draw_lam', lambda alpha, count, generator: torch.full((1,), 0.75)
-    )
-    monkeypatch.setattr(
-        'r2kd_mm.augmentations.mixing._draw_centres', lambda count, height, width, generator: torch.tensor([[8, 16]])
-    )
+class Given(BatchDraws):
+    """Two images that swap, and a box in row 8 and column 16."""
+
+    def partners(self, count):
+        return torch.tensor([1, 0])
+
+    def beta(self, alpha, count):
+        return torch.full((count,), 0.75)
+
+    def integers(self, high, count):
+        return torch.full((count,), high // 2)
+
+
+def test_cutmix_boxes_have_the_drawn_area_before_the_cut():
     images = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 1, 16, 32)
-    view = CutMix()(images, ViewContext(torch.Generator().manual_seed(1), sum_logits))  # this seed swaps the two
+    view = CutMix()(images, ViewContext(Given(torch.Generator()), sum_logits))
     # a quarter of the area: half of each side, round the centre
     expected = torch.zeros(16, 32)
     expected[4:12, 8:24] = 1
