@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.custom import find_folders, get_samples
 
@@ -28,16 +30,19 @@ class ImageFolder(BaseDataset):
     annotation file, ``<data_root>/meta/<split>.txt``, the labels are those written there. The classes are counted,
     not assumed to be 1000 as in mmpretrain, so that any image set in this layout can be used.
 
+    In a run of several processes rank 0 lists the folder and sends the list to the others: a network disk is asked once
+    for its 1.28 million names, and all ranks have one list. The data-loader workers of a process share its memory.
+
     Args:
         data_root: Folder that holds the splits.
         split: Name of the split's folder, such as ``'train'`` or ``'val'``.
         pipeline: Transforms of a sample.
         test_mode: Whether a broken image is an error, rather than replaced by another at random.
         indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
-        lazy_init: Read the folder at the first use, not now.
+        lazy_init: Read the folder at the first use, not now; each process then reads it for itself.
 
     Raises:
-        FileNotFoundError: The folder is missing, or an annotated image is.
+        FileNotFoundError: The folder is missing, on this machine or on that of rank 0, or an annotated image is.
         ValueError: There is no image, a class that was not trained on, or a line without a label.
     """
 
@@ -51,6 +56,7 @@ class ImageFolder(BaseDataset):
         lazy_init: bool = False,
     ) -> None:
         self.split = split
+        self._built_by_all = not lazy_init  # the first use of a lazy one may be that of a single rank, or of a worker
         super().__init__(
             ann_file='',
             data_root=data_root,
@@ -61,11 +67,43 @@ class ImageFolder(BaseDataset):
             lazy_init=lazy_init,
         )
 
-    def load_data_list(self) -> list[dict]:
-        """List the images and labels of the split, and name its classes in ``metainfo``."""
+    def full_init(self) -> None:
+        """Read the folder, or receive from rank 0 what it read there."""
+        if self._fully_initialized:
+            return
+        if self._built_by_all and get_world_size() > 1:
+            self._read_once()
+        else:
+            super().full_init()
+
+    def _read_once(self) -> None:
+        """Let rank 0 read the folder; every rank then has the list, or the error."""
+        sent: list[Any] = [None] * 4
+        if is_main_process():
+            try:
+                super().full_init()
+                sent = [None, self._metainfo, self.data_bytes, self.data_address]
+            except (OSError, ValueError) as error:
+                sent[0] = error
+            except Exception as error:  # one that may not survive the journey; without it the others would wait
+                sent[0] = RuntimeError(f'rank 0 cannot list {self.img_prefix!r}: {error!r}')
+        broadcast_object_list(sent)
+        failure, *received = sent
+        if failure is not None:
+            raise failure
+        self._metainfo, self.data_bytes, self.data_address = received
+        self._existing_folder()  # on this machine too
+        self._fully_initialized = True
+
+    def _existing_folder(self) -> Path:
         folder = Path(self.img_prefix)
         if not folder.is_dir():
             raise FileNotFoundError(f'there is no data folder {str(folder)!r}: {LAYOUT}')
+        return folder
+
+    def load_data_list(self) -> list[dict]:
+        """List the images and labels of the split, and name its classes in ``metainfo``."""
+        folder = self._existing_folder()
         annotations = Path(self.data_root, 'meta', f'{self.split}.txt')
         samples = _read_annotations(annotations, folder) if annotations.is_file() else self._find_samples(folder)
         if not samples:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from mmengine.dist import get_rank
 from PIL import Image
+from ranks import run_on_ranks
 
 from r2kd_mm.datasets import ImageFolder
 
@@ -88,3 +90,62 @@ def test_a_wrong_annotation_file_is_refused(tmp_path, line, error, message):
     (tmp_path / 'meta/val.txt').write_text(f'{line}\n')
     with pytest.raises(error, match=message):
         ImageFolder(str(tmp_path), 'val')
+
+
+class ListedByRank0(ImageFolder):
+    """Fails where a rank other than 0 lists the folder, and on rank 0 where it is told to."""
+
+    fault: Exception | None = None
+
+    def load_data_list(self) -> list[dict]:
+        assert get_rank() == 0
+        if self.fault is not None:
+            raise self.fault
+        return super().load_data_list()
+
+
+def read_on_rank(roots: list[str], fault: Exception | None = None) -> dict:
+    """What this rank knows after building the data set from its root, or the error."""
+    ListedByRank0.fault = fault
+    try:
+        dataset = ListedByRank0(roots[get_rank()], 'train', indices=3)
+    except Exception as error:
+        return dict(error=f'{type(error).__name__}: {error}')
+    return dict(labels=labels(dataset), classes=dataset.metainfo['classes'])
+
+
+def test_rank_0_lists_the_folder_for_all(tmp_path):
+    write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.JPEG', 'train/n2/c.JPEG', 'train/n2/d.JPEG')
+    first, second = run_on_ranks(2, read_on_rank, [str(tmp_path)] * 2)
+    assert first == second == dict(labels={'a.JPEG': 0, 'b.JPEG': 1, 'c.JPEG': 1}, classes=('n1', 'n2'))
+
+
+@pytest.mark.parametrize(
+    ('fault', 'expected'),
+    [
+        (None, "ValueError: there is no image in the data folder '{folder}': expected"),
+        (KeyError('n1'), "RuntimeError: rank 0 cannot list '{folder}': KeyError('n1')"),
+    ],
+)
+def test_every_rank_raises_the_error_of_rank_0(tmp_path, fault, expected):
+    (tmp_path / 'train').mkdir()
+    first, second = run_on_ranks(2, read_on_rank, [str(tmp_path)] * 2, fault)
+    assert first == second
+    assert first['error'].startswith(expected.format(folder=tmp_path / 'train'))
+
+
+def test_a_machine_without_the_folder_says_so(tmp_path):
+    write_images(tmp_path / 'here', 'train/n1/a.JPEG')
+    first, second = run_on_ranks(2, read_on_rank, [str(tmp_path / 'here'), str(tmp_path / 'there')])
+    assert first['labels'] == {'a.JPEG': 0}
+    assert second['error'].startswith(f"FileNotFoundError: there is no data folder '{tmp_path}/there/train'")
+
+
+def read_lazily_on_rank_0(root: str) -> int:
+    dataset = ImageFolder(root, 'train', lazy_init=True)
+    return len(dataset) if get_rank() == 0 else 0
+
+
+def test_a_lazy_data_set_waits_for_no_other_rank(tmp_path):
+    write_images(tmp_path, 'train/n1/a.JPEG')
+    assert run_on_ranks(2, read_lazily_on_rank_0, str(tmp_path)) == [1, 0]

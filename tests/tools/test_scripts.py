@@ -18,7 +18,7 @@ def launched(tmp_path, monkeypatch):
         stub.parent.mkdir(exist_ok=True)
         stub.write_text(
             f'#!{sys.executable}\nimport json, os, sys\n'
-            f'json.dump([sys.argv[1:], os.environ["PYTHONPATH"]], open({str(tmp_path / name)!r}, "w"))\n'
+            f'json.dump([sys.argv[1:], dict(os.environ)], open({str(tmp_path / name)!r}, "w"))\n'
         )
         stub.chmod(0o755)
 
@@ -26,8 +26,8 @@ def launched(tmp_path, monkeypatch):
         path = f'{tmp_path / "bin"}:{toolbox.environment()["PATH"]}'
         finished = toolbox.run(script, *arguments, PATH=path, **variables)
         assert finished.returncode == 0, finished.stderr
-        argv, python_path = json.loads((tmp_path / launcher).read_text())
-        assert toolbox.ROOT in [Path(part).resolve() for part in python_path.split(':')]
+        argv, environment = json.loads((tmp_path / launcher).read_text())
+        assert toolbox.ROOT in [Path(part).resolve() for part in environment['PYTHONPATH'].split(':')]
         return argv
 
     return run
@@ -61,6 +61,38 @@ def test_torchrun_gets_the_tool_and_its_arguments(launched, script, tool, given)
 def test_one_machine_is_the_default(launched):
     argv = launched('dist_train.sh', 'config.py', '2')
     assert {'--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1', '--master_port=29500'} < set(argv)
+    assert '--resume' not in argv
+
+
+def test_restarts_meet_at_machine_0_and_go_on_from_the_last_checkpoint(launched, tmp_path):
+    variables = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234', LOCAL_ADDR='10.0.0.2')
+    argv = launched('dist_train.sh', 'my config.py', '4', *ARGUMENTS, **variables, MAX_RESTARTS='3', RDZV_ID='a run')
+    assert argv == [
+        '-m',
+        'torch.distributed.run',
+        '--nnodes=2',
+        '--max-restarts=3',
+        '--rdzv-backend=c10d',
+        '--rdzv-endpoint=10.0.0.1:1234',
+        '--rdzv-id=a run',
+        '--rdzv-conf=is_host=0',
+        '--local-addr=10.0.0.2',
+        '--nproc_per_node=4',
+        str(toolbox.ROOT / 'tools/train.py'),
+        'my config.py',
+        '--launcher',
+        'pytorch',
+        '--resume',
+        *ARGUMENTS,
+    ]
+    _, environment = json.loads((tmp_path / 'python').read_text())
+    assert environment['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
+
+
+def test_machine_0_hosts_the_meeting_and_an_address_is_given_only_where_it_is_known(launched):
+    argv = launched('dist_train.sh', 'config.py', '2', MAX_RESTARTS='1')
+    assert '--rdzv-conf=is_host=1' in argv
+    assert not [argument for argument in argv if argument.startswith('--local-addr')]
 
 
 @pytest.mark.parametrize(
