@@ -415,6 +415,29 @@ class TestCheckpoints:
         ):
             compat.load_checkpoint_file(path)
 
+    def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(self, tmp_path):
+        path = tmp_path / 'flipped.pth'
+        torch.save(dict(weight=torch.full((1000,), 0.25)), path)
+        data = bytearray(path.read_bytes())
+        data[data.index(np.float32(0.25).tobytes() * 10)] ^= 1
+        path.write_bytes(data)
+        assert not torch.equal(torch.load(path)['weight'], torch.full((1000,), 0.25))  # torch does not look
+        with pytest.raises(ValueError, match=r"flipped\.pth' is damaged: the checksum of flipped/data/0 is wrong"):
+            compat.load_checkpoint_file(path)
+
+    @pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='this torch always has checksums')
+    def test_a_file_without_checksums_loads(self, tmp_path):
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save(dict(weight=torch.ones(3)), tmp_path / 'fast.pth')
+        finally:
+            torch.serialization.set_crc32_options(True)
+        assert compat.load_checkpoint_file(tmp_path / 'fast.pth')['weight'].tolist() == [1, 1, 1]
+
+    def test_a_config_that_mmengine_would_run_is_left_out(self, tmp_path):
+        torch.save(dict(meta=dict(config='1 / 0', cfg='model = None')), tmp_path / 'old.pth')
+        assert compat.load_checkpoint_file(tmp_path / 'old.pth') == dict(meta=dict(cfg='model = None'))
+
     def test_a_single_tensor_is_no_checkpoint(self, tmp_path):
         torch.save(torch.ones(2), tmp_path / 'tensor.pth')
         with pytest.raises(ValueError, match='holds one Tensor; expected a dict of weights'):
@@ -566,6 +589,16 @@ class TestCpuLaunch:
         assert get_world_size() == 1
         assert os.environ['LOCAL_RANK'] == '0'  # read by the Runner
         compat.init_cpu_process_group(launcher)  # a second call leaves the group alone
+
+    def test_slurm_meets_on_the_first_node_of_the_job(self, monkeypatch, tmp_path):
+        scontrol = tmp_path / 'scontrol'  # stands for SLURM's, which the machines of the tests do not have
+        scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[3-4]" ] && printf "node3\\nnode4\\n"\n')
+        scontrol.chmod(0o755)
+        monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setenv('SLURM_NODELIST', 'node[3-4]')
+        assert compat._launcher_environment('slurm')['MASTER_ADDR'] == 'node3'
+        monkeypatch.setenv('MASTER_ADDR', 'login')
+        assert compat._launcher_environment('slurm')['MASTER_ADDR'] == 'login'
 
     def test_no_launcher_no_group(self):
         compat.init_cpu_process_group('none')

@@ -50,7 +50,7 @@ def run_forked(name: str, *arguments: str | Path) -> Finished:
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets'])
     with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=_run_here, args=(command(name, *arguments)[1:], folder))
+        process = context.Process(target=run_here, args=(command(name, *arguments)[1:], folder))
         process.start()
         process.join(TIMEOUT)
         if process.is_alive():
@@ -59,7 +59,7 @@ def run_forked(name: str, *arguments: str | Path) -> Finished:
         return Finished(process.exitcode, *(Path(folder, name).read_text() for name in ('stdout', 'stderr')))
 
 
-def _run_here(argv: list[str], folder: str) -> None:
+def run_here(argv: list[str], folder: str) -> None:
     """Become the tool ``argv[0]``, its output going to files."""
     for stream in (sys.stdout, sys.stderr):
         name = stream.name.strip('<>')

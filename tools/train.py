@@ -7,8 +7,10 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine import clear_errors, set_resume
+from r2kd_mm.engine.resume import AUTO
 from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
+from r2kd_mm.hooks import RunRecordHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,9 +20,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
+        const=AUTO,
         metavar='PATH',
-        help='go on from this checkpoint, or from the last one in the work dir',
+        help='go on from this checkpoint, or from the newest whole one in the work dir',
+    )
+    parser.add_argument(
+        '--allow-changes',
+        action='store_true',
+        help='resume although the config, the data or the number of processes changed in a way that changes the result',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
@@ -34,9 +41,11 @@ def parse_args() -> argparse.Namespace:
 
 def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only training has say."""
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    set_resume(cfg, args.resume)
+    if args.allow_changes:
+        for hook in cfg.get('custom_hooks') or []:
+            if hook.type is RunRecordHook or str(hook.type).endswith('RunRecordHook'):
+                hook.allow_changes = True
     if args.amp:
         cfg.optim_wrapper.type = 'r2kd_mm.AutocastOptimWrapper'
     if args.no_validate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -20,8 +21,8 @@ RELEASED_PICK_LIMIT = 64  # the released code keeps at most this many images
 
 
 def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < float('inf'):
-        raise ValueError(f'alpha is the parameter of a Beta(alpha, alpha) distribution and must be > 0, got {alpha}')
+    if not (isinstance(alpha, Real) and 0 < alpha < float('inf')):
+        raise ValueError(f'alpha is the parameter of a Beta(alpha, alpha) distribution and must be > 0, got {alpha!r}')
 
 
 def _draw_centres(count: int, height: int, width: int, draws: Draws) -> Tensor:

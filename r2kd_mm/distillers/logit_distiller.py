@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
-from r2kd_mm.distillers.student import logits_module, recorded_outputs, unwrap_student
-from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, num_classes
+from r2kd_mm.distillers.replay import Replay, digest_of_file, digest_of_weights
+from r2kd_mm.distillers.student import compile_backbone_, logits_module, recorded_outputs, unwrap_student
+from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, normalisation, num_classes
+from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.registry import MODELS, build_component
 
 
@@ -55,6 +57,15 @@ class LogitDistiller(BaseAlgorithm):
             not depend on the number of processes; losses that compare samples see them all, in one collective a step.
             ``False`` keeps each process to its own batch, as the published codes do. With gradient accumulation a
             batch is what one forward pass sees.
+        teacher_engine: How the teachers are run, see :class:`~r2kd_mm.distillers.teacher_engine.TeacherEngine`:
+            ``'exact'``, or ``'fast'`` for half precision.
+        replay: Keep the teachers' logits on disk and ask for each once, see
+            :class:`~r2kd_mm.distillers.replay.Replay` for the fields. It takes :class:`~r2kd_mm.hooks.ReplayHook` and a
+            ``ResumableTrainLoop`` with a ``cycle``. Once all logits are there the teachers are not even loaded.
+        joint_views: Run the student once over clean images and augmented view together. Its batch norm then
+            normalises both by common statistics, so this trains another student than two passes do.
+        channels_last: Keep the student's convolutions in that memory format.
+        compile_student: Compile the student's backbone by ``torch.compile``.
         data_preprocessor: Normalises the images for student and teacher alike; the student's own by default.
         init_cfg: MMEngine's initialisation config.
 
@@ -72,6 +83,11 @@ class LogitDistiller(BaseAlgorithm):
         augmentation: dict | BatchAugmentation | None = None,
         task_loss_weight: float = 1.0,
         gather: bool = True,
+        teacher_engine: str | dict | TeacherEngine = 'exact',
+        replay: dict | Replay | None = None,
+        joint_views: bool = False,
+        channels_last: bool = False,
+        compile_student: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -83,6 +99,12 @@ class LogitDistiller(BaseAlgorithm):
             raise ValueError(f'task_loss_weight must be >= 0, got {task_loss_weight}')
         self.task_loss_weight = task_loss_weight
         self.gather = gather
+        self.joint_views = joint_views
+        self.teacher_engine = TeacherEngine.from_config(teacher_engine)
+        if channels_last:
+            architecture.to(memory_format=torch.channels_last)
+        if compile_student:
+            compile_backbone_(unwrap_student(architecture))
         self.allow_untrained_teacher = allow_untrained_teacher
         self.distillation_losses = nn.ModuleDict(
             {name: build_component(loss, 'loss', 'r2kd_mm.losses') for name, loss in _checked_names(losses).items()}
@@ -100,14 +122,35 @@ class LogitDistiller(BaseAlgorithm):
         self.step_logits: dict[tuple[str, str], Tensor] = {}
 
         self._frozen = FrozenNetworks({})
-        if teacher is not None:
-            teacher = build_teacher(teacher, teacher_ckpt, allow_untrained_teacher)
-            self._check_teacher(teacher)
-            self._frozen = FrozenNetworks(dict(teacher=teacher))
+        self.replay = Replay(**replay) if isinstance(replay, Mapping) else replay
+        if self.replay is not None and self.augmentation is not None and self.augmentation.depends_on_batch:
+            raise ValueError(
+                f'a replay needs views that do not depend on the batch, unlike those of '
+                f'{type(self.augmentation).__name__}; take another augmentation, or no replay'
+            )
+        self._has_teacher = teacher is not None
+        # what is needed to load the teacher later; a network that is ready is not kept twice
+        self._teacher_config = None if isinstance(teacher, nn.Module) else teacher
+        self._teacher_ckpt = teacher_ckpt
+        can_wait = teacher_ckpt is not None and self.replay is not None and self.replay.store.is_complete
+        if teacher is not None and (isinstance(teacher, nn.Module) or not can_wait):
+            self._load_teacher(teacher)
+
+    def load_teachers(self) -> None:
+        """Load the teachers, which a complete replay has made unnecessary so far."""
+        self._load_teacher(self._teacher_config)
+        device = next(self.parameters()).device
+        self._frozen = self._frozen.moved(lambda tensor: tensor.to(device))
+
+    def _load_teacher(self, teacher: dict | str | nn.Module) -> None:
+        with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
+            teacher = build_teacher(teacher, self._teacher_ckpt, self.allow_untrained_teacher)
+        self._check_teacher(teacher)
+        self._frozen = FrozenNetworks(dict(teacher=teacher))
 
     @property
     def teachers(self) -> Mapping[str, nn.Module]:
-        """The frozen networks by name; empty where the student was built alone."""
+        """The frozen networks by name; empty where the student was built alone, or a replay stands for them."""
         return self._frozen
 
     @property
@@ -118,7 +161,51 @@ class LogitDistiller(BaseAlgorithm):
     @torch.no_grad()
     def teacher_logits(self, inputs: Tensor) -> Tensor:
         """The logits to learn from, shape ``(N, num_classes)``, for preprocessed ``inputs``; without gradient."""
-        return classifier_logits(self.teacher, inputs)
+        return self.ask('teacher', inputs)
+
+    def ask(self, name: str, inputs: Tensor) -> Tensor:
+        """Logits ``(N, num_classes)`` of the frozen network ``name``, as it teaches: run by the teacher engine."""
+        return self.teacher_engine.logits(self.teachers[name], inputs)
+
+    def made_from(self) -> dict[str, str]:
+        """What in this model decides the logits to learn from, by name."""
+        weights = digest_of_file(self._teacher_ckpt) if self._teacher_ckpt else digest_of_weights(self.teacher)
+        return dict(
+            teacher=f'{self._teacher_config or type(self.teacher).__name__} {weights}',
+            teacher_engine=str(self.teacher_engine),
+            augmentation=str(self.augmentation),
+            normalisation=str(normalisation(self.data_preprocessor)),
+        )
+
+    def open_replay(self, made_from: Mapping[str, str], seed: int, num_images: int, cycle: int) -> list[str]:
+        """For hooks: make the replay ready, and load the teachers if something is left to ask them.
+
+        Args:
+            made_from: What outside this model decides the logits, by name, such as the data.
+            seed: Of the run.
+            num_images: Size of the training set.
+            cycle: After how many epochs images and draws repeat.
+
+        Returns:
+            Under which names a store that was there had been made from something else, and was deleted.
+
+        Raises:
+            ValueError: The student does not say how many classes it knows.
+        """
+        classes = num_classes(unwrap_student(self.architecture))
+        if classes is None:
+            raise ValueError('a replay must know the number of classes, and the student does not state its num_classes')
+        views = ['clean'] if self.augmentation is None else ['clean', 'augmented']
+        made_from = {**self.made_from(), **made_from}
+        differences = self.replay.open(made_from, seed, classes, num_images, cycle, views)
+        if not self.teachers and not self.replay.store.is_complete:
+            self.load_teachers()
+        return differences
+
+    def fill_replay(self, inputs: Tensor, data_samples: list[DataSample]) -> None:
+        """Put the logits of a batch into the replay, those of both views, where they are not there yet."""
+        names = ['clean'] if self.augmentation is None else ['clean', 'augmented']
+        self._teach(self._views(inputs, data_samples, names), data_samples)
 
     def set_loss_scale(self, name: str, scale: float) -> None:
         """For hooks: multiply the distillation loss ``name`` by ``scale`` >= 0 from now on; 0 leaves it out.
@@ -149,27 +236,25 @@ class LogitDistiller(BaseAlgorithm):
             inputs: Preprocessed images, shape ``(N, C, H, W)``.
             data_samples: Their labels.
         """
-        if not self._frozen:
+        if not self._has_teacher:
             raise RuntimeError(
                 f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
                 'give it a teacher to train'
             )
         self.step_logits.clear()
-        with recorded_outputs(logits_module(unwrap_student(self.architecture))) as outputs:
-            task_losses = self.architecture(inputs, data_samples, mode='loss')
-        task_losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
-
         scales = self._active_scales()
+        images = self._views(inputs, data_samples, scales)
+        # the teachers first: what they need beside their logits is free again before the student fills the memory
+        teacher_logits = self._teach(images, data_samples)
+        task_losses, student_logits = self._study(inputs, data_samples, images.get('augmented'))
+
         views = {}
         for view, active in scales.items():
-            images = inputs if view == 'clean' else self.augmentation(inputs, self._view_context())
-            student_logits = outputs[-1] if view == 'clean' else classifier_logits(self.architecture, images)
+            self.step_logits[view, 'student'] = student_logits[view].detach()
+            self.step_logits[view, 'teacher'] = teacher_logits[view]
             needs_labels = any(_needs_target(self.distillation_losses[name]) for name in active)
-            views[view] = ViewLogits(
-                student_logits, self.teacher_logits(images), _labels(data_samples) if needs_labels else None
-            )
-            self.step_logits[view, 'student'] = views[view].student.detach()
-            self.step_logits[view, 'teacher'] = views[view].teacher
+            labels = _labels(data_samples) if needs_labels else None
+            views[view] = ViewLogits(student_logits[view], teacher_logits[view], labels)
 
         whole, shares = self._in_all_processes(inputs, views, scales)
         losses = _scaled(task_losses, shares['task'])
@@ -183,6 +268,51 @@ class LogitDistiller(BaseAlgorithm):
                 target = (batch.labels,) if _needs_target(loss) else ()
                 losses[f'{view}.{name}'] = scale * loss(batch.student, batch.teacher, *target)
         return losses
+
+    def _views(self, inputs: Tensor, data_samples: list[DataSample], names: Iterable[str]) -> dict[str, Tensor]:
+        """The images of the views that are named."""
+        images = {}
+        if 'clean' in names:
+            images['clean'] = inputs
+        if 'augmented' in names:
+            images['augmented'] = self.augmentation(inputs, self._view_context(data_samples))
+        return images
+
+    def _teach(self, images: Mapping[str, Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """The logits to learn from, by view: from the replay where they are in it, else from the teachers."""
+        if self.replay is None:
+            return self._run_teachers(images)
+        logits = self.replay.read(images, data_samples)
+        if logits is not None:
+            return logits
+        if not self.teachers:
+            print_log('The replay lacks some logits: the teachers are loaded to make them.', logger='current')
+            self.load_teachers()
+        logits = self._run_teachers(images)
+        self.replay.write(logits, data_samples)
+        return logits
+
+    def _run_teachers(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits to learn from, by view; all views in one batch, where that changes no logit."""
+        if len(images) > 1 and all(self.teacher_engine.can_join(teacher) for teacher in self.teachers.values()):
+            logits = self.teacher_logits(torch.cat(list(images.values())))
+            return dict(zip(images, logits.split([len(batch) for batch in images.values()])))
+        return {view: self.teacher_logits(batch) for view, batch in images.items()}
+
+    def _study(
+        self, inputs: Tensor, data_samples: list[DataSample] | None, view: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The student's own losses on the clean images, and its logits of each view."""
+        joint = self.joint_views and view is not None
+        head = logits_module(unwrap_student(self.architecture))
+        with recorded_outputs(head, shown=len(inputs) if joint else None) as outputs:
+            images = torch.cat([inputs, view]) if joint else inputs
+            task_losses = self.architecture(images, data_samples, mode='loss')
+        task_losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
+        logits = dict(clean=outputs[-1][: len(inputs)])
+        if view is not None:
+            logits['augmented'] = outputs[-1][len(inputs) :] if joint else classifier_logits(self.architecture, view)
+        return task_losses, logits
 
     def _active_scales(self) -> dict[str, dict[str, float]]:
         """Scale of every loss that acts now, by view and name; views without any are left out."""
@@ -208,13 +338,12 @@ class LogitDistiller(BaseAlgorithm):
         whole, shares = self._gatherer.gather(views)
         return whole, {'task': shares['clean'], **shares}
 
-    def _view_context(self) -> ViewContext:
+    def _view_context(self, data_samples: list[DataSample]) -> ViewContext:
         mean = std = None
         if getattr(self.data_preprocessor, '_enable_normalize', False):
             mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
-        return ViewContext(
-            BatchDraws(self._step_generator()), lambda images: classifier_logits(self.teacher, images), mean, std
-        )
+        draws = self.replay.draws(data_samples) if self.replay else BatchDraws(self._step_generator())
+        return ViewContext(draws, lambda images: self.ask('teacher', images), mean, std)
 
     def _step_generator(self) -> torch.Generator:
         """Generator of this step's draws, decided by the seed, the rank and the iteration.

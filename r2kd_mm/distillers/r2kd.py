@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
-from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS, build_component
 
@@ -56,9 +55,25 @@ class R2KD(LogitDistiller):
         if pruner is not None:  # built first, so that a slip in it shows before the teacher is loaded
             pruner = build_component(pruner, 'pruner', 'r2kd_mm.pruning')
         super().__init__(architecture, teacher, *args, **kwargs)
+        if pruner is not None and pruned_teacher_mode == 'train' and self.replay is not None:
+            raise ValueError(
+                "a replay needs logits that do not depend on the batch, unlike those of pruned_teacher_mode='train'; "
+                "set that to 'eval', or take no replay"
+            )
         self.teacher_weight = teacher_weight
-        if pruner is not None and teacher is not None:
-            self._add_pruned_teacher(pruner, pruned_teacher_mode)
+        self.pruner = pruner
+        self.pruned_teacher_mode = pruned_teacher_mode
+        if self.teachers:
+            self._add_pruned_teacher()
+
+    def load_teachers(self) -> None:
+        """See :meth:`LogitDistiller.load_teachers`."""
+        super().load_teachers()
+        self._add_pruned_teacher()
+
+    def made_from(self) -> dict[str, str]:
+        """See :meth:`LogitDistiller.made_from`."""
+        return dict(super().made_from(), pruner=str(self.pruner), teacher_weight=str(self.teacher_weight))
 
     @property
     def pruned_teacher(self) -> nn.Module | None:
@@ -71,11 +86,13 @@ class R2KD(LogitDistiller):
         full_logits = super().teacher_logits(inputs)
         if self.pruned_teacher is None:
             return full_logits
-        pruned_logits = classifier_logits(self.pruned_teacher, inputs)
+        pruned_logits = self.ask('pruned_teacher', inputs)
         return self.teacher_weight * full_logits + (1 - self.teacher_weight) * pruned_logits
 
-    def _add_pruned_teacher(self, pruner: MagnitudePruner, mode: str) -> None:
-        pruned, report = pruner(self.teacher)
+    def _add_pruned_teacher(self) -> None:
+        if self.pruner is None:
+            return
+        pruned, report = self.pruner(self.teacher)
         self._frozen = FrozenNetworks(dict(self.teachers, pruned_teacher=pruned))
-        pruned.train(mode == 'train')
-        print_log(f'Pruned teacher: {pruner}\n{report}', logger='current')
+        pruned.train(self.pruned_teacher_mode == 'train')
+        print_log(f'Pruned teacher: {self.pruner}\n{report}', logger='current')

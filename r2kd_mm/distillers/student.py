@@ -31,11 +31,36 @@ def logits_module(classifier: nn.Module) -> nn.Module:
     )
 
 
+def compile_backbone_(classifier: nn.Module) -> None:
+    """Compile the backbone of a classifier in place, by ``torch.compile``; names and weights stay as they are.
+
+    Raises:
+        TypeError: It has none.
+    """
+    backbone = getattr(classifier, 'backbone', None)
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(
+            f'compile_student compiles the backbone of the student, and {type(classifier).__name__} has none; '
+            'leave compile_student out'
+        )
+    backbone.compile()
+
+
 @contextmanager
-def recorded_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what ``module`` returns, in order, while the context is open."""
+def recorded_outputs(module: nn.Module, shown: int | None = None) -> Iterator[list[Tensor]]:
+    """Collect what ``module`` returns, in order, while the context is open.
+
+    Args:
+        module: Returns tensors, one row a sample.
+        shown: Let its caller see only so many rows; ``None`` for all.
+    """
     outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _module, _args, output: outputs.append(output))
+
+    def record(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor | None:
+        outputs.append(output)
+        return None if shown is None else output[:shown]
+
+    handle = module.register_forward_hook(record)
     try:
         yield outputs
     finally:

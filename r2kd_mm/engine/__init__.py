@@ -1,15 +1,27 @@
-"""What plugs into MMEngine's Runner: model wrapper, optimizer wrapper, file backend, and the errors of the tools."""
+"""What plugs into MMEngine's Runner: train loop, wrappers of model and optimizer, file backend; errors of the tools."""
 
-from r2kd_mm.engine.cli import ErrorGuard, clear_errors, init_launcher
+from r2kd_mm.engine.cli import ErrorGuard, RunStopped, clear_errors, init_launcher
 from r2kd_mm.engine.distributed import PortableDistributedDataParallel
 from r2kd_mm.engine.fileio import AtomicLocalBackend
 from r2kd_mm.engine.optim import AutocastOptimWrapper
+from r2kd_mm.engine.pairing import PairedSampler
+from r2kd_mm.engine.resume import find_checkpoint, set_resume
+from r2kd_mm.engine.seeding import SampleIndex, SeededDataset, SeededSampler
+from r2kd_mm.engine.train_loop import ResumableTrainLoop
 
 __all__ = [
     'AtomicLocalBackend',
     'AutocastOptimWrapper',
     'ErrorGuard',
+    'PairedSampler',
     'PortableDistributedDataParallel',
+    'ResumableTrainLoop',
+    'RunStopped',
+    'SampleIndex',
+    'SeededDataset',
+    'SeededSampler',
     'clear_errors',
+    'find_checkpoint',
     'init_launcher',
+    'set_resume',
 ]

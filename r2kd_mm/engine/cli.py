@@ -43,6 +43,10 @@ def init_launcher(cfg: Config, launcher: str) -> None:
         )
 
 
+class RunStopped(RuntimeError):
+    """What ended a run that was all right, explained in full by its message; :func:`clear_errors` shows that alone."""
+
+
 class ErrorGuard:
     """Knows how far training has come, so that :func:`clear_errors` can tell a user's slip from a fault in training."""
 
@@ -70,7 +74,7 @@ def clear_errors() -> Iterator[ErrorGuard]:
 
     - An exception before the end of the first training iteration: ``error: <message>`` on stderr, exit status 1.
       The environment variable ``R2KD_TRACEBACK=1`` brings the traceback back.
-    - A later exception: untouched.
+    - A later exception: untouched, other than a :class:`RunStopped`, which says all there is to know.
     - Ctrl-C at any time: where training stopped and how to go on, exit status 1.
 
     In a distributed run rank 0 speaks; another rank speaks only where rank 0 has not failed as well.
@@ -82,13 +86,14 @@ def clear_errors() -> Iterator[ErrorGuard]:
     try:
         yield guard
     except KeyboardInterrupt:
-        if _rank() == 0:
+        if process_rank() == 0:
             print(f'\n{_describe_interrupt(guard.runner)}', file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        if guard.training_began or os.environ.get(TRACEBACK_VARIABLE) == '1':
+        explained = isinstance(error, RunStopped)
+        if (guard.training_began and not explained) or os.environ.get(TRACEBACK_VARIABLE) == '1':
             raise
-        rank = _rank()
+        rank = process_rank()
         if rank > 0:
             time.sleep(SECONDS_FOR_RANK_0)
         speaker = f' (rank {rank})' if rank > 0 else ''
@@ -111,7 +116,7 @@ def readable_message(error: Exception) -> str:
     return message.strip() or type(error).__name__
 
 
-def _rank() -> int:
+def process_rank() -> int:
     """Rank of this process, also before the processes have been joined."""
     rank, world_size = get_dist_info()
     if world_size > 1:

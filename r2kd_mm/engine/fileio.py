@@ -1,9 +1,15 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
+import re
+import shutil
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+
+# What a disk answers that is full (or at the quota, or at the largest size of a file) or broken.
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -17,26 +23,47 @@ class AtomicLocalBackend(LocalBackend):
         """Write ``obj`` to ``filepath``, whose folder is made if need be.
 
         Raises:
-            OSError: The folder cannot be written, or the disk is full; ``filepath`` is then as it was.
+            OSError: The folder cannot be written, or the disk is full; ``filepath`` is then as it was. For one of
+                :data:`STORAGE_ERRORS` the message has the bytes that were to be written and those that are free.
         """
         path = Path(os.path.realpath(filepath))  # through a symbolic link, as plain writing does
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(
-            f'.{path.name}.{os.getpid()}.tmp'
-        )  # same folder: os.replace is atomic only within a disk
+        # same folder: os.replace is atomic only within a disk
+        temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
         try:
             with temporary.open('wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:  # KeyboardInterrupt too
+            _sync_folder(path.parent)
+        except BaseException as error:  # KeyboardInterrupt too
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+                free = shutil.disk_usage(path.parent).free
+                reason = f'{error.strerror}: {len(obj):,} bytes were to be written, {free:,} are free there'
+                raise OSError(error.errno, reason, str(filepath)) from error
             raise
 
     def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
         """Write ``obj`` to ``filepath`` in ``encoding``; see :meth:`put`."""
         self.put(obj.encode(encoding), filepath)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Delete the temporary files of writers that were killed; call it while nobody writes into ``folder``."""
+    for path in Path(folder).iterdir():
+        if re.fullmatch(r'\..+\.\d+\.tmp', path.name):
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk: without it, a renamed file may have its old name after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 register_backend('atomic', AtomicLocalBackend, force=True)

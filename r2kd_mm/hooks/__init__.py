@@ -1,9 +1,12 @@
 """MMEngine hooks: when something happens, never how."""
 
+from r2kd_mm.hooks.checkpoint import SafeCheckpointHook
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
 from r2kd_mm.hooks.gradients import GradientCheckHook
+from r2kd_mm.hooks.rank_state import RankStateHook
 from r2kd_mm.hooks.record import RunRecordHook
+from r2kd_mm.hooks.replay import ReplayHook
 from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     'FiniteCheckHook',
     'GradientCheckHook',
     'LossScheduleHook',
+    'RankStateHook',
+    'ReplayHook',
     'RunRecordHook',
+    'SafeCheckpointHook',
     'TeacherCheckHook',
 ]

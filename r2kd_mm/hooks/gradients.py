@@ -21,15 +21,17 @@ class GradientCheckHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Look before the first step of the optimizer, and never again."""
+        """Look before the first step of the optimizer."""
+        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._check(runner))
+        self._checked = False
 
-        def check(*_) -> None:
-            handle.remove()
-            self._check(runner)
-
-        handle = runner.optim_wrapper.optimizer.register_step_pre_hook(check)
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Never look again; not earlier, since a hook that removes itself upsets those behind it."""
+        if self._checked:
+            self._handle.remove()
 
     def _check(self, runner: Runner) -> None:
+        self._checked = True
         model = getattr(runner.model, 'module', runner.model)
         names = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
         if not names:

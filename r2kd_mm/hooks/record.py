@@ -1,15 +1,19 @@
-"""Write down what a checkpoint was made from."""
+"""Write down what a checkpoint was made from, and refuse to go on from it with something else."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import platform
+import re
+import reprlib
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -20,36 +24,163 @@ from r2kd_mm.registry import HOOKS
 
 PACKAGES = ('r2kd_mm', 'torch', 'torchvision', 'numpy', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor')
 FINGERPRINT_SAMPLES = 1000
+# What of a config decides the result of a run from a given state on, and what within that does not.
+DECISIVE = (
+    'auto_scale_lr',
+    'custom_hooks',
+    'data_preprocessor',
+    'model',
+    'optim_wrapper',
+    'param_scheduler',
+    'randomness',
+    'sync_bn',
+    'train_cfg',
+    'train_dataloader',
+)
+HARMLESS = re.compile(
+    r'train_cfg\.(max_epochs|max_iters|val_begin|val_interval|dynamic_intervals\b.*)'
+    r'|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|multiprocessing_context)'
+    r'|train_dataloader\.(.*\.)?data_root'  # the data may have been moved: the fingerprint tells whether they changed
+    r'|custom_hooks\.(RunRecord|DataCheck|TeacherCheck|FiniteCheck|GradientCheck|RankState)Hook\b.*'  # change nothing
+)
+REPORTED = ('val_dataloader', 'val_evaluator', 'val_cfg', 'default_hooks', 'env_cfg', 'launcher', 'work_dir')
+_ABSENT = object()
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Put the origin of a run into its log and into ``checkpoint['meta']['r2kd_mm']``.
+    """Put the origin of a run into its log and into ``checkpoint['meta']['r2kd_mm']``, and compare it on resume.
 
-    Versions, commit of this package, seed, normalisation, a fingerprint of each data set, and the accuracies that
-    :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own ``meta`` holds the full config beside it. A later
-    distillation reads the normalisation, and MMEngine's ``dataset_meta`` with the classes, from its teacher's
-    checkpoint and compares them with its own.
+    Versions, commit of this package, seed, number of processes, normalisation, a fingerprint of each data set, and the
+    accuracies that :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own ``meta`` holds the full config
+    beside it. A later distillation reads the normalisation, and MMEngine's ``dataset_meta`` with the classes, from its
+    teacher's checkpoint and compares them with its own.
+
+    A resumed run says what differs from the run that wrote its checkpoint. It is refused where the fields
+    :data:`DECISIVE` of the config differ, save those that :data:`HARMLESS` matches, or the training data, or the number
+    of processes. Other versions, another commit, validation, work dir and machine are only reported.
+
+    Args:
+        allow_changes: Report what would be refused (``tools/train.py --allow-changes``).
+
+    Raises:
+        ValueError: The resumed run is another one than that of its checkpoint, in something that changes its result.
     """
 
+    def __init__(self, allow_changes: bool = False) -> None:
+        self.allow_changes = allow_changes
+        self._loaded_meta: dict[str, Any] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep what the run was asked to be: on resume, MMEngine writes the seed of the checkpoint into the config."""
+        self._config = runner.cfg.pretty_text
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what the checkpoint was made from."""
+        self._loaded_meta = checkpoint.get('meta') or {}
+
     def before_train(self, runner: Runner) -> None:
-        """Collect and log."""
+        """Collect, log, and compare."""
         model = getattr(runner.model, 'module', runner.model)
         self.record: dict[str, Any] = dict(
             versions=dict(python=platform.python_version(), **{name: _version(name) for name in PACKAGES}),
             commit=_commit(),
             seed=runner.seed,
+            world_size=get_world_size(),
             normalisation=normalisation(model.data_preprocessor),
             train_data=fingerprint(runner.train_dataloader.dataset),
         )
         if runner.val_loop is not None:
             self.record['val_data'] = fingerprint(runner.val_dataloader.dataset)
         runner.logger.info('Origin of this run: ' + ', '.join(f'{key}={value}' for key, value in self.record.items()))
+        if runner.iter > 0:  # resumed, not only loaded from
+            self._compare(runner)
+        self._loaded_meta = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the record to the checkpoint."""
         accuracies = runner.message_hub.runtime_info.get(TEACHER_ACCURACIES, {})
         checkpoint['meta'][RECORD_KEY] = dict(self.record, teacher_accuracies=accuracies)
+
+    def _compare(self, runner: Runner) -> None:
+        try:
+            before = _read_config(self._loaded_meta['cfg'])
+        except (KeyError, TypeError, ValueError, SyntaxError, RecursionError):
+            runner.logger.warning('The checkpoint does not say what it was made from: nothing could be compared.')
+            return
+        before |= _flatten(self._loaded_meta.get(RECORD_KEY) or {}, 'record')
+        now = _read_config(self._config) | _flatten(self.record, 'record')
+        changes = {
+            field: f'{field}: {_show(before, field)} -> {_show(now, field)}'
+            for field in sorted(before.keys() | now.keys())
+            if before.get(field, _ABSENT) != now.get(field, _ABSENT)
+        }
+        refused = [change for field, change in changes.items() if is_decisive(field)]
+        reported = [change for field, change in changes.items() if _is_reported(field)]
+        if refused and not self.allow_changes:
+            raise ValueError(
+                'this run is not the one that wrote the checkpoint it resumes from: '
+                f'{"; ".join(refused)}. Undo the change, start anew in another --work-dir, or go on all the same by '
+                '--allow-changes'
+            )
+        if refused or reported:
+            runner.logger.warning(f'Resumed with changes: {"; ".join(refused + reported)}')
+
+
+def is_decisive(field: str) -> bool:
+    """Whether a change of this field, such as ``'optim_wrapper.optimizer.lr'``, changes the result of a resumed run."""
+    if field.startswith('record.'):
+        return field.startswith(('record.world_size', 'record.train_data'))
+    return field.split('.')[0] in DECISIVE and not HARMLESS.fullmatch(field)
+
+
+def _is_reported(field: str) -> bool:
+    if field.startswith('record.'):
+        return field.startswith(('record.versions', 'record.commit', 'record.val_data'))
+    return not is_decisive(field) and field.split('.')[0] in (*DECISIVE, *REPORTED)
+
+
+def _read_config(text: str) -> dict[str, Any]:
+    """The values of a dumped config by their dotted names.
+
+    Its text is parsed, not run: it comes out of a file, which might hold any code.
+    """
+    fields: dict[str, Any] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            fields |= _flatten(_read_value(statement.value), statement.targets[0].id)
+    return fields
+
+
+def _read_value(node: ast.expr) -> Any:
+    """What MMEngine's dump of a value says: dicts and lists of constants, and the text of anything else."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {keyword.arg: _read_value(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        keys = [None if key is None else ast.unparse(key).strip('\'"') for key in node.keys]
+        return {key: _read_value(value) for key, value in zip(keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_read_value(item) for item in node.elts]
+    return node.value if isinstance(node, ast.Constant) else ast.unparse(node)
+
+
+def _flatten(value: Any, name: str) -> dict[str, Any]:
+    """Leaves of nested dicts and lists by their dotted names; hooks by their type, as their order is no matter."""
+    if isinstance(value, dict) and value:
+        return {leaf: x for key, item in value.items() for leaf, x in _flatten(item, f'{name}.{key}').items()}
+    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
+        names = [str(place) for place in range(len(value))]
+        if name == 'custom_hooks':
+            types = [str(item.get('type')).split('.')[-1] for item in value]
+            names = [f'{kind}{types[:place].count(kind) or ""}' for place, kind in enumerate(types)]
+        return _flatten(dict(zip(names, value)), name)
+    return {name: list(value) if isinstance(value, tuple) else value}
+
+
+def _show(fields: dict[str, Any], field: str) -> str:
+    return _SHORT.repr(fields[field]) if field in fields else 'absent'
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:

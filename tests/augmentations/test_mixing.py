@@ -5,7 +5,7 @@ import pytest
 import torch
 from ranks import run_on_ranks
 
-from r2kd_mm.augmentations import AutoAugment, BatchDraws, CutMix, CutMixPick, Cutout, Mixup, ViewContext, ViewContext
+from r2kd_mm.augmentations import AutoAugment, BatchDraws, CutMix, CutMixPick, Cutout, Mixup, ViewContext
 from r2kd_mm.registry import MODELS
 
 ALL = [

@@ -1,6 +1,7 @@
 """The flagship config on a miniature ImageNet: killed, interrupted, resumed, tested; and on two processes."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -82,6 +83,76 @@ def test_resume_goes_on_after_the_epoch_that_was_saved(run):
     assert trained_epochs(run['killed'])[0] == 1
     assert trained_epochs(run['interrupted'])[0] == 2
     assert trained_epochs(run['finished']) == [3]
+
+
+def test_a_resumed_run_of_the_same_config_has_no_change_to_report(run):
+    assert 'resumed epoch: 2' in run['finished'].stdout
+    assert 'Resumed with changes' not in run['finished'].stdout
+
+
+@pytest.mark.parametrize('allowed', [False, True])
+def test_a_changed_config_is_refused_on_resume_unless_allowed(run, mini_options, mini_teacher, tmp_path, allowed):
+    finished = toolbox.run_forked(
+        'train.py',
+        FLAGSHIP,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        run['work_dir'] / f'epoch_{MAX_EPOCHS}.pth',
+        '--auto-scale-lr',
+        *(['--allow-changes'] if allowed else []),
+        '--cfg-options',
+        *mini_options,
+        f'model.teacher_ckpt={mini_teacher}',
+        f'train_cfg.max_epochs={MAX_EPOCHS}',
+        'model.teacher_weight=0.5',
+    )
+    change = 'model.teacher_weight: 0.7 -> 0.5'
+    if allowed:
+        assert finished.returncode == 0, finished.stderr
+        assert f'Resumed with changes: {change}' in finished.stdout
+    else:
+        assert finished.returncode == 1
+        assert (
+            f'error: this run is not the one that wrote the checkpoint it resumes from: {change}. ' in finished.stderr
+        )
+
+
+def test_a_preempted_job_saves_and_goes_on(tmp_path):
+    command = toolbox.command(
+        'train.py',
+        toolbox.ROOT / 'configs/supervised/res6_digits.py',
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        '--no-validate',
+        '--cfg-options',
+        'train_dataloader.num_workers=2',
+        'train_cfg.max_epochs=400',
+    )
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=toolbox.environment(),
+        start_new_session=True,
+    )
+
+    class Group:  # a cluster signals every process of the job, the data workers too
+        poll, communicate = process.poll, process.communicate
+
+        @staticmethod
+        def send_signal(how: int) -> None:
+            os.killpg(process.pid, how)
+
+    out, err = stop_when((tmp_path / 'last_checkpoint').exists, Group, signal.SIGTERM)
+    assert process.returncode == 143, err
+    stopped = int(re.search(r'Stopped by SIGTERM after iteration (\d+)', out).group(1))
+    assert torch.load(Path((tmp_path / 'last_checkpoint').read_text()), weights_only=False)['meta']['iter'] == stopped
+    finished = toolbox.run_forked(*Path(command[1]).parts[-1:], *command[2:-1], 'train_cfg.max_epochs=1')
+    assert finished.returncode == 0, finished.stderr
+    assert f'iter: {stopped}' in finished.stdout
 
 
 def test_an_interrupt_says_how_to_go_on(run):

@@ -10,7 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
-from r2kd_mm.engine import clear_errors, cli, init_launcher
+from r2kd_mm.engine import RunStopped, clear_errors, cli, init_launcher
 
 
 class RaisesHook(Hook):
@@ -110,6 +110,11 @@ def test_an_error_before_the_first_iteration_is_one_message(capsys, tmp_path):
 def test_an_error_after_the_first_iteration_keeps_its_traceback(tmp_path):
     with pytest.raises(ValueError, match='in training'):
         train(tmp_path, ValueError('in training'), 1)
+
+
+def test_an_error_that_says_it_all_is_one_message_at_any_time(capsys, tmp_path):
+    message = exit_message(capsys, train, tmp_path, RunStopped('the disk is full'), 2)
+    assert message.endswith(f'error: the disk is full{HINT}')
 
 
 def test_an_interrupt_tells_where_and_how_to_go_on(capsys, tmp_path):

@@ -1,6 +1,7 @@
 """A file is there whole or as it was."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import toys
 from mmengine.fileio import get_file_backend
 
 from r2kd_mm.engine import AtomicLocalBackend
+from r2kd_mm.engine.fileio import remove_leftovers
 
 
 @pytest.fixture
@@ -42,6 +44,38 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(backend, tmp_
         backend.put(b'new', path)
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['epoch_1.pth']
+
+
+def test_a_file_that_does_not_fit_is_told_with_its_size(backend, tmp_path):
+    """The largest size of a file, set for this process alone, fails as a full disk does."""
+    path = tmp_path / 'epoch_1.pth'
+    backend.put(b'old', path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r'2,000 bytes were to be written, [\d,]+ are free there.*epoch_1\.pth'):
+            backend.put(bytes(2000), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['epoch_1.pth']
+
+
+def test_the_folder_is_synced_after_the_file_has_its_name(backend, tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, 'fsync', lambda file: (events.append(os.readlink(f'/proc/self/fd/{file}')), fsync(file)))
+    monkeypatch.setattr(os, 'replace', lambda *paths: (events.append('replace'), replace(*paths)))
+    backend.put(b'', tmp_path / 'file')
+    assert events == [str(tmp_path / f'.file.{os.getpid()}.tmp'), 'replace', str(tmp_path)]
+
+
+def test_the_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path):
+    names = ['.epoch_1.pth.123.tmp', '.last_checkpoint.7.tmp', '.bashrc', 'epoch_1.pth.123.tmp', '.a.b.tmp']
+    for name in names:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[2:])
 
 
 def test_the_file_is_complete_before_it_has_its_name(backend, tmp_path, monkeypatch):

@@ -2,6 +2,9 @@ import pytest
 import torch
 import toys
 
+from r2kd_mm.engine.cli import RunStopped
+from r2kd_mm.hooks import FiniteCheckHook
+
 DISTILLER = dict(
     type='LogitDistiller',
     architecture=toys.classifier(),
@@ -29,7 +32,7 @@ def in_order(dataset):
 
 def test_stops_with_the_state_before_the_step(tmp_path):
     runner = toys.runner(DISTILLER, tmp_path / 'broken', hooks=[HOOK], train_dataloader=in_order(BrokenImages()))
-    with pytest.raises(ValueError, match='the gradient of iteration 3 is not finite') as error:
+    with pytest.raises(RunStopped, match='the gradient of iteration 3 is not finite') as error:
         runner.train()
     for logits in ('student logits of the clean', 'teacher logits of the clean', 'student logits of the augmented'):
         assert logits in str(error.value)
@@ -44,12 +47,73 @@ def test_stops_with_the_state_before_the_step(tmp_path):
         assert torch.equal(saved[name], value), name
 
 
+def test_stops_with_the_batch_for_inspection(tmp_path):
+    runner = toys.runner(DISTILLER, tmp_path, hooks=[HOOK], train_dataloader=in_order(BrokenImages()))
+    with pytest.raises(RunStopped, match='its batch in .*non_finite_iter_3_batch_rank_0.pth'):
+        runner.train()
+    batch = torch.load(tmp_path / 'non_finite_iter_3_batch_rank_0.pth')
+    dataset = BrokenImages()
+    assert len(batch['inputs']) == 10
+    assert batch['labels'] == [dataset[index]['data_samples'].gt_label.tolist() for index in range(20, 30)]
+    bad = [bool(image.isnan().any()) for image in batch['inputs']]
+    assert bad == [index == 25 for index in range(20, 30)]
+    rows = batch['logits']['clean.teacher'].isfinite().all(dim=1)
+    assert rows.tolist() == [not is_bad for is_bad in bad]
+
+
+def test_skips_the_step_and_counts_it(tmp_path):
+    skipping = dict(HOOK, action='skip')
+    runner = toys.runner(DISTILLER, tmp_path / 'broken', hooks=[skipping], train_dataloader=in_order(BrokenImages()))
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    assert all(value.isfinite().all() for value in runner.model.state_dict().values())
+    log = next(tmp_path.glob('broken/*/*.log')).read_text()
+    assert 'the gradient of iteration 3 is not finite' in log
+    assert 'this step is left out, the 1st in this run' in log
+
+
+def test_a_skipped_step_changes_nothing(tmp_path):
+    """Neither weights nor momentum nor statistics: the run goes on like one that never saw the batch."""
+    plain = {name: value for name, value in DISTILLER.items() if name != 'augmentation'}
+    rest = [index for index in range(40) if not 20 <= index < 30]
+    runs = []
+    for name, dataset in (('broken', BrokenImages()), ('whole', torch.utils.data.Subset(toys.Images(), rest))):
+        runner = toys.runner(
+            plain, tmp_path / name, hooks=[dict(HOOK, action='skip')], train_dataloader=in_order(dataset)
+        )
+        runner.train()
+        runs.append(runner)
+    for first, second in zip(*(run.optim_wrapper.state_dict()['state'].values() for run in runs)):
+        assert torch.equal(first['momentum_buffer'], second['momentum_buffer'])
+    for name, value in runs[0].model.state_dict().items():
+        assert torch.equal(value, runs[1].model.state_dict()[name]), name
+
+
+def test_too_many_skips_in_a_row_stop_the_run(tmp_path):
+    runner = toys.runner(DISTILLER, tmp_path, hooks=[dict(HOOK, action='skip', max_skips=2)], epochs=2)
+    with torch.no_grad():
+        runner.model.teacher.backbone.conv1.weight.fill_(torch.inf)
+    with pytest.raises(RunStopped, match='the gradient of iteration 3 .* after 2 skipped steps in a row'):
+        runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 2
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [(dict(action='ignore'), r"one of \('stop', 'skip'\), got 'ignore'"), (dict(max_skips=0), 'at least 1, got 0')],
+    ids=str,
+)
+def test_a_slip_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        FiniteCheckHook(**fields)
+
+
 def test_names_the_network_that_went_wrong(tmp_path):
     runner = toys.runner(DISTILLER, tmp_path, hooks=[HOOK])
     with torch.no_grad():
         runner.model.teacher.backbone.conv1.weight.fill_(torch.inf)
     with pytest.raises(
-        ValueError,
+        RunStopped,
         match='nor are the teacher logits of the clean images and the teacher logits of '
         'the augmented images. The state',
     ):

@@ -42,6 +42,21 @@ def test_nothing_is_said_of_a_network_that_is_trained_whole(tmp_path):
     assert 'no gradient' not in log
 
 
+def test_stands_beside_other_hooks_of_the_optimizer(tmp_path):
+    distiller = dict(
+        type='LogitDistiller',
+        architecture=toys.classifier(),
+        teacher=toys.classifier(),
+        allow_untrained_teacher=True,
+        losses=dict(loss_kd=dict(type='KLDivergenceLoss')),
+    )
+    hooks = [dict(type='GradientCheckHook'), dict(type='FiniteCheckHook')]
+    runner = toys.runner(distiller, tmp_path, hooks=hooks)
+    runner.train()
+    assert runner.epoch == 1
+    assert not runner.optim_wrapper.optimizer._optimizer_step_pre_hooks
+
+
 def wrapped(find_unused_parameters):
     return dict(
         model_wrapper_cfg=dict(

@@ -1,12 +1,14 @@
+import copy
 import hashlib
 
 import numpy as np
 import pytest
 import torch
 import toys
+from mmengine.config import Config
 from mmpretrain.datasets import CustomDataset
 
-from r2kd_mm.hooks.record import fingerprint
+from r2kd_mm.hooks.record import fingerprint, is_decisive
 
 PREPROCESSOR = dict(type='ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
 SUPERVISED = toys.classifier(width=8, data_preprocessor=PREPROCESSOR)
@@ -65,6 +67,114 @@ def test_a_teacher_that_calls_the_classes_otherwise_is_judged_by_its_accuracy_al
     runner = toys.runner(distiller(teacher_ckpt), tmp_path, hooks=HOOKS, train_data=renamed)
     runner.train()
     assert runner.epoch == 1
+
+
+DEFAULTS = dict(
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+    randomness=dict(seed=0),
+    env_cfg=dict(cudnn_benchmark=False),
+    resume=True,
+)
+
+
+class TestResume:
+    @pytest.fixture
+    def first(self, tmp_path):
+        """The work dir of one epoch, and how to go on from it with these fields of the config changed."""
+        work_dir = tmp_path / 'work'
+
+        def train(epochs=2, train_data=None, model=SUPERVISED, allow_changes=False, **fields) -> str:
+            hooks = [dict(type='RunRecordHook', allow_changes=allow_changes)]
+            # building a model, and resuming, write into the config
+            model, fields = copy.deepcopy((model, {**DEFAULTS, **fields}))
+            recorded = {key: value for key, value in fields.items() if key not in ('resume', 'load_from')}
+            fields['cfg'] = cfg = Config(dict(recorded, model=model, train_cfg=dict(max_epochs=epochs)))
+            fields['randomness'] = cfg.randomness  # one object, as by Runner.from_cfg
+            runner = toys.runner(model, work_dir, epochs=epochs, train_data=train_data, hooks=hooks, **fields)
+            runner.train()
+            return max(work_dir.glob('*/*.log')).read_text()
+
+        train(1, resume=False)
+        return train
+
+    def test_the_same_run_has_nothing_to_report(self, first):
+        log = first()
+        assert 'resumed epoch: 1' in log
+        assert 'Resumed with changes: train_cfg.max_epochs: 1 -> 2\n' in log  # the one thing that is not the same
+
+    @pytest.mark.parametrize(
+        ('changes', 'message'),
+        [
+            (dict(model=dict(SUPERVISED, init_cfg=dict(type='Xavier'))), "model.init_cfg.type: absent -> 'Xavier'"),
+            (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))), 'optim_wrapper.optimizer.lr: 0.05 -> 0.1'),
+            (dict(param_scheduler=dict(type='ConstantLR')), "param_scheduler.type: absent -> 'ConstantLR'"),
+            (dict(randomness=dict(seed=1)), 'randomness.seed: 0 -> 1'),
+            (dict(train_data=toys.Images(60)), 'record.train_data.images: 40 -> 60'),
+        ],
+    )
+    def test_what_changes_the_result_is_refused_unless_told(self, first, changes, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            first(**changes)
+        assert 'Undo the change, start anew in another --work-dir, or go on all the same by --allow-changes' in str(
+            caught.value
+        )
+        assert message in first(**changes, allow_changes=True)
+
+    def test_what_does_not_is_reported(self, first):
+        log = first(env_cfg=dict(cudnn_benchmark=True))
+        assert 'env_cfg.cudnn_benchmark: False -> True' in log
+
+    def test_other_code_is_reported(self, first, monkeypatch):
+        monkeypatch.setattr('r2kd_mm.hooks.record._commit', lambda: 'abc')
+        monkeypatch.setattr('r2kd_mm.hooks.record._version', lambda package: '1.0')
+        log = first()
+        assert "-> 'abc'" in log
+        assert 'record.versions.torch' in log
+
+    def test_another_number_of_processes_is_refused(self, first, monkeypatch):
+        monkeypatch.setattr('r2kd_mm.hooks.record.get_world_size', lambda: 8)
+        with pytest.raises(ValueError, match='record.world_size: 1 -> 8'):
+            first()
+
+    def test_weights_may_be_loaded_into_another_run(self, first, tmp_path):
+        checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
+        log = first(resume=False, load_from=checkpoint, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)))
+        assert 'Load checkpoint from' in log
+        assert 'Resumed with changes' not in log
+
+    def test_a_checkpoint_of_elsewhere_cannot_be_compared(self, first, tmp_path):
+        path = tmp_path / 'work' / 'epoch_1.pth'
+        checkpoint = torch.load(path, weights_only=False)
+        del checkpoint['meta']['cfg']
+        torch.save(checkpoint, path)
+        assert 'nothing could be compared' in first()
+
+
+@pytest.mark.parametrize(
+    ('field', 'decisive'),
+    [
+        ('model.teacher_weight', True),
+        ('model.losses.loss_value.temperature', True),
+        ('train_dataloader.batch_size', True),
+        ('train_dataloader.dataset.pipeline.1.scale', True),
+        ('custom_hooks.EMAHook.momentum', True),
+        ('custom_hooks.LossScheduleHook.end', True),
+        ('train_cfg.cycle', True),
+        ('record.world_size', True),
+        ('train_cfg.max_epochs', False),
+        ('train_cfg.val_interval', False),
+        ('train_dataloader.num_workers', False),
+        ('train_dataloader.dataset.data_root', False),
+        ('custom_hooks.RunRecordHook.allow_changes', False),
+        ('custom_hooks.TeacherCheckHook.min_teacher_accuracy', False),
+        ('default_hooks.logger.interval', False),
+        ('work_dir', False),
+        ('record.versions.torch', False),
+        ('record.val_data.images', False),
+    ],
+)
+def test_what_decides_the_result(field, decisive):
+    assert is_decisive(field) == decisive
 
 
 def folder(root, names):

@@ -2,8 +2,10 @@
 # The warm-up and the limit on the gradient's norm are for the correlation losses, whose gradient at the start is many
 # times that of cross entropy; that of the student alone stays below the limit, so it trains as without.
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
+from mmengine.runner import TestLoop, ValLoop
 from torch.optim import SGD
+
+from r2kd_mm.engine import ResumableTrainLoop
 
 optim_wrapper = dict(
     type=OptimWrapper, optimizer=dict(type=SGD, lr=0.1, momentum=0.9, weight_decay=5e-4), clip_grad=dict(max_norm=5.0)
@@ -13,6 +15,6 @@ param_scheduler = [
     dict(type=CosineAnnealingLR, T_max=190, begin=10, end=200, by_epoch=True, convert_to_iter_based=True),
 ]
 
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=200, val_interval=10)
+train_cfg = dict(type=ResumableTrainLoop, max_epochs=200, val_interval=10)
 val_cfg = dict(type=ValLoop)
 test_cfg = dict(type=TestLoop)

@@ -1,0 +1,450 @@
+"""Run frozen networks as an inference engine does: the same logits, sooner."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch._dynamo import maybe_mark_dynamic
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from r2kd_mm.distillers.teacher import classifier_logits
+
+LOW_PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES = ('float32', *LOW_PRECISIONS, 'auto', None)
+PRESETS: dict[str, dict[str, Any]] = {
+    'exact': dict(dtype='float32'),
+    'fast': dict(dtype='auto'),
+    'plain': dict(dtype=None, fuse=False, channels_last=False),
+}
+FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Images that go through a network in float64 to see what can be folded.
+TRIAL_SIZE = 2
+# What folding may change in float64, relative to the largest value: rounding is near 1e-15, a mistake near 1.
+FOLDING_TOLERANCE = 1e-8
+
+
+class TeacherEngine:
+    """Logits of frozen networks, computed on prepared copies; the networks themselves are never changed.
+
+    A copy is made at the first call for a network, anew when its weights have changed or moved, and is freed with it.
+    A network that is in train mode, wholly or in part, runs as it is.
+
+    Args:
+        dtype: The arithmetic. ``'float32'`` is that of the network (float64 if it is in float64), even where autocast
+            surrounds the call. ``'bf16'`` and ``'fp16'`` run under autocast, with the weights of convolutions and
+            linear layers kept in that type; normalisation and softmax stay in float32, and so does the linear layer
+            that gives the logits, which would else be so coarse that classes tie. ``'auto'`` is ``'bf16'`` where the
+            device computes in it, else ``'float32'``. ``None`` leaves it to the network and the autocast around.
+        fuse: Fold batch normalisation into the convolution or linear layer before it.
+        channels_last: Keep images and weights in the memory format ``torch.channels_last``.
+        compile: Use ``torch.compile``, on a GPU with CUDA graphs. Without a working compiler the copy runs uncompiled,
+            with a warning.
+
+    Raises:
+        ValueError: There is no such ``dtype``.
+        TypeError: A switch is neither ``True`` nor ``False``.
+    """
+
+    def __init__(
+        self, dtype: str | None = 'float32', fuse: bool = True, channels_last: bool = True, compile: bool = False
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype of a teacher engine must be one of {DTYPES}, got {dtype!r}')
+        for name, value in dict(fuse=fuse, channels_last=channels_last, compile=compile).items():
+            if not isinstance(value, bool):
+                raise TypeError(f'{name} of a teacher engine must be True or False, got {value!r}')
+        self.dtype = dtype
+        self.fuse = fuse
+        self.channels_last = channels_last
+        self.compile = compile
+        self._prepared: WeakKeyDictionary[nn.Module, _PreparedNetwork] = WeakKeyDictionary()
+
+    @classmethod
+    def from_config(cls, config: str | Mapping[str, Any] | TeacherEngine) -> TeacherEngine:
+        """Build an engine from a name or a dict of the constructor's arguments, or take one that is ready.
+
+        Args:
+            config: ``'exact'``, the same logits but for rounding; ``'fast'``, bf16 where the device computes in it;
+                ``'plain'``, the networks as they are; or ``dict(dtype=..., fuse=..., channels_last=..., compile=...)``.
+
+        Raises:
+            ValueError: There is no such name, field or ``dtype``.
+            TypeError: The config, or a switch in it, is of another type.
+        """
+        if isinstance(config, TeacherEngine):
+            return config
+        if isinstance(config, str) and config in PRESETS:
+            return cls(**PRESETS[config])
+        fields = tuple(inspect.signature(cls).parameters)
+        if not isinstance(config, Mapping):
+            error = ValueError if isinstance(config, str) else TypeError
+            raise error(f'teacher_engine must be one of {tuple(PRESETS)} or a dict of {fields}, got {config!r}')
+        unknown = ', '.join(repr(name) for name in config if name not in fields)
+        if unknown:
+            raise ValueError(f'teacher_engine has no field {unknown}; it has {fields}')
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        settings = (f'{name}={getattr(self, name)!r}' for name in inspect.signature(type(self)).parameters)
+        return f'{type(self).__name__}({", ".join(settings)})'
+
+    def __deepcopy__(self, memo: dict) -> TeacherEngine:
+        # a copy of a distiller, such as its moving average, shares the teachers, and so what was prepared of them
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the networks run as they are."""
+        return self.dtype is None and not (self.fuse or self.channels_last or self.compile)
+
+    def can_join(self, network: nn.Module) -> bool:
+        """Whether several views may go through ``network`` as one batch, because each image's logits are its own.
+
+        They are not in train mode, nor behind a batch normalisation without running statistics. The plain engine joins
+        nothing.
+        """
+        return not self.is_plain and not any(
+            module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
+            for module in network.modules()
+        )
+
+    @torch.no_grad()
+    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Logits of a classifier, shape ``(N, num_classes)``, without gradient, in float32 or wider.
+
+        Args:
+            network: The classifier.
+            inputs: Preprocessed images, shape ``(N, C, H, W)``, on its device.
+
+        Raises:
+            ValueError: The device does not compute in ``dtype``.
+            TypeError: The network gives no logits.
+        """
+        if self.is_plain:
+            logits = classifier_logits(network, inputs)
+        elif any(module.training for module in network.modules()):
+            with _arithmetic(self.dtype and 'float32', inputs.device):
+                logits = classifier_logits(network, inputs)
+        else:
+            logits = self._prepare(network, inputs)(inputs)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _prepare(self, network: nn.Module, inputs: Tensor) -> _PreparedNetwork:
+        """The copy of ``network``, made now where there is none of its present weights."""
+        weights = _state_of_weights(network)
+        prepared = self._prepared.get(network)
+        if prepared is None or prepared.weights != weights:
+            prepared = self._prepared[network] = _PreparedNetwork(self, network, inputs, weights)
+        return prepared
+
+
+class _PreparedNetwork:
+    """A copy of a network in eval mode, changed as an engine says.
+
+    Args:
+        engine: What to change.
+        network: What to copy.
+        inputs: A batch of what it will get.
+        weights: The state of the weights that are copied.
+    """
+
+    def __init__(self, engine: TeacherEngine, network: nn.Module, inputs: Tensor, weights: tuple) -> None:
+        self.weights = weights
+        self.dtype = resolve_dtype(engine.dtype, inputs.device)
+        low_precision = LOW_PRECISIONS.get(self.dtype) if self.dtype else None
+        self.memory_format = torch.channels_last if engine.channels_last else torch.preserve_format
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        if engine.fuse or low_precision:
+            trial = try_out(network, inputs[:TRIAL_SIZE])
+            if engine.fuse:
+                fold_batch_norms_(self.network, trial.pairs)
+            if low_precision:
+                _lower_precision_(self.network, low_precision, trial.classifier)
+        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # not in the stubs
+        floating_point = (tensor.dtype for tensor in _tensors(network) if tensor.is_floating_point())
+        self.input_dtype = torch.float32 if low_precision else next(floating_point, inputs.dtype)
+        self.compiled = _compile(self.network, inputs.device) if engine.compile else None
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits ``(N, num_classes)`` for preprocessed images ``(N, C, H, W)``."""
+        inputs = inputs.detach().to(self.input_dtype, memory_format=self.memory_format)
+        with _arithmetic(self.dtype, inputs.device):
+            # torch.compile would make code of its own for a batch of one
+            if self.compiled is not None and len(inputs) > 1:
+                try:
+                    return self._compiled_logits(self.compiled, inputs)
+                except TorchDynamoException as error:
+                    self._give_up_compiling(error)
+            return classifier_logits(self.network, inputs)
+
+    @staticmethod
+    def _compiled_logits(compiled: Any, inputs: Tensor) -> Tensor:
+        # one code for all batch sizes, so that the last, smaller batch of an epoch starts no compiler
+        maybe_mark_dynamic(inputs, 0)
+        # CUDA graphs write every output to the same memory: this call may do so again, and what it gives is copied
+        torch.compiler.cudagraph_mark_step_begin()
+        return classifier_logits(compiled, inputs).clone()
+
+    def _give_up_compiling(self, error: TorchDynamoException) -> None:
+        self.compiled = None
+        _log(
+            f'{type(self.network).__name__} runs uncompiled, because torch.compile failed: {_summary(error)}; '
+            'install what it needs (a C++ compiler, and Triton for a GPU), or set compile=False',
+            logging.WARNING,
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- precision
+def resolve_dtype(dtype: str | None, device: torch.device) -> str | None:
+    """Replace ``'auto'`` by what suits ``device``.
+
+    Raises:
+        ValueError: The device does not compute in ``dtype``.
+    """
+    if dtype == 'auto':
+        return 'bf16' if computes_in_bf16(device) else 'float32'
+    if dtype == 'fp16' and device.type == 'cpu':
+        raise ValueError("teacher_engine: dtype='fp16' is for GPUs, got a CPU; set 'bf16', 'float32' or 'auto'")
+    # a CPU computes in bf16 in any case, if slowly
+    if dtype == 'bf16' and device.type == 'cuda' and not computes_in_bf16(device):
+        raise ValueError(
+            f"teacher_engine: dtype='bf16' needs a GPU of compute capability 8.0 or later, got "
+            f"{torch.cuda.get_device_name(device)}; set 'fp16', 'float32' or 'auto'"
+        )
+    return dtype
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions for bf16, so that it is faster than float32."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # PyTorch 2.6 and later can tell; AMX, too, comes only with AVX512-BF16
+    supported = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    return device.type == 'cpu' and supported is not None and supported()
+
+
+def _arithmetic(dtype: str | None, device: torch.device) -> AbstractContextManager:
+    if dtype is None:
+        return nullcontext()
+    if dtype == 'float32':
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype=LOW_PRECISIONS[dtype])
+
+
+class _Float32Linear(nn.Linear):
+    """A linear layer that ignores autocast."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
+
+
+def _lower_precision_(network: nn.Module, dtype: torch.dtype, classifier: str | None) -> None:
+    """Convert the weights that autocast would convert at every call, but for those of the ``classifier``."""
+    network.float()
+    for name, module in network.named_modules():
+        if name == classifier:
+            module.__class__ = _Float32Linear
+        elif isinstance(module, FOLDABLE):
+            module.to(dtype)
+
+
+# ------------------------------------------------------------------------------------------------------------- folding
+class Pair(NamedTuple):
+    """Names of a convolution or linear layer and of the batch normalisation of its output."""
+
+    linear: str
+    norm: str
+
+
+class Trial(NamedTuple):
+    """What was seen when a network ran.
+
+    Args:
+        pairs: What can be folded, in the order in which it ran.
+        classifier: Name of the linear layer whose output is the logits, if there is one.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    classifier: str | None = None
+
+
+@torch.no_grad()
+def try_out(network: nn.Module, images: Tensor) -> Trial:
+    """Run a float64 copy of a classifier in eval mode to see which of its batch normalisations can be folded.
+
+    It is those whose input is the output of a convolution or linear layer that nothing else uses, where both layers
+    run once and one layer can do what both do. If the logits change all the same, none is.
+
+    Args:
+        network: The classifier.
+        images: A few of its inputs, shape ``(N, C, H, W)``.
+
+    Returns:
+        What was seen; nothing where the network cannot run in float64, which is logged.
+    """
+    watched = copy.deepcopy(network).double()
+    images = images.double()
+    try:
+        with _arithmetic('float32', images.device), _Observer(watched) as observer:
+            logits = classifier_logits(watched, images)
+    except (RuntimeError, TypeError) as error:
+        _log(f'{type(network).__name__} cannot be tried out in float64, so nothing is folded: {_summary(error)}')
+        return Trial()
+    trial = observer.trial(logits)
+    fold_batch_norms_(watched, trial.pairs)
+    try:
+        unchanged = _agree(classifier_logits(watched, images), logits)
+    except AttributeError:  # an identity has not what the network wants from its batch normalisation
+        unchanged = False
+    if not unchanged:
+        _log(f'the logits of {type(network).__name__} would change, so nothing is folded')
+        return Trial(classifier=trial.classifier)
+    return trial
+
+
+@torch.no_grad()
+def fold_batch_norms_(network: nn.Module, pairs: Iterable[Pair]) -> None:
+    """Fold each batch normalisation into the layer before it, in float64, and leave an identity in its place."""
+    for linear, norm in pairs:
+        folded: Any = network.get_submodule(norm)
+        _fold_(network.get_submodule(linear), folded)
+        for parent in network.modules():
+            for name, child in parent._modules.items():
+                if child is folded:  # perhaps at several places
+                    setattr(parent, name, nn.Identity())
+
+
+def _fold_(linear: Any, norm: _BatchNorm) -> None:
+    def double(tensor: Tensor | None) -> Any:
+        return None if tensor is None else tensor.double()
+
+    weight, bias = fuse_conv_bn_weights(
+        double(linear.weight),
+        double(linear.bias),
+        double(norm.running_mean),
+        double(norm.running_var),
+        norm.eps,
+        double(norm.weight),
+        double(norm.bias),
+    )
+    dtype = linear.weight.dtype
+    linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    linear.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+
+
+class _Run(NamedTuple):
+    """One run of a convolution or linear layer."""
+
+    linear: Any
+    input: Tensor
+    output: Tensor
+
+
+class _Observer(TorchDispatchMode):
+    """Watches, while it is active, what a network does with the outputs of its convolutions and linear layers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.names = {module: name for name, module in network.named_modules()}
+        self.times_run: Counter[nn.Module] = Counter()
+        self.runs: dict[int, _Run] = {}  # by id of the output, which is kept, so that no other tensor gets the id
+        self.uses: Counter[int] = Counter()
+        self.candidates: list[tuple[_Run, _BatchNorm]] = []
+        self.hooks = [module.register_forward_hook(self._hook(module)) for module in self.names if _is_watched(module)]
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        for hook in self.hooks:
+            hook.remove()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.uses.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.runs)
+        return func(*args, **(kwargs or {}))
+
+    def trial(self, logits: Tensor) -> Trial:
+        """What was seen, once the network has given its ``logits``."""
+        pairs = tuple(
+            Pair(self.names[run.linear], self.names[norm])
+            for run, norm in self.candidates
+            if self.times_run[run.linear] == self.times_run[norm] == self.uses[id(run.output)] == 1
+        )
+        last = self.runs.get(id(logits))
+        return Trial(pairs, self.names[last.linear] if last and type(last.linear) is nn.Linear else None)
+
+    def _hook(self, module: nn.Module) -> Callable[..., None]:
+        after = self._after_linear if isinstance(module, FOLDABLE) else self._after_norm
+        # no bound method: a copy of the module would copy this observer with it
+        return lambda *run: after(*run)
+
+    def _after_linear(self, linear: nn.Module, args: tuple, output: Tensor) -> None:
+        self.times_run[linear] += 1
+        if args:
+            self.runs[id(output)] = _Run(linear, args[0], output)
+
+    def _after_norm(self, norm: _BatchNorm, args: tuple, output: Tensor) -> None:
+        self.times_run[norm] += 1
+        run = self.runs.get(id(args[0])) if args else None
+        if run is not None and _can_fold(run.linear, norm):
+            folded = copy.deepcopy(run.linear)
+            _fold_(folded, norm)
+            # what looks like these layers may do more: normalise its weight, or activate
+            if _agree(folded.forward(run.input), output):
+                self.candidates.append((run, norm))
+            else:
+                _log(f'{self.names[norm]} ({type(norm).__name__}) does more than normalise, so it is not folded')
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return isinstance(module, (*FOLDABLE, _BatchNorm))
+
+
+def _can_fold(linear: Any, norm: _BatchNorm) -> bool:
+    # a weight that is computed from other parameters is none itself
+    return (
+        norm.running_mean is not None
+        and 'weight' in linear._parameters
+        and len(linear.weight) == len(norm.running_mean)
+    )
+
+
+def _agree(first: Tensor, second: Tensor) -> bool:
+    return bool((first - second).abs().max() <= FOLDING_TOLERANCE * second.abs().max())
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+def _tensors(network: nn.Module) -> Iterable[Tensor]:
+    return itertools.chain(network.parameters(), network.buffers())
+
+
+def _state_of_weights(network: nn.Module) -> tuple:
+    """Differs when a weight was replaced, moved or changed in place."""
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in _tensors(network))
+
+
+def _compile(network: nn.Module, device: torch.device) -> Any:
+    return torch.compile(network, mode='reduce-overhead' if device.type == 'cuda' else 'default')
+
+
+def _summary(error: Exception) -> str:
+    """The first paragraph of its message, in one line."""
+    return ' '.join(str(error).strip().split('\n\n')[0].split())
+
+
+def _log(message: str, level: int = logging.INFO) -> None:
+    print_log(f'Teacher engine: {message}', logger='current', level=level)

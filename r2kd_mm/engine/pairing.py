@@ -1,0 +1,62 @@
+"""An order in which the images come in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+
+import torch
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from r2kd_mm.engine.seeding import derived_seed
+from r2kd_mm.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class PairedSampler(Sampler):
+    """A random order of pairs, for views that mix an image with a partner which must not depend on its batch.
+
+    Position 2 i and position 2 i + 1 are partners. Who is paired with whom depends on the seed and the round; the order
+    of the pairs on the seed and the epoch. Each process takes its share of the pairs, so that in a batch of even size
+    every image has its partner, whatever the number of processes. The image that an odd number leaves over is left out,
+    another one in each round; pairs that the processes cannot share out evenly are filled up with the first ones.
+
+    Attributes:
+        cycle: Number of rounds, after which the pairing repeats; ``None`` if it never does.
+
+    Args:
+        dataset: What is sampled; at least 2 images.
+        seed: Of the order, equal on all ranks; ``None`` draws one.
+
+    Raises:
+        ValueError: There are fewer than 2 images.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None) -> None:
+        if len(dataset) < 2:
+            raise ValueError(f'images come in pairs here, so at least 2 are needed, got {len(dataset)}')
+        self.dataset = dataset
+        self.seed = sync_random_seed() if seed is None else seed
+        self.cycle: int | None = None
+        self.epoch = 0
+        self.rank, self.world_size = get_dist_info()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of ``epoch``, counted from 0, from the next pass on."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        number = self.epoch if self.cycle is None else self.epoch % self.cycle
+        images = self._permutation('pairing', number, len(self.dataset))
+        pairs = images[: len(images) // 2 * 2].view(-1, 2)
+        pairs = pairs[self._permutation('order', self.epoch, len(pairs))]
+        own = torch.arange(self.rank, len(self) // 2 * self.world_size, self.world_size) % len(pairs)
+        return iter(pairs[own].flatten().tolist())
+
+    def __len__(self) -> int:
+        """Images of this process in one pass, an even number."""
+        num_pairs = len(self.dataset) // 2
+        return -(-num_pairs // self.world_size) * 2
+
+    def _permutation(self, purpose: str, number: int, count: int) -> torch.Tensor:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(purpose, self.seed, number)))

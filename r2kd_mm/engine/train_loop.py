@@ -1,0 +1,191 @@
+"""The epochs of a run that ends the same however often it is interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook, SyncBuffersHook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from r2kd_mm.engine.seeding import SeededDataset, SeededSampler, derived_seed, seed_process
+from r2kd_mm.registry import DATA_SAMPLERS, DATASETS, LOOPS
+
+# In the message hub, and so in every checkpoint:
+SAMPLER_SEED = 'sampler_seed'
+# The last epoch, counted from 1, whose validation is complete and logged. MMEngine shows what begins with 'val'.
+VALIDATED_EPOCH = 'last_validated_epoch'
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """MMEngine's training by epochs, so that ``--resume`` ends in the weights of a run that was never interrupted.
+
+    - The transforms of a sample draw from (seed, epoch, index), see :class:`~r2kd_mm.engine.SeededDataset`, and each
+      step from (seed, rank, iteration), whatever the number of data workers. The generators of the process are seeded
+      anew before each iteration.
+    - A checkpoint from the middle of an epoch goes on with the next batch, without loading the earlier ones.
+    - A validation that was due, and not complete in the checkpoint, is made up for before the next epoch.
+    - Gradient accumulation: a window ends with its epoch; the last one of an epoch may be shorter, and is weighted as
+      such. A checkpoint between two windows is exact; one from inside a window lacks its gradients and is refused.
+
+    On the same machine type, number of processes and software that makes weights, optimizer and logged values equal
+    bit by bit, on the CPU and where the kernels of a GPU are deterministic (``randomness.deterministic=True``).
+
+    Args:
+        runner: The Runner.
+        dataloader: Config of the data loader. Data set and sampler are wrapped when they are built, which changes no
+            path in the config.
+        max_epochs: Number of epochs.
+        val_begin: The first epoch, counted from 1, after which there is a validation.
+        val_interval: Epochs between validations; there is one after the last epoch in any case.
+        dynamic_intervals: Pairs of an epoch and the ``val_interval`` from there on.
+        cycle: Repeat the draws of the first so many epochs again and again, in a new order; ``None`` for never.
+
+    Raises:
+        TypeError: ``dataloader`` is ready-made.
+        ValueError: It has a batch sampler; or ``cycle`` is below 1. In :meth:`run`: the checkpoint is from inside a
+            window of gradient accumulation, or its epoch and iteration contradict each other.
+    """
+
+    _epoch: int
+    _iter: int
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+        cycle: int | None = None,
+    ) -> None:
+        dataloader = _with_seeds(dataloader, runner.seed, cycle)
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        self._first_batch = 0  # of the next epoch
+        runner.register_hook(_ValidationRecordHook())
+
+    def run(self) -> nn.Module:
+        """Train until the last epoch is done and validated; return the model."""
+        self._take_over_seeds()
+        self._first_batch = self._find_first_batch()
+        self.runner.call_hook('before_train')
+        info = self.runner.message_hub.runtime_info
+        if self._first_batch == 0 and info.get(VALIDATED_EPOCH, 0) < self._epoch:
+            for hook in self.runner.hooks:
+                if isinstance(hook, SyncBuffersHook):
+                    hook.called_in_train = True  # the checkpoint has the averages already
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train on the batches of one epoch, or on what is left of them."""
+        first, self._first_batch = self._first_batch, 0
+        self.dataloader.sampler.set_epoch(self._epoch)
+        self.dataloader.sampler.skip = first * self.dataloader.batch_size
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self._begin_accumulation(first)
+        for index, batch in enumerate(self.dataloader, start=first):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Train on one batch, the ``idx``-th of its epoch."""
+        seed_process(derived_seed('step', self.runner.seed, self.runner.rank, self._iter))
+        super().run_iter(idx, data_batch)
+
+    def _take_over_seeds(self) -> None:
+        """Use the seeds of the checkpoint: without ``randomness.seed`` this process has drawn one of its own."""
+        hub, sampler = self.runner.message_hub, self.dataloader.sampler
+        self.dataloader.dataset.set_seed(self.runner.seed)
+        if sampler.seed is not None:
+            sampler.seed = hub.runtime_info.get(SAMPLER_SEED, sampler.seed)
+            hub.update_info(SAMPLER_SEED, sampler.seed)
+
+    def _find_first_batch(self) -> int:
+        """Number of batches of the current epoch that the checkpoint has behind it."""
+        if self._iter == 0:
+            return 0
+        info, length = self.runner.message_hub.runtime_info, len(self.dataloader)
+        earlier_length = info['max_iters'] // info['max_epochs']  # as the run that saved the checkpoint had it
+        batches = self._iter - self._epoch * earlier_length
+        if not 0 <= batches <= earlier_length:
+            raise ValueError(
+                f'the checkpoint does not fit together: iteration {self._iter} is not in epoch {self._epoch + 1}, when '
+                f'an epoch has {earlier_length} batches; resume from one that the checkpoint hook has saved'
+            )
+        if earlier_length != length:
+            self.runner.logger.warning(
+                f'An epoch has {length} batches, and had {earlier_length} in the run that is resumed: this run goes on '
+                f'at the start of epoch {self._epoch + 1}'
+                + (f', of which {batches} batches had been trained.' if batches else '.')
+            )
+            batches, self._iter = 0, self._epoch * length
+        self._begin_accumulation(batches)
+        if batches and not self.runner.optim_wrapper.should_update():
+            raise ValueError(
+                f'the checkpoint of iteration {self._iter} was saved in the middle of an accumulation of gradients, '
+                'which are lost; resume from another one, and save every so many iterations that accumulative_counts '
+                'of optim_wrapper divides'
+            )
+        return batches
+
+    def _begin_accumulation(self, batch: int) -> None:
+        """Count the windows of gradient accumulation from the start of the epoch, of which ``batch`` comes next."""
+        # MMEngine warns of batch norm in the model at each call, and looks at the model for nothing else
+        self.runner.optim_wrapper.initialize_count_status(nn.Identity(), batch, len(self.dataloader))
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
+            self.runner.val_loop.run()
+
+
+class _ValidationRecordHook(Hook):
+    """Note that a validation is complete: after it is logged, and before the best checkpoint is saved."""
+
+    priority = 'LOW'
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        runner.message_hub.update_info(VALIDATED_EPOCH, runner.epoch)
+
+
+def _with_seeds(dataloader: dict, seed: int, cycle: int | None) -> dict:
+    """The config of a data loader whose data set and sampler are wrapped when they are built."""
+    if isinstance(dataloader, DataLoader):
+        raise TypeError(
+            'ResumableTrainLoop needs the config of train_dataloader, a dict, and got a ready DataLoader, into whose '
+            'data set and sampler it cannot put its seeds; for a loader of your own take EpochBasedTrainLoop'
+        )
+    if dataloader.get('batch_sampler') is not None:
+        raise ValueError(
+            'ResumableTrainLoop cannot go on in the middle of an epoch of a batch_sampler; give train_dataloader a '
+            'sampler and a batch_size, or take EpochBasedTrainLoop, whose resume is not exact'
+        )
+    return dict(
+        dataloader,
+        dataset=dict(type=_build_dataset, dataset=dataloader['dataset'], run_seed=seed),
+        sampler=dict(type=_build_sampler, sampler=dataloader['sampler'], cycle=cycle),
+    )
+
+
+def _build_dataset(dataset: Any, run_seed: int) -> SeededDataset:
+    if isinstance(dataset, dict):
+        dataset = DATASETS.build(dataset)
+    return SeededDataset(dataset, run_seed)
+
+
+def _build_sampler(sampler: Any, cycle: int | None, dataset: Dataset, seed: int | None) -> SeededSampler:
+    """Build the sampler as the Runner would, which gives ``dataset`` and ``seed``."""
+    if isinstance(sampler, dict):
+        sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
+    return SeededSampler(sampler, cycle)

@@ -1,0 +1,88 @@
+"""What the processes of a run do not have in common, and a checkpoint of MMEngine's has of the first one only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from r2kd_mm.registry import HOOKS
+
+# In a checkpoint: for each rank, its buffers by name.
+RANK_BUFFERS = 'rank_buffers'
+
+
+@HOOKS.register_module()
+class RankStateHook(Hook):
+    """Give each process its own batch-norm statistics back on ``--resume``.
+
+    Every process collects statistics of its own batches, and ``SyncBuffersHook`` averages them at the end of an epoch.
+    A checkpoint from the middle of an epoch therefore keeps those buffers of the model, and of its moving average
+    (``EMAHook``), that differ between the processes, for each of them. With one process, or where all agree, nothing
+    is added. After a resume with another number of processes all start from the buffers of the first.
+
+    Every process has to call ``runner.save_checkpoint``, as MMEngine's and our hooks do; the first one then writes.
+    """
+
+    def __init__(self) -> None:
+        self._to_save: list[dict[str, Tensor]] = []
+        self._to_restore: dict[str, Tensor] = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the buffers of this process until those of the first one are loaded."""
+        of_ranks = checkpoint.get(RANK_BUFFERS)
+        if of_ranks is None or not runner._resume:
+            return
+        if len(of_ranks) != runner.world_size:
+            runner.logger.warning(
+                f'The checkpoint has the batch-norm statistics of {len(of_ranks)} processes, and this run has '
+                f'{runner.world_size}: each starts from those of the first.'
+            )
+            return
+        self._to_restore = of_ranks[runner.rank]
+
+    def before_train(self, runner: Runner) -> None:
+        """Restore the buffers of this process; from now on collect those of all at each save."""
+        buffers = _buffers(runner)
+        for name in self._to_restore.keys() & buffers.keys():
+            buffers[name].copy_(self._to_restore[name])
+        if runner.world_size == 1:
+            return
+        save_on_first_rank = runner.save_checkpoint
+
+        def save_checkpoint(*args: Any, **kwargs: Any) -> None:
+            # before_save_checkpoint is too late to collect: only the first process comes that far
+            own = {name: buffer.cpu() for name, buffer in _buffers(runner).items()}
+            self._to_save = _differing(all_gather_object(own))
+            save_on_first_rank(*args, **kwargs)
+
+        runner.save_checkpoint = save_checkpoint
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the buffers that differ between the processes."""
+        if self._to_save:
+            checkpoint[RANK_BUFFERS] = self._to_save
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the Runner its own method back."""
+        vars(runner).pop('save_checkpoint', None)
+
+
+def _buffers(runner: Runner) -> dict[str, Tensor]:
+    """The buffers of the model that is trained and of its moving average, by name."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    networks = nn.ModuleDict(dict(model=model, averages=nn.ModuleList(averages)))
+    return dict(networks.named_buffers())
+
+
+def _differing(of_ranks: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Of each rank, the tensors that are not the same on all; an empty list where there are none."""
+    first = of_ranks[0]
+    names = [name for name in first if any(not torch.equal(tensors[name], first[name]) for tensors in of_ranks)]
+    return [{name: tensors[name] for name in names} for tensors in of_ranks] if names else []

@@ -1,0 +1,71 @@
+"""Set up the replay of teacher logits."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from r2kd_mm.augmentations import BatchAugmentation
+from r2kd_mm.engine import PairedSampler
+from r2kd_mm.hooks.record import fingerprint
+from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ReplayHook(Hook):
+    """Open the distiller's replay before training, and note which rounds are complete.
+
+    A store that was made from another teacher, pruner, pipeline, data set or seed is deleted and made anew, with a
+    warning that says what differs.
+
+    Raises:
+        ValueError: The distiller has no replay; the epochs do not repeat; or the augmentation mixes images, and the
+            data loader does not keep partners together.
+    """
+
+    priority = 'HIGH'  # the teachers may be needed by the checks of other hooks
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the store."""
+        distiller = unwrapped_distiller(runner, type(self).__name__)
+        if distiller.replay is None:
+            raise ValueError("ReplayHook needs a replay to set up; give the model replay=dict(folder='...')")
+        loader = runner.train_dataloader
+        self.cycle = getattr(loader.sampler, 'cycle', None)
+        if self.cycle is None:
+            raise ValueError(
+                'a replay needs epochs that repeat; set train_cfg=dict(type=ResumableTrainLoop, cycle=...) to the '
+                'number of epochs after which they do'
+            )
+        self._check_partners(distiller.augmentation, loader)
+        data = fingerprint(loader.dataset)
+        made_from = dict(data=data['sha256'], pipeline=str(getattr(loader.dataset, 'pipeline', None)))
+        folder = distiller.replay.store.folder
+        differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)
+        if differences:
+            runner.logger.warning(
+                f'The teacher logits in {str(folder)!r} were made from something else ({", ".join(differences)}): they '
+                'are deleted and made anew.'
+            )
+        complete = len(distiller.replay.store.description['complete_rounds'])
+        runner.logger.info(
+            f'Replay of teacher logits in {str(folder)!r}: {complete} of {self.cycle} rounds are complete, '
+            f'{distiller.replay.store.bytes_needed / 1e6:.1f} MB in all.'
+        )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Note that the images of this epoch have all been asked for."""
+        unwrapped_distiller(runner, type(self).__name__).replay.store.complete(runner.epoch % self.cycle)
+
+    def _check_partners(self, augmentation: BatchAugmentation | None, loader: DataLoader) -> None:
+        if augmentation is None or not augmentation.mixes_images:
+            return
+        sampler = loader.sampler.sampler  # inside the SeededSampler
+        if not isinstance(sampler, PairedSampler) or loader.batch_size % 2:
+            raise ValueError(
+                f'with a replay, the partner that {type(augmentation).__name__} mixes into an image must not depend on '
+                'the batch; give train_dataloader sampler=dict(type=PairedSampler) and an even batch_size, got '
+                f'{type(sampler).__name__} and {loader.batch_size}'
+            )

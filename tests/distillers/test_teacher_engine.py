@@ -1,0 +1,525 @@
+import copy
+import gc
+import logging
+import re
+import weakref
+
+import pytest
+import torch
+import toys
+from mmengine.registry import DefaultScope
+from sklearn.datasets import load_digits
+from torch import nn
+
+from r2kd_mm.distillers import teacher_engine
+from r2kd_mm.distillers.teacher import classifier_logits
+from r2kd_mm.distillers.teacher_engine import Pair, TeacherEngine, fold_batch_norms_, try_out
+from r2kd_mm.functional import pearson
+from r2kd_mm.pruning import MagnitudePruner
+from r2kd_mm.registry import MODELS
+from r2kd_mm.zoo import build_classifier, list_models
+
+CPU = torch.device('cpu')
+# Largest difference of two computations of the logits, over the largest logit; three to ten times what was measured.
+EXACT_TOLERANCE = 2e-6
+BF16_TOLERANCE = 1e-2
+# Of the networks of one family, the smallest; CIFAR and Tiny-ImageNet networks differ by a pooling layer in VGG alone.
+SMALL = ('resnet8', 'resnet8x4', 'vgg8', 'wrn_16_2', 'mobilenetv2', 'shufflenetv1', 'shufflenetv2')
+ZOO = {
+    **{f'cifar/{name}': 32 for name in SMALL},
+    'tiny/vgg8': 64,
+    'imagenet/mobilenetv1': 32,
+}
+
+
+def settled(network, size=8, seed=0):
+    """``network`` in eval mode, its normalisation unlike that of a new one."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+    with torch.no_grad():
+        for _ in range(2):
+            network.train()(torch.randn(4, 3, size, size) + 0.5, mode='tensor')
+    return network.eval().requires_grad_(False)
+
+
+def classifier(**fields):
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        return MODELS.build(toys.classifier(**fields))
+
+
+def images(count=4, size=8, seed=1):
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def logits(network, inputs):
+    with torch.no_grad():
+        return classifier_logits(network, inputs)
+
+
+def difference(engine, network, inputs):
+    """Relative to the largest logit."""
+    expected = logits(network, inputs)
+    return ((engine.logits(network, inputs) - expected).abs().max() / expected.abs().max()).item()
+
+
+def folded_norms(network, size=8):
+    return sorted(pair.norm for pair in try_out(network, images(2, size)).pairs)
+
+
+def norms(network):
+    return sorted(
+        name for name, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    )
+
+
+@pytest.fixture
+def network():
+    return settled(classifier())
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the engine logs: (message, level)."""
+    messages = []
+    monkeypatch.setattr(teacher_engine, 'print_log', lambda text, logger, level: messages.append((text, level)))
+    return messages
+
+
+class Net(nn.Module):
+    """A classifier whose convolutional part is ``body``, a function of itself and the input."""
+
+    def __init__(self, body, **parts):
+        super().__init__()
+        for name, part in (dict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4)) | parts).items():
+            self.add_module(name, part)
+        self.body = body
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, inputs, mode='tensor'):
+        return self.fc(self.body(self, inputs).mean((2, 3)))
+
+
+# -------------------------------------------------------------------------------------------- agreement of the logits
+@pytest.mark.parametrize(('name', 'size'), ZOO.items())
+def test_a_network_of_the_zoo_is_folded_and_gives_the_same_logits(name, size):
+    network = settled(build_classifier(name), size)
+    inputs = images(size=size)
+    assert 0 < difference(TeacherEngine.from_config('exact'), network, inputs) < EXACT_TOLERANCE
+    bf16 = TeacherEngine('bf16')
+    assert EXACT_TOLERANCE < difference(bf16, network, inputs) < BF16_TOLERANCE
+    assert pearson(bf16.logits(network, inputs), logits(network, inputs)).min() > 0.999
+    # a pre-activation block begins with a batch norm of a sum
+    not_folded = {'cifar/wrn_16_2': 6}.get(name, 0)
+    assert len(folded_norms(network, size)) == len(norms(network)) - not_folded
+
+
+def test_the_families_of_the_zoo_are_all_tried():
+    def families(names):
+        return {re.sub(r'\d.*', '', name.split('/')[1]) for name in names}
+
+    assert families(ZOO) == families(list_models())
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [
+        (dict(type='ResNet', depth=50), 2048),
+        (dict(type='VGG', depth=11, norm_cfg=dict(type='BN'), with_last_pool=True), 512),
+        (dict(type='MobileNetV2', widen_factor=0.25), 1280),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else '',
+)
+def test_every_batch_norm_of_mmpretrains_networks_is_folded(backbone, channels):
+    config = dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=backbone,
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=channels),
+    )
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        network = settled(MODELS.build(config), 64)
+    assert difference(TeacherEngine.from_config('exact'), network, images(2, 64)) < EXACT_TOLERANCE
+    assert folded_norms(network, 64) == norms(network) != []
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', EXACT_TOLERANCE), ('bf16', 2 * BF16_TOLERANCE)])
+def test_a_transformer_gives_the_same_logits(dtype, tolerance):
+    config = dict(
+        type='ImageClassifier',
+        backbone=dict(
+            type='VisionTransformer',
+            arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+            img_size=16,
+            patch_size=4,
+        ),
+        head=dict(type='VisionTransformerClsHead', num_classes=10, in_channels=32),
+    )
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        network = MODELS.build(config)
+    network.init_weights()
+    nn.init.normal_(network.head.layers.head.weight)  # mmpretrain starts with zeros, and so with logits of zero
+    network.eval().requires_grad_(False)
+    assert difference(TeacherEngine(dtype), network, images(size=16)) < tolerance
+
+
+def test_bf16_keeps_the_accuracy_of_a_network_that_knows_the_digits():
+    digits = load_digits()
+    inputs = torch.from_numpy(digits.images).float()[:, None].expand(-1, 3, -1, -1) / 8 - 1
+    labels = torch.from_numpy(digits.target)
+    network = settled(build_classifier('cifar/resnet20', 10))
+    with torch.no_grad():  # ridge regression from random features to the labels
+        features = network.extract_feat(inputs)[0].double()
+        features, mean = features - features.mean(0), features.mean(0)
+        gram = features.T @ features
+        gram.diagonal().add_(1e-3 * gram.diagonal().mean())
+        fit = torch.linalg.solve(gram, features.T @ nn.functional.one_hot(labels).double())
+        network.head.fc.weight.copy_(fit.T)
+        network.head.fc.bias.copy_(-mean @ fit)
+    plain, bf16 = logits(network, inputs), TeacherEngine('bf16').logits(network, inputs)
+    accuracies = [(given.argmax(1) == labels).float().mean() for given in (plain, bf16)]
+    assert min(accuracies) > 0.8
+    assert abs(accuracies[0] - accuracies[1]) < 0.02
+    # the features are random and the decisions close, unlike those of a trained network
+    assert (plain.argmax(1) == bf16.argmax(1)).float().mean() > 0.9
+
+
+def test_a_pruned_copy_is_folded_as_it_is(network):
+    pruned, _ = MagnitudePruner(0.5)(network)
+    inputs = images()
+    assert not torch.allclose(logits(pruned, inputs), logits(network, inputs), atol=1e-3)
+    assert difference(TeacherEngine(), pruned, inputs) < EXACT_TOLERANCE
+
+
+# -------------------------------------------------------------------------------------------- what is folded
+def conv_norm(net, x):
+    return net.norm(net.conv(x))
+
+
+def conv_twice(net, x):
+    return net.norm(net.conv(x)) + net.conv(x)
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class StandardizedConv(nn.Conv2d):
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight / self.weight.norm(), self.bias)
+
+
+@pytest.mark.parametrize(
+    ('net', 'folded'),
+    [
+        (lambda: Net(conv_norm), ['norm']),
+        (lambda: Net(conv_norm, conv=nn.Conv2d(3, 4, 3, bias=False)), ['norm']),
+        (lambda: Net(conv_norm, norm=nn.BatchNorm2d(4, affine=False)), ['norm']),
+        (lambda: Net(lambda net, x: net.norm2(net.conv2(conv_norm(net, x).relu_())),
+                     norm2=nn.BatchNorm2d(4), conv2=nn.Conv2d(4, 4, 3, groups=2)), ['norm', 'norm2']),
+        (lambda: Net(lambda net, x: net.norm2(net.linear(net.conv(x).mean((2, 3))))[:, :, None, None],
+                     linear=nn.Linear(4, 4), norm2=nn.BatchNorm1d(4)), ['norm2']),
+        (lambda: Net(lambda net, x: net.norm(net.conv(x).relu_())), []),
+        (lambda: Net(lambda net, x: net.conv2(net.norm(x)), norm=nn.BatchNorm2d(3), conv2=nn.Conv2d(3, 4, 3)), []),
+        (lambda: Net(lambda net, x: (lambda y: net.norm(y) + y)(net.conv(x))), []),
+        (lambda: Net(lambda net, x: (lambda y: y.sigmoid() + net.norm(y))(net.conv(x))), []),
+        (lambda: Net(conv_twice), []),
+        (lambda: Net(lambda net, x: net.norm(net.norm(net.conv(x)))), []),
+        (lambda: Net(conv_norm, norm=ActivatedNorm(4)), []),
+        (lambda: Net(conv_norm, conv=StandardizedConv(3, 4, 3)), []),
+        (lambda: Net(conv_norm, conv=nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))), []),
+        (lambda: Net(conv_norm, norm=nn.BatchNorm2d(4, track_running_stats=False)), []),
+        (lambda: Net(lambda net, x: conv_norm(net, x) * net.conv.weight.sum()), []),
+        (lambda: Net(lambda net, x: conv_norm(net, x) * (1 + net.norm.bias.sum())), []),
+    ],
+    ids=[
+        'after a convolution', 'without bias', 'without scale', 'defined in another order', 'after a linear layer',
+        'after an activation in place', 'before a convolution', 'input used afterwards', 'input used before',
+        'shared convolution', 'shared norm', 'norm that activates', 'convolution that standardises',
+        'computed weight', 'norm of the batch', 'weight used elsewhere', 'norm used elsewhere',
+    ],
+)  # fmt: skip
+def test_a_batch_norm_is_folded_where_that_changes_nothing(net, folded):
+    network = settled(net())
+    assert folded_norms(network) == folded
+    assert difference(TeacherEngine(channels_last=False), network, images()) < EXACT_TOLERANCE
+
+
+def test_a_batch_norm_with_two_names_is_folded_at_both():
+    network = Net(lambda net, x: net.norm(net.conv(x)))
+    network.alias = network.norm
+    fold_batch_norms_(settled(network), try_out(network, images()).pairs)
+    assert type(network.norm) is type(network.alias) is nn.Identity
+
+
+def test_folding_computes_in_float64():
+    network = settled(Net(conv_norm, norm=nn.BatchNorm2d(4, eps=1e-12)))
+    expected = copy.deepcopy(network).double()
+    fold_batch_norms_(network, [Pair('conv', 'norm')])
+    fold_batch_norms_(expected, [Pair('conv', 'norm')])
+    assert torch.equal(network.conv.weight, expected.conv.weight.float())
+    assert torch.equal(network.conv.bias, expected.conv.bias.float())
+
+
+def test_a_network_that_cannot_run_in_float64_is_not_folded_and_says_so(log):
+    network = settled(Net(lambda net, x: net.norm(net.conv(x.float()))))
+    assert difference(TeacherEngine(), network, images()) < EXACT_TOLERANCE
+    assert any('Net cannot be tried out in float64, so nothing is folded' in text for text, _ in log)
+
+
+def test_a_pair_that_does_more_is_named(log):
+    try_out(settled(Net(conv_norm, norm=ActivatedNorm(4))), images())
+    assert log == [('Teacher engine: norm (ActivatedNorm) does more than normalise, so it is not folded', logging.INFO)]
+
+
+# -------------------------------------------------------------------------------------------- the network
+@pytest.mark.parametrize('dtype', ['float32', 'bf16', 'auto', None])
+@pytest.mark.parametrize('flags', [False, True])
+def test_the_network_is_left_as_it_is(network, dtype, flags):
+    before = copy.deepcopy(network)
+    TeacherEngine(dtype, fuse=flags, channels_last=flags).logits(network, images())
+    after = network.state_dict()
+    for name, value in before.state_dict().items():
+        assert value.dtype == after[name].dtype
+        assert value.stride() == after[name].stride()
+        assert torch.equal(value, after[name])
+    assert [type(module) for module in network.modules()] == [type(module) for module in before.modules()]
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_copy_is_made_once_and_freed_with_its_network(monkeypatch):
+    network = settled(Net(conv_norm))
+    copies = []
+    monkeypatch.setattr(teacher_engine, 'try_out', lambda *given: copies.append(given[0]) or try_out(*given))
+    engine = TeacherEngine()
+    for size in (4, 4, 3):
+        engine.logits(network, images(size))
+    assert len(copies) == 1
+    prepared = weakref.ref(engine._prepared[network].network)
+    copies.clear()
+    del network
+    gc.collect()
+    assert len(engine._prepared) == 0
+    assert prepared() is None
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda network: network.backbone.conv1.weight.mul_(2),
+        lambda network: network.load_state_dict({k: v * 2 for k, v in network.state_dict().items()}),
+        lambda network: network.double(),
+        lambda network: setattr(network.backbone.conv1, 'weight', nn.Parameter(network.backbone.conv1.weight * 2)),
+    ],
+    ids=['in place', 'loaded', 'converted', 'replaced'],
+)
+def test_changed_weights_are_noticed(network, change):
+    engine = TeacherEngine()
+    engine.logits(network, images())
+    change(network)
+    inputs = images().to(next(network.parameters()).dtype)
+    assert engine.logits(network, inputs).dtype == inputs.dtype
+    assert difference(engine, network, inputs) < EXACT_TOLERANCE
+
+
+def test_a_moved_network_gets_a_copy_of_its_own(network):
+    engine = TeacherEngine()
+    engine.logits(network, images())
+    moved = copy.deepcopy(network).double()
+    assert engine.logits(moved, images().double()).dtype == torch.float64
+    assert len(engine._prepared) == 2
+
+
+def test_a_copy_of_the_engine_shares_what_is_prepared():
+    engine = TeacherEngine()
+    assert copy.deepcopy(dict(engine=engine))['engine'] is engine
+
+
+# -------------------------------------------------------------------------------------------- train mode
+def test_a_network_in_train_mode_runs_as_it_is():
+    network = settled(classifier(dropout=0.5)).train()
+    other = copy.deepcopy(network)
+    engine = TeacherEngine('bf16')
+    torch.manual_seed(3)
+    given = engine.logits(network, images())
+    torch.manual_seed(3)
+    assert torch.equal(given, logits(other, images()))
+    assert all(torch.equal(a, b) for a, b in zip(network.buffers(), other.buffers()))
+    assert len(engine._prepared) == 0
+
+
+def test_views_join_where_each_image_has_logits_of_its_own(network):
+    engine = TeacherEngine()
+    assert engine.can_join(network)
+    both = engine.logits(network, torch.cat([images(), images(seed=2)]))
+    torch.testing.assert_close(both[:4], engine.logits(network, images()))
+    assert not TeacherEngine.from_config('plain').can_join(network)
+    assert not engine.can_join(Net(conv_norm, norm=nn.BatchNorm2d(4, track_running_stats=False)).eval())
+    network.backbone.bn1.train()
+    assert not engine.can_join(network)
+
+
+# -------------------------------------------------------------------------------------------- arithmetic
+def test_exact_means_float32_under_autocast_too(network):
+    engine = TeacherEngine.from_config('exact')
+    expected = engine.logits(network, images())
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(engine.logits(network, images()), expected)
+        plain = TeacherEngine.from_config('plain').logits(network, images())
+    assert plain.dtype == torch.float32
+    assert not torch.allclose(plain, expected, rtol=1e-5)
+
+
+def test_a_network_in_train_mode_is_float32_under_autocast_too(network):
+    network.train()
+    expected = TeacherEngine().logits(copy.deepcopy(network), images())
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(TeacherEngine().logits(network, images()), expected)
+
+
+@pytest.mark.parametrize(
+    ('engine', 'expected'), [('exact', torch.float64), ('plain', torch.float64), (dict(dtype='bf16'), torch.float32)]
+)
+def test_a_float64_network_stays_so_where_nothing_else_is_asked_for(network, engine, expected):
+    network.double()
+    inputs = images().double()
+    given = TeacherEngine.from_config(engine).logits(network, inputs)
+    assert given.dtype == expected
+    tolerance = 1e-12 if expected is torch.float64 else BF16_TOLERANCE
+    assert (given - logits(network, inputs)).abs().max() < tolerance * logits(network, inputs).abs().max()
+
+
+def test_plain_is_the_network_to_the_last_bit(network):
+    assert torch.equal(TeacherEngine.from_config('plain').logits(network, images()), logits(network, images()))
+
+
+def test_bf16_keeps_weights_in_bf16_and_logits_finer():
+    network = settled(build_classifier('cifar/resnet8'), 32)
+    engine = TeacherEngine('bf16', fuse=False)
+    given = engine.logits(network, images(size=32))
+    prepared = engine._prepared[network].network
+    assert prepared.backbone.conv1.conv.weight.dtype == torch.bfloat16
+    assert prepared.backbone.conv1.bn.weight.dtype == torch.float32
+    assert not torch.equal(given, given.bfloat16().float())
+    assert all(len(row.unique()) == 100 for row in given)  # classes that tie have no rank
+
+
+@pytest.mark.parametrize('engine', ['exact', 'fast', 'plain'])
+def test_the_logits_serve_as_constants_of_a_graph(network, engine):
+    given = TeacherEngine.from_config(engine).logits(network.requires_grad_(True), images())
+    student = torch.ones_like(given, requires_grad=True)
+    (student * given).sum().backward()
+    assert torch.equal(student.grad, given)
+    assert not given.requires_grad
+
+
+@pytest.mark.parametrize(('supported', 'dtype'), [(True, 'bf16'), (False, 'float32')])
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, supported, dtype):
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: supported, raising=False)
+    assert teacher_engine.resolve_dtype('auto', CPU) == dtype
+    assert TeacherEngine.from_config('fast').dtype == 'auto'
+
+
+@pytest.mark.parametrize(('capability', 'dtype'), [((9, 0), 'bf16'), ((7, 5), 'float32')])
+def test_auto_is_bf16_on_a_gpu_that_has_it(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    assert teacher_engine.resolve_dtype('auto', torch.device('cuda')) == dtype
+
+
+def test_a_dtype_that_the_device_lacks_is_refused(monkeypatch, network):
+    with pytest.raises(ValueError, match="dtype='fp16' is for GPUs, got a CPU; set 'bf16', 'float32' or 'auto'"):
+        TeacherEngine('fp16').logits(network, images())
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'Tesla T4')
+    with pytest.raises(ValueError, match="compute capability 8.0 or later, got Tesla T4; set 'fp16', 'float32'"):
+        teacher_engine.resolve_dtype('bf16', torch.device('cuda'))
+
+
+# -------------------------------------------------------------------------------------------- compiling
+@pytest.fixture
+def compiled_graphs(monkeypatch):
+    """Let torch.compile trace and count, without a compiler."""
+    graphs = []
+    torch._dynamo.reset()
+    monkeypatch.setattr(
+        teacher_engine,
+        '_compile',
+        lambda network, device: torch.compile(network, backend=lambda graph, _: graphs.append(graph) or graph.forward),
+    )
+    return graphs
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bf16'])
+def test_a_smaller_batch_compiles_nothing_again(compiled_graphs, dtype):
+    network = settled(Net(conv_norm))
+    engine = TeacherEngine(dtype, compile=True)
+    for size in (6, 6, 5, 1, 2):
+        torch.testing.assert_close(
+            engine.logits(network, images(size)), TeacherEngine(dtype).logits(network, images(size))
+        )
+    assert len(compiled_graphs) == 1
+
+
+def test_the_caller_keeps_tensors_without_marks(compiled_graphs):
+    network = settled(Net(conv_norm))
+    inputs = images().to(memory_format=torch.channels_last)
+    TeacherEngine(compile=True).logits(network, inputs)
+    assert len(compiled_graphs) == 1
+    assert not [name for name in vars(inputs) if 'dynamo' in name]
+
+
+def test_a_failing_compiler_is_a_warning(monkeypatch, log):
+    network = settled(Net(conv_norm))
+
+    def fail(graph, example):
+        raise OSError('g++ is not installed')
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(teacher_engine, '_compile', lambda network, device: torch.compile(network, backend=fail))
+    engine = TeacherEngine(compile=True)
+    for _ in range(2):
+        assert difference(engine, network, images()) < EXACT_TOLERANCE
+    ((text, level),) = log
+    assert level == logging.WARNING
+    assert 'Net runs uncompiled, because torch.compile failed' in text
+    assert 'g++ is not installed' in text
+    assert 'set compile=False' in text
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', EXACT_TOLERANCE), ('bf16', 2 * BF16_TOLERANCE)])
+def test_compiled_logits_agree(log, dtype, tolerance):
+    network = settled(Net(conv_norm))
+    torch._dynamo.reset()
+    engine = TeacherEngine(dtype, compile=True)
+    for size in (6, 5):
+        assert difference(engine, network, images(size)) < tolerance
+    if log:
+        pytest.skip(f'no working compiler on this machine: {log[0][0]}')
+    assert engine._prepared[network].compiled is not None
+
+
+# -------------------------------------------------------------------------------------------- configs
+def test_a_config_is_a_name_a_dict_or_an_engine():
+    assert repr(TeacherEngine.from_config('exact')) == repr(TeacherEngine())
+    assert TeacherEngine.from_config('plain').is_plain
+    engine = TeacherEngine.from_config(dict(dtype='bf16', fuse=False, compile=True))
+    assert repr(engine) == "TeacherEngine(dtype='bf16', fuse=False, channels_last=True, compile=True)"
+    assert TeacherEngine.from_config(engine) is engine
+
+
+@pytest.mark.parametrize(
+    ('config', 'error', 'message'),
+    [
+        ('quick', ValueError, "one of ('exact', 'fast', 'plain') or a dict of ('dtype', 'fuse', 'channels_last', "),
+        (None, TypeError, "one of ('exact', 'fast', 'plain') or a dict"),
+        (dict(fused=True), ValueError, "has no field 'fused'; it has ('dtype', 'fuse', 'channels_last', 'compile')"),
+        (dict(dtype='bfloat16'), ValueError, "one of ('float32', 'bf16', 'fp16', 'auto', None), got 'bfloat16'"),
+        (dict(compile='yes'), TypeError, "compile of a teacher engine must be True or False, got 'yes'"),
+    ],
+)
+def test_a_mistake_in_a_config_says_what_is_known(config, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        TeacherEngine.from_config(config)

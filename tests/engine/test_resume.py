@@ -1,0 +1,146 @@
+"""A run goes on from the newest checkpoint that is whole, and says which ones are not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import toys
+from mmengine.config import Config
+
+from r2kd_mm.engine import find_checkpoint, resume, set_resume
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> Path:
+    """The work dir of three epochs, each with its checkpoint and that of its best so far."""
+    work_dir = tmp_path_factory.mktemp('finished')
+    hook = dict(type='SafeCheckpointHook', interval=1, save_best='accuracy/top1')
+    toys.runner(toys.classifier(), work_dir, epochs=3, default_hooks=dict(checkpoint=hook)).train()
+    return work_dir
+
+
+@pytest.fixture
+def work_dir(finished, tmp_path) -> Path:
+    """A copy of it, whose pointer names the copies."""
+    copy = tmp_path / 'work'
+    shutil.copytree(finished, copy)
+    (copy / 'last_checkpoint').write_text(str(copy / 'epoch_3.pth'))
+    return copy
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+class TestFindCheckpoint:
+    def test_the_pointer_names_the_newest(self, work_dir, capsys):
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_3.pth')
+        assert capsys.readouterr().err == ''
+
+    def test_a_damaged_one_is_reported_and_the_one_before_is_used(self, work_dir, capsys):
+        cut(work_dir / 'epoch_3.pth')
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_2.pth')
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"warning: passed over: checkpoint '{work_dir}/epoch_3.pth' is cut off")
+        assert second == f'warning: going on from {work_dir}/epoch_2.pth, after 8 iterations'
+
+    def test_none_that_is_whole_is_an_error(self, work_dir):
+        for epoch in (1, 2, 3):
+            cut(work_dir / f'epoch_{epoch}.pth')
+        with pytest.raises(ValueError, match=r'none of the checkpoints .* is whole \(epoch_3.pth, epoch_2.pth, '):
+            find_checkpoint(work_dir)
+
+    def test_none_at_all_starts_anew(self, tmp_path):
+        assert find_checkpoint(tmp_path) is None
+        assert find_checkpoint(tmp_path / 'missing') is None
+
+    def test_the_best_one_cannot_be_gone_on_from(self, work_dir):
+        for path in (*work_dir.glob('epoch_*.pth'), work_dir / 'last_checkpoint'):
+            path.unlink()
+        assert list(work_dir.glob('best_*.pth'))
+        assert find_checkpoint(work_dir) is None
+
+    @pytest.mark.parametrize('content', [b'', b'\xff\0\xfe', b'/no/such/epoch_9.pth', b'a' * 5000, b'.', b'\0'])
+    def test_garbage_in_the_pointer_is_reported_and_the_names_are_used(self, work_dir, capsys, content):
+        (work_dir / 'last_checkpoint').write_bytes(content)
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_3.pth')
+        assert 'last_checkpoint points to no checkpoint that is there' in capsys.readouterr().err
+
+    def test_a_work_dir_may_have_been_moved(self, work_dir):
+        (work_dir / 'last_checkpoint').write_text('/before/the/move/epoch_2.pth')
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_2.pth')
+
+    def test_what_an_earlier_run_left_is_not_the_one_before(self, work_dir):
+        (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
+        cut(work_dir / 'epoch_2.pth')
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_1.pth')
+
+    def test_a_name_without_a_number_before_it_is_counted_by_number_and_not_by_letter(self, work_dir):
+        shutil.copy(work_dir / 'epoch_2.pth', work_dir / 'epoch_10.pth')
+        (work_dir / 'last_checkpoint').unlink()
+        assert find_checkpoint(work_dir) == str(work_dir / 'epoch_10.pth')
+
+    def test_that_of_a_preempted_job_counts_by_its_iterations(self, work_dir):
+        shutil.move(work_dir / 'epoch_3.pth', work_dir / 'preempted_iter_12.pth')
+        (work_dir / 'last_checkpoint').unlink()
+        assert find_checkpoint(work_dir) == str(work_dir / 'preempted_iter_12.pth')
+
+    def test_those_in_another_folder_are_found_by_the_pointer(self, work_dir, tmp_path):
+        other = tmp_path / 'other'
+        other.mkdir()
+        for path in work_dir.glob('epoch_*.pth'):
+            shutil.move(path, other)
+        (work_dir / 'last_checkpoint').write_text(str(other / 'epoch_3.pth'))
+        cut(other / 'epoch_3.pth')
+        assert find_checkpoint(work_dir) == str(other / 'epoch_2.pth')
+
+
+class TestSetResume:
+    @pytest.fixture(autouse=True)
+    def _first_start(self, monkeypatch):
+        monkeypatch.delenv(resume.RESTARTS_VARIABLE, raising=False)
+
+    def plan(self, work_dir, wanted, **fields) -> tuple:
+        cfg = Config(dict(work_dir=str(work_dir), **fields))
+        set_resume(cfg, wanted)
+        return cfg.resume, cfg.get('load_from')
+
+    @pytest.mark.parametrize(
+        ('wanted', 'fields'), [('auto', {}), ('auto', dict(load_from='x')), (None, dict(resume=True))]
+    )
+    def test_the_newest_one_goes_before_what_a_new_run_starts_from(self, work_dir, wanted, fields):
+        assert self.plan(work_dir, wanted, **fields) == (True, str(work_dir / 'epoch_3.pth'))
+
+    def test_without_one_the_run_starts_as_the_config_says(self, tmp_path):
+        assert self.plan(tmp_path, 'auto', load_from='imagenet.pth') == (False, 'imagenet.pth')
+
+    def test_nothing_is_resumed_that_was_not_asked_for(self, work_dir):
+        assert self.plan(work_dir, None) == (False, None)
+
+    def test_a_path_is_taken(self, work_dir):
+        path = str(work_dir / 'epoch_1.pth')
+        assert self.plan(work_dir, path) == (True, path)
+        assert self.plan(work_dir, None, resume=True, load_from=path) == (True, path)
+
+    def test_a_damaged_path_names_a_whole_one(self, work_dir):
+        cut(work_dir / 'epoch_3.pth')
+        with pytest.raises(
+            ValueError, match=r"epoch_3\.pth' is cut off.*newest whole one in the work dir is .*/epoch_2"
+        ):
+            self.plan(work_dir, str(work_dir / 'epoch_3.pth'))
+
+    def test_a_damaged_path_with_none_beside_it(self, work_dir, tmp_path):
+        cut(work_dir / 'epoch_3.pth')
+        with pytest.raises(ValueError, match='is cut off.*there is no other in the work dir'):
+            self.plan(tmp_path / 'empty', str(work_dir / 'epoch_3.pth'))
+
+    @pytest.mark.parametrize('wanted', [None, 'auto', 'epoch_1.pth'])
+    def test_a_restart_by_torchrun_goes_on(self, work_dir, monkeypatch, wanted):
+        monkeypatch.setenv(resume.RESTARTS_VARIABLE, '1')
+        assert self.plan(work_dir, wanted) == (True, str(work_dir / 'epoch_3.pth'))
+
+    def test_a_restart_before_the_first_checkpoint_starts_as_the_first_time(self, work_dir, tmp_path, monkeypatch):
+        monkeypatch.setenv(resume.RESTARTS_VARIABLE, '1')
+        assert self.plan(tmp_path, None, load_from='imagenet.pth') == (False, 'imagenet.pth')
+        path = str(work_dir / 'epoch_1.pth')
+        assert self.plan(tmp_path / 'empty', path) == (True, path)

@@ -1,0 +1,213 @@
+"""A distillation that asks its teachers once for each image and round."""
+
+import copy
+
+import pytest
+import torch
+import toys
+from mmengine.runner import save_checkpoint
+from ranks import run_on_ranks
+
+from r2kd_mm.distillers import R2KD, LogitDistiller
+from r2kd_mm.distillers.replay import Replay
+from r2kd_mm.registry import MODELS
+
+CYCLE = 2
+EPOCHS = 5
+
+
+class IndexedImages(toys.Images):
+    """They say which they are, as the data sets of MMPretrain do."""
+
+    def __getitem__(self, index):
+        item = copy.deepcopy(super().__getitem__(index))
+        item['data_samples'].set_metainfo(dict(sample_idx=index))
+        return item
+
+
+@pytest.fixture
+def teacher_ckpt(tmp_path):
+    torch.manual_seed(1)
+    teacher = MODELS.build(dict(toys.classifier(width=8), _scope_='r2kd_mm'))
+    save_checkpoint(dict(state_dict=teacher.state_dict()), str(tmp_path / 'teacher.pth'))
+    return str(tmp_path / 'teacher.pth')
+
+
+def replaying(
+    tmp_path, teacher_ckpt, name='run', batch_size=10, epochs=EPOCHS, cycle=CYCLE, sampler='PairedSampler', **fields
+):
+    """A Runner whose distiller replays from ``tmp_path / 'store'``."""
+    model = dict(
+        type='R2KD',
+        architecture=toys.classifier(),
+        teacher=toys.classifier(width=8),
+        teacher_ckpt=teacher_ckpt,
+        pruner=dict(type='MagnitudePruner', amount=0.3),
+        augmentation=dict(type='CutMix', per_image=True),
+        losses=dict(loss_value=dict(type='CorrelationDistanceLoss')),
+        replay=dict(folder=str(tmp_path / 'store'), dtype='float32'),
+    )
+    return toys.runner(
+        dict(model, **fields),
+        tmp_path / name,
+        hooks=[dict(type='ReplayHook')],
+        train_cfg=dict(type='ResumableTrainLoop', max_epochs=epochs, cycle=cycle),
+        train_dataloader=dict(
+            dataset=IndexedImages(), batch_size=batch_size, num_workers=0, sampler=dict(type=sampler)
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The sizes of the batches that the teachers were asked for."""
+    sizes = []
+    real = LogitDistiller._run_teachers
+
+    def run_teachers(self, images):
+        sizes.append(len(images['clean']))
+        return real(self, images)
+
+    monkeypatch.setattr(LogitDistiller, '_run_teachers', run_teachers)
+    return sizes
+
+
+def losses(runner) -> torch.Tensor:
+    return torch.tensor(runner.message_hub.get_scalar('train/loss').data[0])
+
+
+def test_the_teachers_are_asked_in_the_first_rounds_alone_and_the_losses_are_the_same(
+    tmp_path, teacher_ckpt, asked, monkeypatch
+):
+    with_replay = replaying(tmp_path, teacher_ckpt, 'with')
+    with_replay.train()
+    assert asked == [10] * 4 * CYCLE
+    monkeypatch.setattr(Replay, 'read', lambda *_: None)
+    live = replaying(tmp_path, teacher_ckpt, 'without')
+    live.train()
+    assert len(asked) == 4 * CYCLE + 4 * EPOCHS
+    assert len(losses(live)) == 4 * EPOCHS
+    torch.testing.assert_close(losses(with_replay), losses(live), rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt):
+    runner = replaying(tmp_path, teacher_ckpt, epochs=1, batch_size=40)
+    runner.train()
+    batch = next(iter(runner.train_dataloader))
+    data = runner.model.data_preprocessor(batch)
+    stored = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    (tmp_path / 'store' / 'clean_0000.crc').write_bytes(bytes(4 * 40))
+    asked = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    torch.testing.assert_close(stored, asked, rtol=1e-5, atol=1e-5)
+    again = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    assert torch.equal(asked, again)
+
+
+def test_a_complete_store_needs_no_teacher_in_the_next_run(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    asked.clear()
+    second = replaying(tmp_path, teacher_ckpt, 'second')
+    assert len(second.model.teachers) == 0
+    second.train()
+    assert asked == []
+    assert len(second.model.teachers) == 0
+
+
+def test_another_batch_size_reads_the_same_store(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    asked.clear()
+    replaying(tmp_path, teacher_ckpt, 'second', batch_size=16).train()
+    assert asked == []
+
+
+def run_on_two(folder, teacher_ckpt):
+    from pathlib import Path
+
+    runner = replaying(Path(folder), teacher_ckpt, 'two')
+    runner.train()
+    return len(runner.model.teachers)
+
+
+def test_another_number_of_processes_reads_the_same_store(tmp_path, teacher_ckpt):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    assert run_on_ranks(2, run_on_two, str(tmp_path), teacher_ckpt) == [0, 0]
+
+
+def test_one_process_reads_what_two_wrote(tmp_path, teacher_ckpt, asked):
+    assert run_on_ranks(2, run_on_two, str(tmp_path), teacher_ckpt) == [2, 2]
+    replaying(tmp_path, teacher_ckpt, 'second').train()
+    assert asked == []
+
+
+def test_a_torn_row_loads_the_teachers_and_is_made_again(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    path = tmp_path / 'store' / 'augmented_0001.rows'
+    path.write_bytes(path.read_bytes()[:-3] + b'abc')
+    asked.clear()
+    second = replaying(tmp_path, teacher_ckpt, 'second')
+    second.train()
+    assert asked == [10]
+    assert list(second.model.teachers) == ['teacher', 'pruned_teacher']
+
+
+@pytest.mark.parametrize(
+    ('change', 'name'),
+    [
+        (dict(pruner=dict(type='MagnitudePruner', amount=0.2)), 'pruner'),
+        (dict(teacher_weight=0.5), 'teacher_weight'),
+        (dict(augmentation=dict(type='Cutout', length=2)), 'augmentation'),
+        (dict(teacher_engine='plain'), 'teacher_engine'),
+    ],
+    ids=['pruner', 'weight', 'augmentation', 'engine'],
+)
+def test_a_store_of_something_else_is_made_anew_and_the_log_says_why(tmp_path, teacher_ckpt, asked, change, name):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    asked.clear()
+    second = replaying(tmp_path, teacher_ckpt, 'second', **change)
+    second.train()
+    assert asked == [10] * 4 * CYCLE
+    log = ''.join(path.read_text() for path in (tmp_path / 'second').glob('*/*.log'))
+    assert f'were made from something else ({name}): they are deleted and made anew' in log
+
+
+def test_another_checkpoint_is_another_teacher(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    weights = torch.load(teacher_ckpt)['state_dict']
+    weights['head.layers.1.fc.bias'] += 1
+    torch.save(dict(state_dict=weights), teacher_ckpt)
+    asked.clear()
+    replaying(tmp_path, teacher_ckpt, 'second').train()
+    assert len(asked) == 4 * CYCLE
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        (dict(sampler='DefaultSampler'), 'sampler=dict.type=PairedSampler. and an even batch_size, got DefaultSampler'),
+        (dict(batch_size=5), 'got PairedSampler and 5'),
+        (dict(cycle=None), r'set train_cfg=dict\(type=ResumableTrainLoop, cycle=...\)'),
+        (dict(replay=None), r"give the model replay=dict\(folder='...'\)"),
+        (dict(augmentation=dict(type='CutMix')), 'set per_image=True in the augmentation'),
+        (dict(augmentation=dict(type='CutMixPick')), 'unlike those of CutMixPick'),
+        (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher_mode='train'"),
+    ],
+    ids=['sampler', 'batch size', 'cycle', 'no replay', 'one box', 'picked', 'train mode'],
+)
+def test_what_cannot_be_replayed_is_refused_with_its_remedy(tmp_path, teacher_ckpt, fields, message):
+    with pytest.raises(ValueError, match=message):
+        replaying(tmp_path, teacher_ckpt, **fields).train()
+
+
+def test_samples_that_do_not_say_what_they_are_are_refused(tmp_path, teacher_ckpt):
+    runner = replaying(tmp_path, teacher_ckpt)
+    runner.model.replay.open({}, 0, toys.NUM_CLASSES, 40, CYCLE, ['clean', 'augmented'])
+    with pytest.raises(ValueError, match='must know the image and the round of each sample'):
+        runner.model.loss(*toys.batch())
+
+
+def test_a_copy_of_the_distiller_shares_the_store(tmp_path, teacher_ckpt):
+    runner = replaying(tmp_path, teacher_ckpt, epochs=1)
+    runner.train()
+    assert isinstance(runner.model, R2KD)
+    assert copy.deepcopy(runner.model).replay.store is runner.model.replay.store
