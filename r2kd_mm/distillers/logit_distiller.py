@@ -125,14 +125,14 @@ class LogitDistiller(BaseAlgorithm):
         self.replay = Replay(**replay) if isinstance(replay, Mapping) else replay
         if self.replay is not None and self.augmentation is not None and self.augmentation.depends_on_batch:
             raise ValueError(
-                f'a replay needs views that do not depend on the batch, unlike those of '
+                'a replay needs views that do not depend on the batch, unlike those of '
                 f'{type(self.augmentation).__name__}; take another augmentation, or no replay'
             )
         self._has_teacher = teacher is not None
         # what is needed to load the teacher later; a network that is ready is not kept twice
         self._teacher_config = None if isinstance(teacher, nn.Module) else teacher
         self._teacher_ckpt = teacher_ckpt
-        can_wait = teacher_ckpt is not None and self.replay is not None and self.replay.store.is_complete
+        can_wait = teacher_ckpt is not None and self.replay is not None and self.replay.store.has_complete
         if teacher is not None and (isinstance(teacher, nn.Module) or not can_wait):
             self._load_teacher(teacher)
 
@@ -187,7 +187,7 @@ class LogitDistiller(BaseAlgorithm):
             cycle: After how many epochs images and draws repeat.
 
         Returns:
-            Under which names a store that was there had been made from something else, and was deleted.
+            See :meth:`~r2kd_mm.distillers.logit_store.LogitStore.open`.
 
         Raises:
             ValueError: The student does not say how many classes it knows.
@@ -257,7 +257,7 @@ class LogitDistiller(BaseAlgorithm):
             views[view] = ViewLogits(student_logits[view], teacher_logits[view], labels)
 
         whole, shares = self._in_all_processes(inputs, views, scales)
-        losses = _scaled(task_losses, shares['task'])
+        losses = _scaled(task_losses, self.task_loss_weight * shares['task'])
         for view, active in scales.items():
             for name, scale in active.items():
                 loss = self.distillation_losses[name]
@@ -308,11 +308,10 @@ class LogitDistiller(BaseAlgorithm):
         with recorded_outputs(head, shown=len(inputs) if joint else None) as outputs:
             images = torch.cat([inputs, view]) if joint else inputs
             task_losses = self.architecture(images, data_samples, mode='loss')
-        task_losses = add_prefix(_scaled(task_losses, self.task_loss_weight), 'student')
         logits = dict(clean=outputs[-1][: len(inputs)])
         if view is not None:
             logits['augmented'] = outputs[-1][len(inputs) :] if joint else classifier_logits(self.architecture, view)
-        return task_losses, logits
+        return add_prefix(task_losses, 'student'), logits
 
     def _active_scales(self) -> dict[str, dict[str, float]]:
         """Scale of every loss that acts now, by view and name; views without any are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,8 +77,14 @@ class LogitStore:
     beside a file of their checksums: a row that is torn or missing is one that the teacher is asked for again. Any
     number of processes may write and read the same folder, each its own images, and another number may read it later.
 
+    What decides the logits (teacher, pruner, pipeline, data, seed ...) decides the name of the store's own folder in
+    ``folder``: a store is used for nothing else, and runs that differ can share ``folder``.
+
+    Attributes:
+        folder: The store's own folder, known once it is open.
+
     Args:
-        folder: Where the store lies; made if need be.
+        folder: Where stores lie; made if need be.
         dtype: See :class:`RowFormat`.
         top_k: See :class:`RowFormat`.
 
@@ -89,18 +97,24 @@ class LogitStore:
             raise ValueError(f'dtype of a replay must be one of {DTYPES}, got {dtype!r}')
         if top_k is not None and top_k < 1:
             raise ValueError(f'top_k of a replay must be at least 1, or None to keep all classes, got {top_k}')
-        self.folder = Path(folder)
+        self.root = Path(folder)
         self.dtype = dtype
         self.top_k = top_k
-        self.description = self._read_description()
+        self.folder = self.root
+        self.description: dict[str, Any] = {}
         self.bytes_needed = 0  # of the whole store, known once it is open
         self._format: RowFormat | None = None
         self._files: dict[tuple[str, int], _RowFile] = {}
 
     @property
     def is_complete(self) -> bool:
-        """Whether all images of every round have been gone through."""
-        return len(self.description.get('complete_rounds', ())) == self.description.get('cycle', -1)
+        """Whether the open store has been gone through, all images of every round."""
+        return _is_complete(self.description)
+
+    @property
+    def has_complete(self) -> bool:
+        """Whether there is any complete store in the root, before it is known which is the right one."""
+        return any(map(_is_complete, self._descriptions()))
 
     def __deepcopy__(self, memo: dict) -> LogitStore:
         # a copy of a distiller, such as its moving average, has the same files
@@ -109,7 +123,7 @@ class LogitStore:
     def open(
         self, made_from: Mapping[str, str], num_classes: int, num_images: int, cycle: int, views: Sequence[str]
     ) -> list[str]:
-        """Get ready to read and write; what was made from something else is deleted. To be called on all ranks.
+        """Get ready to read and write, a store that was begun before or a new one. To be called on all ranks.
 
         Args:
             made_from: What decides the logits, by name: teacher, data, pipeline, seed ...
@@ -119,7 +133,7 @@ class LogitStore:
             views: Their names.
 
         Returns:
-            Under which names the store that was deleted had been made from something else; empty if none was.
+            If this store is new, and there are others: the names under which it differs from the most similar one.
 
         Raises:
             ValueError: ``top_k`` is no less than ``num_classes``.
@@ -133,23 +147,25 @@ class LogitStore:
         row = self._format.layout.itemsize + _RowFile.CHECKSUM_BYTES
         self.bytes_needed = row * num_images * cycle * len(views)
         made_from = dict(made_from, format=str(self._format), images=str(num_images), cycle=str(cycle))
-        before = self.description.get('made_from', {})
-        differences = sorted(name for name in before.keys() | made_from if before.get(name) != made_from.get(name))
+        others = [other['made_from'] for other in self._descriptions()]
+        if made_from in others:
+            differences = []
+        else:
+            differences = min((_differences(made_from, other) for other in others), key=len, default=[])
+        self.folder = self.root / hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
         if is_main_process():
-            if differences:
-                shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._check_space()
-            if not (self.folder / DESCRIPTION).is_file():
+            if not _read_description(self.folder):
                 self._write_description(dict(made_from=made_from, cycle=cycle, complete_rounds=[]))
         barrier()
-        self.description = self._read_description()
+        self.description = _read_description(self.folder)
         self._files = {
             (view, number): _RowFile(self.folder / f'{view}_{number:04d}', self._format.layout, num_images)
             for view in views
             for number in range(cycle)
         }
-        return differences if before else []
+        return differences
 
     def read(self, view: str, number: int, images: Sequence[int]) -> Tensor | None:
         """Logits ``(N, C)`` of ``images`` in round ``number``, float32, on the CPU; ``None`` unless all are whole."""
@@ -168,13 +184,10 @@ class LogitStore:
             self._write_description(dict(self.description, complete_rounds=done))
         self.description['complete_rounds'] = done
 
-    def _read_description(self) -> dict:
-        path = self.folder / DESCRIPTION
-        try:
-            description = json.loads(path.read_text())
-        except (OSError, ValueError):  # none yet, or torn
-            return {}
-        return description if isinstance(description, dict) else {}
+    def _descriptions(self) -> list[dict[str, Any]]:
+        """Those of all stores in the root."""
+        folders = sorted(self.root.iterdir()) if self.root.is_dir() else []
+        return [description for description in map(_read_description, folders) if description]
 
     def _write_description(self, description: dict) -> None:
         temporary = self.folder / f'.{DESCRIPTION}.tmp'
@@ -186,9 +199,26 @@ class LogitStore:
         needed, free = self.bytes_needed, shutil.disk_usage(self.folder).free
         if (needed - taken) * RESERVE > free:
             raise OSError(
-                f'the replay needs {needed / 1e9:.1f} GB in {str(self.folder)!r}, where {free / 1e9:.1f} GB are free; '
+                f'the replay needs {needed / 1e9:.1f} GB in {str(self.root)!r}, where {free / 1e9:.1f} GB are free; '
                 'give another folder, a smaller cycle, or top_k'
             )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """What a store says of itself; empty where there is none, or a torn one."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError):
+        return {}
+    return description if isinstance(description, dict) and 'made_from' in description else {}
+
+
+def _is_complete(description: Mapping[str, Any]) -> bool:
+    return len(description.get('complete_rounds', ())) == description.get('cycle')
+
+
+def _differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 class _RowFile:

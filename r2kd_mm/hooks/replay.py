@@ -17,8 +17,8 @@ from r2kd_mm.registry import HOOKS
 class ReplayHook(Hook):
     """Open the distiller's replay before training, and note which rounds are complete.
 
-    A store that was made from another teacher, pruner, pipeline, data set or seed is deleted and made anew, with a
-    warning that says what differs.
+    A store that was made from another teacher, pruner, pipeline, data set or seed is not used: a new one is begun
+    beside it, with a warning that says what differs.
 
     Raises:
         ValueError: The distiller has no replay; the epochs do not repeat; or the augmentation mixes images, and the
@@ -42,17 +42,16 @@ class ReplayHook(Hook):
         self._check_partners(distiller.augmentation, loader)
         data = fingerprint(loader.dataset)
         made_from = dict(data=data['sha256'], pipeline=str(getattr(loader.dataset, 'pipeline', None)))
-        folder = distiller.replay.store.folder
         differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)
+        store = distiller.replay.store
         if differences:
             runner.logger.warning(
-                f'The teacher logits in {str(folder)!r} were made from something else ({", ".join(differences)}): they '
-                'are deleted and made anew.'
+                f'The teacher logits in {str(store.root)!r} were made from something else ({", ".join(differences)}): '
+                'they are not used, and new ones are made.'
             )
-        complete = len(distiller.replay.store.description['complete_rounds'])
         runner.logger.info(
-            f'Replay of teacher logits in {str(folder)!r}: {complete} of {self.cycle} rounds are complete, '
-            f'{distiller.replay.store.bytes_needed / 1e6:.1f} MB in all.'
+            f'Replay of teacher logits in {str(store.folder)!r}: {len(store.description["complete_rounds"])} of '
+            f'{self.cycle} rounds are complete, {store.bytes_needed / 1e6:.1f} MB in all.'
         )
 
     def after_train_epoch(self, runner: Runner) -> None:

@@ -56,7 +56,7 @@ def test_knows_what_it_lacks(tmp_path):
 def test_a_torn_row_is_missing_and_the_others_are_not(tmp_path, suffix):
     store = opened(tmp_path)
     store.write('clean', 0, [0, 1, 2], logits())
-    path = tmp_path / f'clean_0000.{suffix}'
+    path = store.folder / f'clean_0000.{suffix}'
     content = bytearray(path.read_bytes())
     content[len(content) // NUM_IMAGES] ^= 1  # the first byte of the second row
     path.write_bytes(content)
@@ -68,19 +68,29 @@ def test_a_torn_row_is_missing_and_the_others_are_not(tmp_path, suffix):
 
 
 def test_a_file_that_was_cut_off_lacks_its_end(tmp_path):
-    opened(tmp_path).write('clean', 0, [0, 6], logits(2))
-    path = tmp_path / 'clean_0000.rows'
+    store = opened(tmp_path)
+    store.write('clean', 0, [0, 6], logits(2))
+    path = store.folder / 'clean_0000.rows'
     path.write_bytes(path.read_bytes()[:-4])
     again = opened(tmp_path)
     assert again.read('clean', 0, [0]) is not None
     assert again.read('clean', 0, [6]) is None
 
 
-def test_the_logits_of_another_teacher_are_deleted(tmp_path):
+def test_the_logits_of_another_teacher_are_left_alone(tmp_path):
     opened(tmp_path).write('clean', 0, [0], logits(1))
     store = LogitStore(tmp_path)
     assert store.open(dict(teacher='b', pruner='new'), 5, NUM_IMAGES, 2, ['clean']) == ['pruner', 'teacher']
     assert store.read('clean', 0, [0]) is None
+    assert opened(tmp_path).read('clean', 0, [0]) is not None
+
+
+def test_the_names_tell_from_the_most_similar_store(tmp_path):
+    for made_from in (dict(teacher='x', seed='0', data='d'), dict(teacher='a', seed='0', data='d')):
+        opened(tmp_path, made_from=made_from)
+    new = dict(teacher='a', seed='1', data='d')
+    assert LogitStore(tmp_path).open(new, 5, NUM_IMAGES, 2, ['clean']) == ['seed']
+    assert LogitStore(tmp_path).open(new, 5, NUM_IMAGES, 2, ['clean']) == []
 
 
 @pytest.mark.parametrize(
@@ -96,31 +106,33 @@ def test_another_form_is_another_store(tmp_path, change, names):
 def test_is_complete_after_every_round_and_says_so_to_the_next_run(tmp_path):
     store = opened(tmp_path)
     store.complete(1)
-    assert not LogitStore(tmp_path).is_complete
+    assert not LogitStore(tmp_path).has_complete
     store.complete(1)
     store.complete(0)
     assert store.is_complete
-    assert LogitStore(tmp_path).is_complete
+    assert LogitStore(tmp_path).has_complete
+    assert opened(tmp_path).is_complete
 
 
 def test_a_torn_description_is_none(tmp_path):
     store = opened(tmp_path)
     store.complete(0)
-    path = tmp_path / 'store.json'
+    path = store.folder / 'store.json'
     path.write_text(path.read_text()[:20])
-    assert LogitStore(tmp_path).description == {}
+    again = opened(tmp_path)
+    assert again.description['complete_rounds'] == []
 
 
 def test_the_size_is_known_before_it_is_taken(tmp_path):
     store = opened(tmp_path)
-    assert store.bytes_needed == sum(path.stat().st_size for path in tmp_path.iterdir() if path.suffix != '.json')
+    assert store.bytes_needed == sum(path.stat().st_size for path in store.folder.iterdir() if path.suffix != '.json')
 
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path):
     store = LogitStore(tmp_path / 'store')
     with pytest.raises(OSError, match=r'the replay needs \d+\.\d GB .* give another folder, a smaller cycle, or top_k'):
         store.open({}, 1000, 10**13, 4, ['clean'])
-    assert list((tmp_path / 'store').iterdir()) == []
+    assert not [path for path in tmp_path.glob('**/*') if path.is_file()]
 
 
 def write_own_images(folder):
@@ -135,7 +147,7 @@ def test_processes_fill_one_store(tmp_path):
     first, second = logits(2, seed=0), logits(2, seed=1)
     expected = torch.stack([first[0], second[0], first[1], second[1]])
     assert all(torch.equal(seen, expected) for seen in run_on_ranks(2, write_own_images, str(tmp_path)))
-    assert json.loads((tmp_path / 'store.json').read_text())['complete_rounds'] == [0]
+    assert json.loads(next(tmp_path.glob('*/store.json')).read_text())['complete_rounds'] == [0]
 
 
 @pytest.mark.parametrize(

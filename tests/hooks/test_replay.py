@@ -97,7 +97,7 @@ def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt)
     batch = next(iter(runner.train_dataloader))
     data = runner.model.data_preprocessor(batch)
     stored = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
-    (tmp_path / 'store' / 'clean_0000.crc').write_bytes(bytes(4 * 40))
+    (runner.model.replay.store.folder / 'clean_0000.crc').write_bytes(bytes(4 * 40))
     asked = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
     torch.testing.assert_close(stored, asked, rtol=1e-5, atol=1e-5)
     again = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
@@ -141,8 +141,9 @@ def test_one_process_reads_what_two_wrote(tmp_path, teacher_ckpt, asked):
 
 
 def test_a_torn_row_loads_the_teachers_and_is_made_again(tmp_path, teacher_ckpt, asked):
-    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
-    path = tmp_path / 'store' / 'augmented_0001.rows'
+    first = replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE)
+    first.train()
+    path = first.model.replay.store.folder / 'augmented_0001.rows'
     path.write_bytes(path.read_bytes()[:-3] + b'abc')
     asked.clear()
     second = replaying(tmp_path, teacher_ckpt, 'second')
@@ -161,14 +162,22 @@ def test_a_torn_row_loads_the_teachers_and_is_made_again(tmp_path, teacher_ckpt,
     ],
     ids=['pruner', 'weight', 'augmentation', 'engine'],
 )
-def test_a_store_of_something_else_is_made_anew_and_the_log_says_why(tmp_path, teacher_ckpt, asked, change, name):
+def test_a_store_of_something_else_is_not_used_and_the_log_says_why(tmp_path, teacher_ckpt, asked, change, name):
     replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
     asked.clear()
     second = replaying(tmp_path, teacher_ckpt, 'second', **change)
     second.train()
     assert asked == [10] * 4 * CYCLE
     log = ''.join(path.read_text() for path in (tmp_path / 'second').glob('*/*.log'))
-    assert f'were made from something else ({name}): they are deleted and made anew' in log
+    assert f'were made from something else ({name}): they are not used, and new ones are made' in log
+
+
+def test_runs_that_differ_share_a_folder(tmp_path, teacher_ckpt, asked):
+    for name, weight in (('first', 0.7), ('second', 0.5)):
+        replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE, teacher_weight=weight).train()
+    asked.clear()
+    replaying(tmp_path, teacher_ckpt, 'third').train()
+    assert asked == []
 
 
 def test_another_checkpoint_is_another_teacher(tmp_path, teacher_ckpt, asked):
