@@ -21,3 +21,19 @@ def reference_dir() -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests/faults counted; here, since with several workers the main process reads no other conftest."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    lines = [
+        line
+        for report in reports
+        if getattr(report, 'when', None) == 'call'
+        for name, line in report.user_properties
+        if name == 'counts'
+    ]
+    if lines:
+        terminalreporter.section('faults')
+        for line in lines:
+            terminalreporter.write_line(line)

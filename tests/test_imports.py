@@ -19,7 +19,7 @@ ALLOWED = {
     'pruning': {'functional', 'registry'},
     'augmentations': {'distributed', 'functional', 'registry'},
     'backbones': {'registry'},
-    'datasets': {'registry'},
+    'datasets': {'engine', 'registry'},
     'published': set(),
     'checkpoint': set(),
     'zoo': {'backbones', 'checkpoint', 'compat', 'registry'},

@@ -4,9 +4,20 @@ from r2kd_mm.datasets.cifar100 import CIFAR100
 from r2kd_mm.datasets.cub200 import CUB200
 from r2kd_mm.datasets.digits import Digits
 from r2kd_mm.datasets.image_folder import ImageFolder
+from r2kd_mm.datasets.loading import LoadImageFromFile
 from r2kd_mm.datasets.mit67 import MIT67
 from r2kd_mm.datasets.stanford40 import Stanford40
 from r2kd_mm.datasets.stanford_dogs import StanfordDogs
 from r2kd_mm.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ['CIFAR100', 'CUB200', 'Digits', 'ImageFolder', 'MIT67', 'Stanford40', 'StanfordDogs', 'TinyImageNet']
+__all__ = [
+    'CIFAR100',
+    'CUB200',
+    'Digits',
+    'ImageFolder',
+    'LoadImageFromFile',
+    'MIT67',
+    'Stanford40',
+    'StanfordDogs',
+    'TinyImageNet',
+]

@@ -22,6 +22,7 @@ from r2kd_mm.distillers.replay import Replay, digest_of_file, digest_of_weights
 from r2kd_mm.distillers.student import compile_backbone_, logits_module, recorded_outputs, unwrap_student
 from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, normalisation, num_classes
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
+from r2kd_mm.losses._checks import check_switches, check_weights
 from r2kd_mm.registry import MODELS, build_component
 
 
@@ -95,8 +96,14 @@ class LogitDistiller(BaseAlgorithm):
             architecture = MODELS.build(architecture)
         # in-place operations may stay: what is recorded here is the output of the head, which nothing overwrites
         super().__init__(architecture, data_preprocessor, init_cfg, module_inplace=True)
-        if not task_loss_weight >= 0:
-            raise ValueError(f'task_loss_weight must be >= 0, got {task_loss_weight}')
+        check_weights(task_loss_weight=task_loss_weight)
+        check_switches(
+            allow_untrained_teacher=allow_untrained_teacher,
+            gather=gather,
+            joint_views=joint_views,
+            channels_last=channels_last,
+            compile_student=compile_student,
+        )
         self.task_loss_weight = task_loss_weight
         self.gather = gather
         self.joint_views = joint_views

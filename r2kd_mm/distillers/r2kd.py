@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
+from r2kd_mm.losses._checks import is_number
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS, build_component
 
@@ -45,10 +46,10 @@ class R2KD(LogitDistiller):
         pruned_teacher_mode: str = 'eval',
         **kwargs: Any,
     ) -> None:
-        if not 0 <= teacher_weight <= 1:
+        if not (is_number(teacher_weight) and 0 <= teacher_weight <= 1):
             raise ValueError(
                 'teacher_weight is the share of the full teacher beside its pruned copy and must be in '
-                f'[0, 1], got {teacher_weight}'
+                f'[0, 1], got {teacher_weight!r}'
             )
         if pruned_teacher_mode not in PRUNED_TEACHER_MODES:
             raise ValueError(f'pruned_teacher_mode must be one of {PRUNED_TEACHER_MODES}, got {pruned_teacher_mode!r}')

@@ -74,7 +74,8 @@ def clear_errors() -> Iterator[ErrorGuard]:
 
     - An exception before the end of the first training iteration: ``error: <message>`` on stderr, exit status 1.
       The environment variable ``R2KD_TRACEBACK=1`` brings the traceback back.
-    - A later exception: untouched, other than a :class:`RunStopped`, which says all there is to know.
+    - A later exception: untouched, other than a :class:`RunStopped`, which says all there is to know, and the death of
+      a data worker, which PyTorch raises wherever the program then is.
     - Ctrl-C at any time: where training stopped and how to go on, exit status 1.
 
     In a distributed run rank 0 speaks; another rank speaks only where rank 0 has not failed as well.
@@ -90,8 +91,8 @@ def clear_errors() -> Iterator[ErrorGuard]:
             print(f'\n{_describe_interrupt(guard.runner)}', file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        explained = isinstance(error, RunStopped)
-        if (guard.training_began and not explained) or os.environ.get(TRACEBACK_VARIABLE) == '1':
+        error = _explain_dead_worker(error, guard.runner)
+        if (guard.training_began and not isinstance(error, RunStopped)) or os.environ.get(TRACEBACK_VARIABLE) == '1':
             raise
         rank = process_rank()
         if rank > 0:
@@ -124,9 +125,26 @@ def process_rank() -> int:
     return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
+def _explain_dead_worker(error: Exception, runner: Runner | None) -> Exception:
+    """PyTorch's word that a data worker died, as a :class:`RunStopped`; any other error as it is."""
+    words = (str(said).strip() for said in (error.__cause__, error))  # the cause names the signal
+    death = next((said for said in words if said.startswith('DataLoader worker (pid')), None)
+    if death is None:
+        return error
+    return RunStopped(
+        f'a data worker died: {death.rstrip(".")}. When a machine runs out of memory it kills a process: take fewer '
+        f'workers (train_dataloader.num_workers), or a smaller batch. It happened {_describe_progress(runner)}'
+    )
+
+
 def _describe_interrupt(runner: Runner | None) -> str:
+    return f'interrupted {_describe_progress(runner)}'
+
+
+def _describe_progress(runner: Runner | None) -> str:
+    """How far training came, and how to go on."""
     if runner is None:
-        return 'interrupted before training; nothing was trained'
+        return 'before training; nothing was trained'
     pointer = Path(runner.work_dir) / 'last_checkpoint'  # where MMEngine notes the path of the newest checkpoint
     if pointer.is_file():
         advice = (
@@ -134,4 +152,4 @@ def _describe_interrupt(runner: Runner | None) -> str:
         )
     else:
         advice = 'no checkpoint was written yet, so the same command starts again'
-    return f'interrupted after {runner.iter} training iterations, in epoch {runner.epoch + 1}; {advice}'
+    return f'after {runner.iter} training iterations, in epoch {runner.epoch + 1}; {advice}'

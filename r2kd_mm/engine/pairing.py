@@ -27,16 +27,18 @@ class PairedSampler(Sampler):
     Args:
         dataset: What is sampled; at least 2 images.
         seed: Of the order, equal on all ranks; ``None`` draws one.
+        shuffle: Draw pairs and order; ``False`` takes the images as they come, neighbours as partners.
 
     Raises:
         ValueError: There are fewer than 2 images.
     """
 
-    def __init__(self, dataset: Sized, seed: int | None = None) -> None:
+    def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
         if len(dataset) < 2:
             raise ValueError(f'images come in pairs here, so at least 2 are needed, got {len(dataset)}')
         self.dataset = dataset
         self.seed = sync_random_seed() if seed is None else seed
+        self.shuffle = shuffle
         self.cycle: int | None = None
         self.epoch = 0
         self.rank, self.world_size = get_dist_info()
@@ -59,4 +61,6 @@ class PairedSampler(Sampler):
         return -(-num_pairs // self.world_size) * 2
 
     def _permutation(self, purpose: str, number: int, count: int) -> torch.Tensor:
+        if not self.shuffle:
+            return torch.arange(count)
         return torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(purpose, self.seed, number)))

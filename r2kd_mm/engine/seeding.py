@@ -24,7 +24,9 @@ def seed_process(seed: int) -> None:
     """Seed ``random``, ``numpy.random`` and all of torch's default generators, those of GPUs too."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # all that it takes
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks for every kind of device, ten times as long
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 # To read the state of numpy's generator, and to set it, costs more than a digit's whole pipeline; another bit generator

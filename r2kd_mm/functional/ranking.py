@@ -1,6 +1,7 @@
 """Ranks along one axis: exact ones to measure with, soft ones to train with, and a soft Kendall coefficient."""
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -191,8 +192,8 @@ def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
 
 
 def _check_smoothing(smoothing: float) -> None:
-    if not 0 < smoothing < float('inf'):
-        raise ValueError(f'smoothing must be a positive finite number, got {smoothing}.')
+    if not (isinstance(smoothing, Real) and 0 < smoothing < float('inf')):
+        raise ValueError(f'smoothing must be a positive finite number, got {smoothing!r}.')
 
 
 def _slices(rows: Tensor) -> Iterator[tuple[slice, slice]]:

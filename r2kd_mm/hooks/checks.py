@@ -6,7 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from mmengine.dist import all_reduce
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -18,13 +20,15 @@ from torch.utils.data import Dataset
 
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
-from r2kd_mm.distillers.teacher import classifier_logits, num_classes
+from r2kd_mm.distillers.teacher import num_classes
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
 # Where the measured accuracies are kept in the message hub, by name of the teacher.
 TEACHER_ACCURACIES = 'teacher_accuracies'
+# In the message hub: how many broken images the training has left out so far.
+SKIPPED_IMAGES = 'skipped_images'
 CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
 
 
@@ -71,6 +75,9 @@ class TeacherCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Score every teacher, log it, and judge the full one."""
         distiller = unwrapped_distiller(runner, type(self).__name__)
+        if not distiller.teachers:
+            runner.logger.info('The teacher is not scored: its logits are replayed, and it is not loaded.')
+            return
         _check_class_order(distiller.teacher, runner.train_dataloader.dataset)
         if runner.val_loop is None:
             if self.min_teacher_accuracy is not None:
@@ -82,8 +89,8 @@ class TeacherCheckHook(Hook):
             return
         accuracies: dict[str, float] = {}
         runner.message_hub.update_info(TEACHER_ACCURACIES, accuracies)
-        for name, teacher in distiller.teachers.items():
-            accuracy, count = self._score(runner, distiller, teacher)
+        for name in distiller.teachers:
+            accuracy, count = self._score(runner, distiller, name)
             accuracies[name] = accuracy
             runner.logger.info(
                 f'{name.replace("_", " ").capitalize()}: {accuracy:.2f} % top-1 on {count} images of the validation set'
@@ -127,8 +134,8 @@ class TeacherCheckHook(Hook):
         return None
 
     @torch.no_grad()
-    def _score(self, runner: Runner, distiller: LogitDistiller, teacher: nn.Module) -> tuple[float, int]:
-        """Top-1 accuracy of ``teacher`` in percent, and the number of images it was scored on."""
+    def _score(self, runner: Runner, distiller: LogitDistiller, name: str) -> tuple[float, int]:
+        """Top-1 accuracy of the teacher ``name`` in percent, and the number of images it was scored on."""
         loader = runner.val_loop.dataloader
         count = len(loader.dataset)
         if self.num_batches is not None:
@@ -136,7 +143,7 @@ class TeacherCheckHook(Hook):
         evaluator = Evaluator([Accuracy()])
         for batch in itertools.islice(loader, self.num_batches):
             data = distiller.data_preprocessor(batch, training=False)
-            scores = classifier_logits(teacher, data['inputs']).float().softmax(dim=1)
+            scores = distiller.ask(name, data['inputs']).float().softmax(dim=1)
             evaluator.process(
                 [
                     DataSample().set_gt_label(sample.gt_label).set_pred_score(score)
@@ -176,11 +183,17 @@ def _at(classes: Sequence[str], place: int) -> str:
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
-    """Refuse data that does not fit the model, before the first step.
+    """Refuse data that does not fit the model, before the first step, and count the images that are left out.
+
+    All labels of the training and the validation set are looked at, where the data set tells them without loading the
+    images: seconds for ImageNet. What ``broken='skip'`` in :class:`~r2kd_mm.datasets.LoadImageFromFile` leaves out of
+    the training is logged after each epoch and after the last one. The number of the whole run, over all processes and
+    their data workers, is in the message hub, and so in every checkpoint, as :data:`SKIPPED_IMAGES`.
 
     Raises:
-        ValueError: The data set has another number of classes than the head; or the batch has one image while a loss
-            compares the images of a batch, and no other process has any to compare with.
+        ValueError: A data set has another number of classes than the head, or a label beyond them; the validation set
+            is to leave out broken images; or the batch has one image while a loss compares the images of a batch, and
+            no other process has any to compare with.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -197,6 +210,13 @@ class DataCheckHook(Hook):
                     f'{name} has {len(classes)} classes, but the head of the model has num_classes='
                     f'{head_classes}; set both to the same number'
                 )
+            if head_classes is not None:
+                _check_labels(name, loader.dataset, head_classes)
+        if 'val_dataloader' in loaders and _skip_counters(runner.val_dataloader.dataset):
+            raise ValueError(
+                'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
+                "broken='skip' out of it: only training data have replacements"
+            )
         images = runner.train_dataloader.batch_size
         if isinstance(model, LogitDistiller) and images == 1 and not (model.gather and runner.world_size > 1):
             batch_wise = [
@@ -207,3 +227,59 @@ class DataCheckHook(Hook):
                     f'{", ".join(batch_wise)} compares the images of a batch, but train_dataloader has '
                     'batch_size=1; take a larger batch, or set batch_wise=False in the loss'
                 )
+        self._skip_counters = _skip_counters(runner.train_dataloader.dataset)
+        self._skipped = self._count_skipped()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Say how many images this epoch left out."""
+        if not self._skip_counters:
+            return
+        skipped = self._count_skipped()
+        new, self._skipped = skipped - self._skipped, skipped
+        total = runner.message_hub.runtime_info.get(SKIPPED_IMAGES, 0) + new
+        runner.message_hub.update_info(SKIPPED_IMAGES, total)
+        if new:
+            runner.logger.warning(
+                f'Broken images left out in epoch {runner.epoch + 1}: {new}; in this run so far: {total}.'
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Say how many images the run left out."""
+        if self._skip_counters:
+            total = runner.message_hub.runtime_info.get(SKIPPED_IMAGES, 0)
+            runner.logger.info(f'Broken images left out in this run: {total}.')
+
+    def _count_skipped(self) -> int:
+        """Images that all processes have left out since they started."""
+        count = torch.tensor(sum(counter.num_skipped for counter in self._skip_counters))
+        all_reduce(count)
+        return int(count)
+
+
+def _check_labels(name: str, dataset: Dataset, classes: int) -> None:
+    get_data_info = getattr(dataset, 'get_data_info', None)
+    if get_data_info is None:
+        return
+    for index in range(len(dataset)):
+        info = get_data_info(index)
+        label = info.get('gt_label', 0)
+        if type(label) is int and 0 <= label < classes:  # nearly always, and ImageNet has 1.28 million
+            continue
+        if any(number not in range(classes) for number in np.ravel(label)):
+            raise ValueError(
+                f'{name} has a label out of range: sample {index}{_path(info)} has the label {label}, and '
+                f'num_classes={classes} of the head allows 0 to {classes - 1}; mend the label, or set num_classes to '
+                'the number of classes in the data'
+            )
+
+
+def _path(info: dict) -> str:
+    return f' ({info["img_path"]})' if 'img_path' in info else ''
+
+
+def _skip_counters(dataset: Dataset) -> list:
+    """The transforms of ``dataset``, or of the data sets within it, that leave out broken images and count them."""
+    wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    inner = [counter for part in wrapped if part is not None for counter in _skip_counters(part)]
+    return inner or [transform for transform in transforms if getattr(transform, 'num_skipped', None) is not None]

@@ -14,7 +14,13 @@ from torch import Tensor
 from r2kd_mm.functional.correlation import pearson
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
 from r2kd_mm.functional.standardization import standardize
-from r2kd_mm.losses._checks import check_positive, check_weights, label_distribution, prepare_logits
+from r2kd_mm.losses._checks import (
+    check_positive,
+    check_switches,
+    check_weights,
+    label_distribution,
+    prepare_logits,
+)
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 
@@ -121,6 +127,7 @@ class CMKDLoss(LogitLoss):
         super().__init__()
         check_positive(temperature=temperature)
         check_weights(loss_weight=loss_weight)
+        check_switches(batch_wise=batch_wise)
         check_difficulty(difficulty)
         self.temperature = temperature
         self.loss_weight = loss_weight

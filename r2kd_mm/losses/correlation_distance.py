@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from r2kd_mm.functional.correlation import cosine, pearson
-from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits
+from r2kd_mm.losses._checks import check_positive, check_switches, check_weights, prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 
@@ -42,7 +42,7 @@ def correlation_distance(
     Raises:
         ValueError: The logits do not fit (see ``student_logits``), a number is out of range, or both sums are off.
     """
-    _check_switches(temperature, class_wise, batch_wise, eps)
+    _check_settings(temperature, centered, class_wise, batch_wise, eps)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
     correlation = pearson if centered else cosine
     student_log_prob = (student_logits / temperature).log_softmax(dim=1)
@@ -72,7 +72,7 @@ class CorrelationDistanceLoss(LogitLoss):
         eps: float | None = None,
     ) -> None:
         super().__init__()
-        _check_switches(temperature, class_wise, batch_wise, eps)
+        _check_settings(temperature, centered, class_wise, batch_wise, eps)
         check_weights(loss_weight=loss_weight)
         self.temperature = temperature
         self.loss_weight = loss_weight
@@ -87,8 +87,9 @@ class CorrelationDistanceLoss(LogitLoss):
         )
 
 
-def _check_switches(temperature: float, class_wise: bool, batch_wise: bool, eps: float | None) -> None:
+def _check_settings(temperature: float, centered: bool, class_wise: bool, batch_wise: bool, eps: float | None) -> None:
     check_positive(temperature=temperature)
+    check_switches(centered=centered, class_wise=class_wise, batch_wise=batch_wise)
     if eps is not None:
         check_positive(eps=eps)
     if not (class_wise or batch_wise):

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_weights
+from r2kd_mm.losses._checks import check_positive, check_switches, check_weights
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.losses.correlation_distance import correlation_distance
 from r2kd_mm.registry import MODELS
@@ -59,6 +59,7 @@ class DISTLoss(LogitLoss):
         super().__init__()
         check_positive(temperature=temperature)
         check_weights(loss_weight=loss_weight, inter_weight=inter_weight, intra_weight=intra_weight)
+        check_switches(scale_by_temperature=scale_by_temperature)
         self.temperature = temperature
         self.loss_weight = loss_weight
         self.inter_weight = inter_weight

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from r2kd_mm.functional.standardization import standardize
 from r2kd_mm.losses._checks import prepare_logits
 from r2kd_mm.losses.base import LogitLoss
-from r2kd_mm.registry import MODELS
+from r2kd_mm.registry import MODELS, build_component
 
 
 @MODELS.register_module()
@@ -26,12 +26,13 @@ class LogitStandardization(LogitLoss):
             there.
 
     Raises:
-        TypeError: ``loss`` is neither.
+        TypeError: ``loss`` is neither, or its config has an argument that does not fit.
+        ValueError: The type in the config is missing or unknown.
     """
 
     def __init__(self, loss: dict[str, Any] | nn.Module) -> None:
         super().__init__()
-        self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
+        self.loss = build_component(loss, 'loss', 'r2kd_mm.losses') if isinstance(loss, dict) else loss
         if not isinstance(self.loss, nn.Module):
             raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}.')
         self.needs_target = getattr(self.loss, 'needs_target', False)

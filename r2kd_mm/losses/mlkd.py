@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits
+from r2kd_mm.losses._checks import check_positive, check_weights, is_number, prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.losses.kl_divergence import kl_per_sample
 from r2kd_mm.registry import MODELS
@@ -88,13 +88,13 @@ def _check_settings(
     class_weight: float,
     quantile: float | None,
 ) -> None:
-    if not temperatures:
-        raise ValueError('temperatures must hold at least one number, got none.')
+    if not isinstance(temperatures, Sequence) or isinstance(temperatures, str) or not temperatures:
+        raise ValueError(f'temperatures must be a list of at least one number, got {temperatures!r}.')
     for temperature in temperatures:
         check_positive(temperature=temperature)
     check_weights(instance_weight=instance_weight, batch_weight=batch_weight, class_weight=class_weight)
-    if quantile is not None and not 0 <= quantile <= 1:
-        raise ValueError(f'quantile must be between 0 and 1, or None to count everything, got {quantile}.')
+    if quantile is not None and not (is_number(quantile) and 0 <= quantile <= 1):
+        raise ValueError(f'quantile must be between 0 and 1, or None to count everything, got {quantile!r}.')
 
 
 @MODELS.register_module()

@@ -108,6 +108,7 @@ def test_is_found_by_its_prefixed_name_from_other_scopes():
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
+        (dict(teacher_weight='most'), "teacher_weight is the share .* got 'most'"),
         (dict(teacher_weight=1.5), r'teacher_weight is the share .* got 1.5'),
         (dict(teacher_weight=float('nan')), r'teacher_weight is the share .* got nan'),
         (dict(pruned_teacher_mode='frozen'), r"pruned_teacher_mode must be one of \('eval', 'train'\), got 'frozen'"),

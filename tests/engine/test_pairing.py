@@ -50,6 +50,10 @@ def test_the_seed_decides(monkeypatch):
     assert passes(monkeypatch, 40, 1, 3) == passes(monkeypatch, 40, 1, 3) != passes(monkeypatch, 40, 1, 3, seed=1)
 
 
+def test_without_shuffling_neighbours_are_partners():
+    assert list(PairedSampler(range(7), 0, shuffle=False)) == [0, 1, 2, 3, 4, 5]
+
+
 def test_one_image_has_no_partner():
     with pytest.raises(ValueError, match='at least 2 are needed, got 1'):
         PairedSampler([0])

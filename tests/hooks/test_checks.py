@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import toys
+from mmengine.dist import get_rank
+from ranks import run_on_ranks
 
 from r2kd_mm.hooks import TeacherCheckHook
 from r2kd_mm.published import TEACHERS, PublishedTeacher
@@ -155,3 +159,93 @@ class TestDataCheck:
         runner = toys.runner(distiller(allow_untrained_teacher=True), tmp_path, hooks=[dict(type='DataCheckHook')])
         runner.train()
         assert runner.epoch == 1
+
+    @pytest.mark.parametrize('split', ['train', 'val'])
+    def test_refuses_a_label_beyond_the_head(self, tmp_path, split):
+        runner = toys.runner(
+            toys.classifier(),
+            tmp_path,
+            hooks=[dict(type='DataCheckHook')],
+            **{f'{split}_data': LabelledImages(label=5)},
+        )
+        with pytest.raises(
+            ValueError, match=f'{split}_dataloader has a label out of range: sample 7 has the label 5, .*0 to 4'
+        ):
+            runner.train()
+        assert runner.iter == 0
+
+    @pytest.mark.parametrize('label', [4, [0, 4], torch.tensor(3)], ids=str)
+    def test_lets_labels_within_the_head_pass(self, tmp_path, label):
+        runner = toys.runner(
+            toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], train_data=LabelledImages(label)
+        )
+        runner.train()
+        assert runner.epoch == 1
+
+    def test_the_images_left_out_are_counted_after_each_epoch_and_the_run(self, tmp_path):
+        dataset = SkippingImages()
+        runner = toys.runner(
+            toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], train_data=dataset, epochs=2
+        )
+        runner.message_hub.update_info('skipped_images', 100)  # as a resumed run has it
+        runner.train()
+        step = runner.train_dataloader.dataset.pipeline.transforms[1]
+        assert step.num_skipped == 80
+        assert runner.message_hub.get_info('skipped_images') == 180
+        log = logged(tmp_path)
+        assert 'Broken images left out in epoch 1: 40; in this run so far: 140.' in log
+        assert 'Broken images left out in epoch 2: 40; in this run so far: 180.' in log
+        assert 'Broken images left out in this run: 180.' in log
+
+    def test_the_images_that_all_processes_leave_out_are_counted_together(self, tmp_path):
+        assert run_on_ranks(2, count_on_this_rank, str(tmp_path)) == [40, 40]
+
+    def test_says_nothing_of_images_left_out_where_none_can_be(self, tmp_path):
+        toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')]).train()
+        assert 'left out' not in logged(tmp_path)
+
+    def test_refuses_a_validation_set_that_leaves_images_out(self, tmp_path):
+        runner = toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], val_data=SkippingImages())
+        with pytest.raises(ValueError, match="val_dataloader must score every image.*take broken='skip' out of it"):
+            runner.train()
+
+
+class LabelledImages(toys.Images):
+    """Tells its labels, of which the one of sample 7 is given."""
+
+    def __init__(self, label):
+        super().__init__()
+        self.label = label
+
+    def get_data_info(self, index):
+        return dict(gt_label=self.label if index == 7 else 0)
+
+
+class SkippingImages(toys.Images):
+    """Counts every image as one that stands for a broken one; has its pipeline two wrappers deep."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = SimpleNamespace(num_skipped=0)
+        inner = SimpleNamespace(pipeline=SimpleNamespace(transforms=[object(), self.step]))
+        self.dataset = SimpleNamespace(datasets=[inner])
+        self.pipeline = inner.pipeline
+
+    def __getitem__(self, index):
+        self.step.num_skipped += 1
+        return super().__getitem__(index)
+
+
+def count_on_this_rank(folder):
+    """What a process that looks at its half of 40 images finds in its message hub."""
+    without_validation = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    runner = toys.runner(
+        toys.classifier(),
+        f'{folder}/{get_rank()}',
+        hooks=[dict(type='DataCheckHook')],
+        train_data=SkippingImages(),
+        **without_validation,
+    )
+    runner.train()
+    assert runner.train_dataloader.dataset.step.num_skipped == 20
+    return runner.message_hub.get_info('skipped_images')

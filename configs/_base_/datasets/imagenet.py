@@ -1,10 +1,10 @@
 # ImageNet-1k at 224 x 224: random resized crop and flip to train, the centre crop to evaluate.
 from mmengine.dataset import DefaultSampler, default_collate
-from mmpretrain.datasets import CenterCrop, LoadImageFromFile, PackInputs, RandomFlip, RandomResizedCrop, ResizeEdge
+from mmpretrain.datasets import CenterCrop, PackInputs, RandomFlip, RandomResizedCrop, ResizeEdge
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor
 
-from r2kd_mm.datasets import ImageFolder
+from r2kd_mm.datasets import ImageFolder, LoadImageFromFile
 
 # mean and standard deviation of the training pixels, RGB, in units of 0 to 255
 data_preprocessor = dict(

@@ -1,10 +1,10 @@
 # Tiny-ImageNet at 64 x 64: crop from a border of 8 black pixels and flip, normalised as ImageNet.
 from mmengine.dataset import DefaultSampler, default_collate
-from mmpretrain.datasets import LoadImageFromFile, PackInputs, RandomCrop, RandomFlip
+from mmpretrain.datasets import PackInputs, RandomCrop, RandomFlip
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor
 
-from r2kd_mm.datasets import TinyImageNet
+from r2kd_mm.datasets import LoadImageFromFile, TinyImageNet
 
 # ImageNet's mean and standard deviation, RGB, in units of 0 to 255
 data_preprocessor = dict(

@@ -1,0 +1,124 @@
+"""Images from disk, of which some are broken."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from mmengine.logging import MMLogger
+from torch.utils.data import get_worker_info
+
+from r2kd_mm.engine.cli import RunStopped
+from r2kd_mm.registry import TRANSFORMS
+
+BROKEN = ('error', 'skip')
+MAX_WORKERS = 1023
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(BaseTransform):
+    """Read ``img_path`` into ``img``, ``uint8`` of shape ``(H, W, 3)``, BGR, and name the file if it is broken.
+
+    The pixels are those of mmcv's transform of this name, which this class shadows because that one names no file and
+    takes a truncated image for a whole one: OpenCV may fill what is missing with grey. Greyscale, palette, CMYK, 16-bit
+    and transparent files get three channels of 8 bits. Bits that changed within a file are not noticed.
+
+    Args:
+        broken: ``'error'``; or ``'skip'`` to have a training set put another image, drawn at random, in the place of
+            one that is missing, empty, truncated or no image. Each is named in the log, and counted. A data set in
+            ``test_mode`` has no replacement: there it remains an error.
+        backend_args: Where the files are, as MMEngine's file backends take it; ``None`` goes by the path.
+
+    Raises:
+        ValueError: ``broken`` is neither.
+        RunStopped: From the transform: the image is broken, and how.
+    """
+
+    def __init__(self, broken: str = 'error', *, backend_args: dict | None = None) -> None:
+        if broken not in BROKEN:
+            raise ValueError(f'broken must be one of {BROKEN}, got {broken!r}')
+        self.broken = broken
+        self.backend_args = copy.copy(backend_args)
+        self._count = _WorkerCount() if broken == 'skip' else None
+
+    @property
+    def num_skipped(self) -> int | None:
+        """Number of broken images that this process and its data workers have met; ``None`` where one is an error."""
+        return None if self._count is None else self._count.total()
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Add ``img``, ``img_shape`` and ``ori_shape``; ``None`` asks the data set for another image."""
+        path = results['img_path']
+        try:
+            image = self._read(path)
+        except ValueError as error:
+            if self._count is None:
+                raise RunStopped(
+                    f'image {path!r} {error}; get the file anew, or have the training data leave out what is broken '
+                    f"by broken='skip' in {type(self).__name__} of its pipeline"
+                ) from error
+            self._count.add_one()
+            # as an error: processes other than that of rank 0 show nothing less
+            MMLogger.get_current_instance().error(f'Image {path!r} {error}: it is left out.')
+            return None
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(broken={self.broken!r}, backend_args={self.backend_args})'
+
+    def _read(self, path: str) -> np.ndarray:
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise ValueError(f'cannot be read ({error.strerror or error})') from error
+        if not content:
+            raise ValueError('is empty, a file of 0 bytes')
+        if is_truncated(content):
+            raise ValueError(f'is truncated: the end is missing after {len(content)} bytes')
+        try:
+            image = mmcv.imfrombytes(content, flag='color', backend='cv2')
+        except cv2.error as error:
+            raise ValueError(f'cannot be decoded ({error.err or error})') from error
+        if image is None:
+            raise ValueError(f'is broken, or no image: OpenCV makes nothing of its {len(content)} bytes')
+        return image
+
+
+def is_truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG file lacks its end. Of other formats OpenCV decodes no part.
+
+    Args:
+        content: The file. What follows the end, as in some photographs, is no matter.
+    """
+    if content.startswith(b'\xff\xd8'):
+        # The end of the image comes after the last start of a scan; within a scan neither marker can occur. The end of
+        # a thumbnail, which is a JPEG within the header, comes before.
+        return not content.endswith(b'\xff\xd9') and content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
+    if content.startswith(b'\x89PNG'):
+        return content.rfind(b'IEND') < 0
+    return False
+
+
+class _WorkerCount:
+    """A count that a process shares with its data workers. Each has a place of its own, so that none waits."""
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(1 + MAX_WORKERS, dtype=torch.int64).share_memory_()
+
+    def add_one(self) -> None:
+        worker = get_worker_info()
+        self._counts[0 if worker is None else 1 + worker.id] += 1
+
+    def total(self) -> int:
+        return int(self._counts.sum())
+
+    def __deepcopy__(self, memo: dict) -> _WorkerCount:
+        return _WorkerCount()  # a plain copy would be shared with nobody
