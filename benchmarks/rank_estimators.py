@@ -5,22 +5,17 @@ ResNet-18 training step at 224 x 224 measured in the same run. Worth: what the g
 off.
 """
 
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what comes below
+
 import argparse
-import ctypes
 import json
-import platform
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy
 import torch
+from common import MIB, describe, environment, peak_extra_bytes, seconds, table
 
-import r2kd_mm
 from r2kd_mm.functional import ESTIMATORS, spearman
 from r2kd_mm.losses import rank_distance
 from r2kd_mm.registry import MODELS
@@ -34,26 +29,6 @@ SMOOTHINGS = {'sigmoid': (0.03, 0.1, 0.3, 1.0), 'permutahedron': (0.1, 0.3, 1.0,
 
 def logits(rows: int, classes: int, seed: int) -> torch.Tensor:
     return 3 * torch.randn(rows, classes, generator=torch.Generator().manual_seed(seed))
-
-
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def peak_extra_mib(action: Callable[[], object]) -> float:
-    """Highest resident memory during ``action`` above that before it (Linux: the high-water mark can be reset)."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')
-    before = resident_mib('VmRSS')
-    action()
-    return max(0.0, resident_mib('VmHWM') - before)
-
-
-def resident_mib(field: str) -> float:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def measure_step(repeats: int) -> list[float]:
@@ -92,7 +67,7 @@ def measure_cost(estimator: str, classes: int, step: float, slow_rows: bool = Fa
     rows = BATCH
     while run(max(1, rows // 64)) * min(rows, 64) > CASE_LIMIT:
         rows //= 2
-    memory = peak_extra_mib(lambda: run(rows))
+    memory = peak_extra_bytes(lambda: run(rows)) / MIB
     first = run(rows)
     times = [first, *(run(rows) for _ in range(0 if first > 20 else 2 if first > 2 else 6))]
     median = statistics.median(times)
@@ -150,39 +125,6 @@ def cosine_with_perturbation(estimator: str, smoothing: float, classes: int) -> 
     return torch.cosine_similarity(grad, estimate, dim=1).mean().item()
 
 
-def environment() -> dict:
-    cpu = next(
-        (
-            line.split(':')[1].strip()
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
-            if line.startswith('model name')
-        ),
-        platform.processor(),
-    )
-    git = subprocess.run(
-        ['git', 'describe', '--always', '--dirty'],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    return dict(
-        date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
-        commit=git.stdout.strip() or None,
-        cpu=cpu,
-        threads=torch.get_num_threads(),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        numpy=numpy.__version__,
-        r2kd_mm=r2kd_mm.__version__,
-    )
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-
-
 def markdown(result: dict) -> str:
     step = result['resnet18_step']
     cost = [
@@ -215,7 +157,7 @@ def markdown(result: dict) -> str:
             f'{step["seconds_per_batch"]:.1f} s for {BATCH} (scaled). Share: of that step.',
             table(['estimator', 'C', 'N', 'ms', 'range', 'repeats', 'extra MiB', 'share %'], cost),
             table(['estimator', 'smoothing', 'C', 'Spearman after 20 steps', 'cosine', 'bias'], quality),
-            ', '.join(f'{key} {value}' for key, value in result['environment'].items()),
+            describe(result['environment']),
         ]
     )
 

@@ -1,4 +1,4 @@
-# R2KD, ResNet-50 to MobileNetV1 on ImageNet, from logits that the teachers give once for each of 4 rounds of images: 6 GB.
+# R2KD, ResNet-50 to MobileNetV1 on ImageNet, from logits that the teachers give once for each of 4 rounds: 6 GB.
 from mmengine.config import read_base
 
 with read_base():

@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
 
-from r2kd_mm.engine import AtomicLocalBackend
+from r2kd_mm.engine import AtomicLocalBackend, set_resume
+from r2kd_mm.engine.resume import AUTO
 from r2kd_mm.engine.run_config import load_run_config
 
 METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
@@ -184,7 +185,7 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
         shutil.rmtree(run.folder, ignore_errors=True)
         mkdir_or_exist(run.folder)
         files.put_text(fingerprint(cfg), run.folder / _FINGERPRINT_FILE)
-    cfg.resume = (run.folder / 'last_checkpoint').is_file()
+    set_resume(cfg, AUTO)
 
     started = time.monotonic()
     runner = Runner.from_cfg(cfg)

@@ -48,7 +48,8 @@ class FiniteCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at the gradients before each step of the optimizer."""
         self._distiller = unwrapped_distiller(runner, type(self).__name__)
-        self._buffers: list[Tensor] = []
+        self._buffers: list[Tensor] = list(self._distiller.buffers())
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]
         optimizer = runner.optim_wrapper.optimizer
         parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
         self._handle = optimizer.register_step_pre_hook(lambda *_: self._check(runner, parameters))
@@ -56,7 +57,8 @@ class FiniteCheckHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Keep the batch, and the batch-norm statistics, which the forward pass of the step changes."""
         self._batch = data_batch
-        self._buffers = [buffer.clone() for buffer in self._distiller.buffers()]
+        if self._buffers:
+            torch._foreach_copy_(self._buffers_before, self._buffers)
 
     def after_train(self, runner: Runner) -> None:
         """Leave the optimizer as it was found."""
@@ -68,7 +70,7 @@ class FiniteCheckHook(Hook):
         if not gradients or torch.stack(torch._foreach_norm(gradients)).isfinite().all():
             self._skipped_in_a_row = 0
             return
-        for buffer, before in zip(self._distiller.buffers(), self._buffers):
+        for buffer, before in zip(self._buffers, self._buffers_before):
             buffer.copy_(before)
         fault = self._describe(runner.iter + 1)
         if self.action == 'stop' or self._skipped_in_a_row >= self.max_skips:

@@ -1,0 +1,6 @@
+"""The benchmarks are scripts: they import each other as they do when Python runs one."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'benchmarks'))
