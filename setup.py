@@ -30,7 +30,7 @@ setup(
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
-    extras_require={'demo': read_requirements('demo'), 'tests': read_requirements('tests')},
+    extras_require={name: read_requirements(name) for name in ('demo', 'export', 'tests')},
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',

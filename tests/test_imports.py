@@ -33,6 +33,7 @@ ALLOWED = {
         'pruning',
         'registry',
     },
+    'export': {'compat', 'distillers', 'registry', 'version', 'zoo'},
     'hooks': {'augmentations', 'distillers', 'engine', 'published', 'registry'},
     'engine': {'compat', 'registry'},
     'comparison': {'functional', 'engine', 'registry'},

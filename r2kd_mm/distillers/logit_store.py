@@ -82,6 +82,7 @@ class LogitStore:
 
     Attributes:
         folder: The store's own folder, known once it is open.
+        bytes_needed: Size of the whole store, likewise.
 
     Args:
         folder: Where stores lie; made if need be.
@@ -91,6 +92,8 @@ class LogitStore:
     Raises:
         ValueError: ``dtype`` or ``top_k`` is out of range.
     """
+
+    _format: RowFormat  # known once it is open
 
     def __init__(self, folder: str | os.PathLike, dtype: str = 'float16', top_k: int | None = None) -> None:
         if dtype not in DTYPES:
@@ -102,8 +105,7 @@ class LogitStore:
         self.top_k = top_k
         self.folder = self.root
         self.description: dict[str, Any] = {}
-        self.bytes_needed = 0  # of the whole store, known once it is open
-        self._format: RowFormat | None = None
+        self.bytes_needed = 0
         self._files: dict[tuple[str, int], _RowFile] = {}
 
     @property

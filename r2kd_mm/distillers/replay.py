@@ -92,8 +92,11 @@ def digest_of_file(path: str) -> str:
     """SHA-256 of a local file; of the name, where it is a URL."""
     if not Path(path).is_file():
         return path
+    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def digest_of_weights(network: nn.Module) -> str:

@@ -1,0 +1,24 @@
+"""Take the student of a run out of this package: in six formats, with its preprocessing and a model card."""
+
+from r2kd_mm.export.export import TOLERANCE, Exported, export_student
+from r2kd_mm.export.formats import FORMATS, Format, require_packages
+from r2kd_mm.export.network import ExportError, network_source
+from r2kd_mm.export.predictor import Prediction, Predictor
+from r2kd_mm.export.preprocessing import Preprocessing
+from r2kd_mm.export.student import Student, load_student
+
+__all__ = [
+    'ExportError',
+    'Exported',
+    'FORMATS',
+    'Format',
+    'Prediction',
+    'Predictor',
+    'Preprocessing',
+    'Student',
+    'TOLERANCE',
+    'export_student',
+    'load_student',
+    'network_source',
+    'require_packages',
+]

@@ -1,0 +1,168 @@
+"""A page that says what an exported student is, where it comes from, and what it costs."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from torch import Tensor
+
+from r2kd_mm.distillers.teacher import RECORD_KEY
+from r2kd_mm.export.student import Student, short_types
+from r2kd_mm.version import __version__
+
+WARM_UP, RUNS = 5, 30
+
+
+def model_card(
+    student: Student, name: str, predict: Callable[[Tensor], Tensor], difference: float, checkpoint: str
+) -> str:
+    """Markdown: data, teacher, method, accuracy, versions, size, cost.
+
+    Args:
+        student: What was exported.
+        name: The format.
+        predict: The network as it was exported; its latency is measured here.
+        difference: Between its logits and the student's, over the largest one.
+        checkpoint: Name of the file that the student came from.
+    """
+    meta = student.checkpoint.get('meta') or {}
+    record = meta.get(RECORD_KEY) or {}
+    preprocessing = student.preprocessing
+    shape = ' x '.join(map(str, preprocessing.shape))
+    rows = {
+        'format': f'{name}, written by r2kd_mm {__version__}; see export.json for preprocessing and classes',
+        'input': f'{shape} pixels, {preprocessing.channel_order}, mean {_numbers(preprocessing.mean)}, '
+        f'std {_numbers(preprocessing.std)} (of values 0 to 255)',
+        'classes': f'{len(student.classes)}: {_some(student.classes)}',
+        'network': _network(student),
+        **_cost(student, predict),
+        'checked': f'on {len(student.images)} images: logits within {difference:.1e} of the largest one of the student',
+    }
+    origin = {
+        'run': meta.get('experiment_name', 'unknown'),
+        'checkpoint': f'{checkpoint}, epoch {meta.get("epoch", "unknown")} of '
+        f'{(student.run.get("train_cfg") or {}).get("max_epochs", "unknown")}',
+        'method': _method(student.run['model']),
+        'teacher': _teacher(student.run['model'], record),
+        'data': _data(student.run, record),
+        **_accuracies(student.checkpoint),
+        'seed': record.get('seed', meta.get('seed', 'unknown')),
+        'versions': ', '.join(f'{key} {value}' for key, value in record.get('versions', {}).items() if value)
+        or 'unknown',
+        'commit': record.get('commit') or 'unknown',
+    }
+    title = f'{_network(student).split("(")[0]} for {len(student.classes)} classes'
+    return f'# {title}\n\n{_table("export", rows)}\n## Where it comes from\n\n{_table("run", origin)}'
+
+
+def measure_latency(predict: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Median time of a call, in milliseconds, after a warm-up."""
+    times = []
+    with torch.no_grad():
+        for _ in range(WARM_UP + RUNS):
+            start = time.perf_counter()
+            predict(images)
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[WARM_UP:])
+
+
+def _table(head: str, rows: Mapping[str, Any]) -> str:
+    lines = [f'| {key} | {str(value).replace("|", chr(92) + "|")} |' for key, value in rows.items()]
+    return '\n'.join([f'| {head} | |', '| --- | --- |', *lines, ''])
+
+
+def _network(student: Student) -> str:
+    classifier = student.network.classifier
+    config = (student.config or {}).get('backbone')
+    return _call(config) if config else type(getattr(classifier, 'backbone', classifier)).__name__
+
+
+def _call(config: Mapping[str, Any]) -> str:
+    """A config as the call that it stands for, without what is nested in it."""
+    config = short_types(dict(config))
+    arguments = [f'{key}={value}' for key, value in config.items() if key != 'type' and not isinstance(value, dict)]
+    return f'{config.get("type")}({", ".join(arguments)})'
+
+
+def _cost(student: Student, predict: Callable[[Tensor], Tensor]) -> dict[str, str]:
+    one = student.images[:1]
+    parameters = sum(weight.numel() for weight in student.network.parameters())
+    # it names the operators that it leaves out, and the loss as unused
+    analyzer = FlopAnalyzer(student.network, one).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    latency = measure_latency(predict, one)
+    return {
+        'parameters': f'{parameters:,}',
+        'FLOPs': f'{analyzer.total():,} for an image, as mmengine.analysis counts: a multiply-add is one',
+        'latency': f'{latency:.2f} ms for an image, median of {RUNS} calls, {torch.get_num_threads()} threads of '
+        f'{_processor()}, torch {torch.__version__}',
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return named[0] if named else platform.machine()
+
+
+def _method(model: Mapping[str, Any]) -> str:
+    model = short_types(dict(model))
+    if 'architecture' not in model:
+        return 'training on labels, without a teacher'
+    losses = [_call(loss) for loss in (model.get('losses') or {}).values() if isinstance(loss, dict)]
+    augmentation = model.get('augmentation')
+    return '; '.join([model['type'], *losses, *([f'augmented view by {_call(augmentation)}'] if augmentation else [])])
+
+
+def _teacher(model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    if 'architecture' not in model:
+        return 'none'
+    teacher = model.get('teacher')
+    if isinstance(teacher, Mapping):
+        teacher = _call(teacher.get('backbone') or teacher)
+    accuracies = ', '.join(
+        f'{key.replace("_", " ")} {value:.2f} %' for key, value in (record.get('teacher_accuracies') or {}).items()
+    )
+    weights = Path(str(model.get('teacher_ckpt'))).name
+    return f'{teacher}, weights {weights}' + (f'; top-1 accuracy: {accuracies}' if accuracies else '')
+
+
+def _data(run: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    dataset = (run.get('train_dataloader') or {}).get('dataset') or {}
+    counts = [
+        f'{record[key]["images"]} images to {purpose}'
+        for key, purpose in (('train_data', 'train'), ('val_data', 'validate'))
+        if key in record
+    ]
+    return ', '.join([str(short_types(dict(dataset)).get('type', 'unknown')), *counts])
+
+
+def _accuracies(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """Last and best of each accuracy that was measured before the checkpoint was written."""
+    hub = checkpoint.get('message_hub') or {}
+    epoch = (hub.get('runtime_info') or {}).get('last_validated_epoch')
+    when = f'after epoch {epoch}' if epoch else 'at the last validation'
+    rows = {}
+    for name, history in (hub.get('log_scalars') or {}).items():
+        if name.startswith('val/accuracy/') and len(history.data[0]):
+            values = history.data[0]
+            rows[name.removeprefix('val/')] = (
+                f'{values[-1]:.2f} % {when}, the last one before this checkpoint; best {max(values):.2f} % of '
+                f'{len(values)} validations'
+            )
+    return rows or {'accuracy': 'no validation before this checkpoint'}
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ', '.join(f'{value:g}' for value in values)
+
+
+def _some(names: tuple[str, ...], shown: int = 5) -> str:
+    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')

@@ -1,0 +1,238 @@
+"""The formats that a student can be taken out in: how each is written, read back, and what it needs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmpretrain.apis import get_model
+from torch import Tensor
+
+from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.export.network import ExportError, network_source
+from r2kd_mm.export.student import Student
+
+DESCRIPTION = 'export.json'  # beside every export: preprocessing and classes
+BATCH = 'batch'
+
+Predict = Callable[[Tensor], Tensor]  # normalised images (N, C, H, W) to logits (N, num_classes)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Args:
+        write: Writes a student, and the description of its input, into a folder that exists.
+        load: Reads such a folder and gives the function that it holds.
+        summary: One line for a person.
+        packages: What reading needs beside this package.
+        write_packages: What writing needs beside that.
+    """
+
+    write: Callable[[Student, dict[str, Any], Path], None]
+    load: Callable[[Path], Predict]
+    summary: str
+    packages: tuple[str, ...] = ()
+    write_packages: tuple[str, ...] = ()
+
+
+def require_packages(name: str, to_write: bool = False) -> None:
+    """Refuse a format whose packages are missing.
+
+    Args:
+        name: One of :data:`FORMATS`.
+        to_write: It is to be written and read back, not only read.
+
+    Raises:
+        ImportError: Names them, and the extra that installs them.
+    """
+    needed = FORMATS[name].packages + (FORMATS[name].write_packages if to_write else ())
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ImportError(
+            f'the format {name} needs {", ".join(missing)}, which is not installed; install the export extra: '
+            "pip install 'r2kd_mm[export]'"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ mmpretrain
+def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Path) -> None:
+    if student.config is None:
+        raise ExportError(
+            'this student is a classifier inside an algorithm of mmrazor, which plain mmpretrain cannot build; take '
+            'another format'
+        )
+    classifier = student.network.classifier
+    ours = sorted({type(part).__name__ for part in classifier.modules() if type(part).__module__.startswith('r2kd_mm')})
+    if ours:
+        raise ExportError(
+            f'plain mmpretrain cannot build this student: {", ".join(ours)} is of r2kd_mm; take the format torch, one '
+            'Python file beside the weights'
+        )
+    preprocessing = student.preprocessing
+    loader = dict(type='LoadImageFromFile')
+    if preprocessing.channel_order == 'GRAY':
+        loader['color_type'] = 'grayscale'
+    pipeline = [loader, *preprocessing.transforms, dict(type='PackInputs')]
+    config = dict(
+        default_scope='mmpretrain',
+        model=student.config,
+        data_preprocessor=dict(
+            type='ClsDataPreprocessor',
+            mean=list(preprocessing.mean),
+            std=list(preprocessing.std),
+            to_rgb=preprocessing.channel_order == 'RGB',
+        ),
+        test_dataloader=dict(
+            batch_size=32,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(
+                type='CustomDataset',
+                data_root='data',
+                classes=list(student.classes),
+                with_label=False,
+                pipeline=pipeline,
+            ),
+        ),
+    )
+    Config(config).dump(folder / 'config.py')
+    meta = dict(dataset_meta=dict(classes=student.classes))  # where mmpretrain looks for them
+    torch.save(dict(meta=meta, state_dict=classifier.state_dict()), folder / 'weights.pth')
+
+
+def _load_mmpretrain(folder: Path) -> Predict:
+    model = get_model(str(folder / 'config.py'), pretrained=False, device='cpu').eval()
+    # not by get_model, which prints, and warns where weights are missing
+    model.load_state_dict(load_checkpoint_file(folder / 'weights.pth')['state_dict'])
+    return lambda images: model(images, mode='tensor')
+
+
+# ----------------------------------------------------------------------------------------------- a file of its own
+def _write_network(student: Student, folder: Path, weights: str) -> None:
+    classifier = student.network.classifier
+    title = f'{type(getattr(classifier, "backbone", classifier)).__name__} for {len(student.classes)} classes.'
+    source = network_source(classifier, title, student.preprocessing.shape, len(student.classes), weights)
+    (folder / 'network.py').write_text(source)
+
+
+def _weights_of_layers(student: Student) -> dict[str, Tensor]:
+    return {name: value.contiguous() for name, value in student.network.classifier.state_dict().items()}
+
+
+def _write_torch(student: Student, description: dict[str, Any], folder: Path) -> None:
+    _write_network(student, folder, 'weights.pth')
+    torch.save(dict(meta=description, state_dict=_weights_of_layers(student)), folder / 'weights.pth')
+
+
+def _write_safetensors(student: Student, description: dict[str, Any], folder: Path) -> None:
+    save_file = importlib.import_module('safetensors.torch').save_file
+    _write_network(student, folder, 'weights.safetensors')
+    metadata = {DESCRIPTION: json.dumps(description)}  # the format allows text only
+    save_file(_weights_of_layers(student), folder / 'weights.safetensors', metadata=metadata)
+
+
+def _load_network(folder: Path, weights: str) -> Predict:
+    specification = importlib.util.spec_from_file_location('exported_network', folder / 'network.py')
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    with _no_bytecode():
+        specification.loader.exec_module(module)
+    return module.load(str(folder / weights))
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Leave no ``__pycache__`` in the folder that a user is given."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+# ------------------------------------------------------------------------------------------------- graphs of torch
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporters' own warnings: TorchScript's that it is old, the ONNX exporter's about opsets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
+
+def _write_torchscript(student: Student, description: dict[str, Any], folder: Path) -> None:
+    with _quietly(), torch.no_grad():
+        traced = torch.jit.trace(student.network, student.images)
+        torch.jit.save(traced, folder / 'model.pt', _extra_files={DESCRIPTION: json.dumps(description)})
+
+
+def _load_torchscript(folder: Path) -> Predict:
+    with _quietly():
+        return torch.jit.load(folder / 'model.pt', map_location='cpu')
+
+
+def _write_exported(student: Student, description: dict[str, Any], folder: Path) -> None:
+    with _quietly():
+        program = torch.export.export(
+            student.network, (student.images,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False
+        )
+        torch.export.save(program, folder / 'model.pt2', extra_files={DESCRIPTION: json.dumps(description)})
+
+
+def _load_exported(folder: Path) -> Predict:
+    with _quietly():
+        return torch.export.load(folder / 'model.pt2').module()
+
+
+# ------------------------------------------------------------------------------------------------------------ ONNX
+def _write_onnx(student: Student, description: dict[str, Any], folder: Path) -> None:
+    with _quietly():
+        program = torch.onnx.export(
+            student.network,
+            (student.images,),
+            dynamo=True,
+            verbose=False,
+            input_names=['images'],
+            output_names=['logits'],
+            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        )
+    assert program is not None
+    program.model.metadata_props[DESCRIPTION] = json.dumps(description)
+    program.save(folder / 'model.onnx')  # weights of more than 2 GB go to a file beside it
+
+
+def _load_onnx(folder: Path) -> Predict:
+    onnxruntime = importlib.import_module('onnxruntime')
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(folder / 'model.onnx', options, providers=['CPUExecutionProvider'])
+    return lambda images: torch.from_numpy(session.run(['logits'], {'images': images.numpy()})[0])
+
+
+FORMATS = {
+    'mmpretrain': Format(_write_mmpretrain, _load_mmpretrain, 'config and checkpoint of plain mmpretrain'),
+    'torch': Format(
+        _write_torch, lambda folder: _load_network(folder, 'weights.pth'), 'one Python file that needs torch alone'
+    ),
+    'safetensors': Format(
+        _write_safetensors,
+        lambda folder: _load_network(folder, 'weights.safetensors'),
+        'the same, its weights as safetensors',
+        ('safetensors',),
+    ),
+    'torchscript': Format(_write_torchscript, _load_torchscript, 'TorchScript, traced; Python and C++'),
+    'exported': Format(_write_exported, _load_exported, 'torch.export, any batch size'),
+    'onnx': Format(_write_onnx, _load_onnx, 'ONNX, any batch size', ('onnxruntime',), ('onnx', 'onnxscript')),
+}

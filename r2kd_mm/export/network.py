@@ -1,0 +1,184 @@
+"""A network as one Python file that needs nothing but torch.
+
+The file is written from what the network does, not from how we define it: :mod:`torch.fx` follows one call through our
+classes and those of mmcv and mmpretrain, down to the layers of ``torch.nn``. It therefore cannot fall behind our
+sources, and works for every network whose path does not depend on its input.
+"""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+
+from mmpretrain.models.utils import channel_shuffle
+from torch import Tensor, fx, nn
+
+PLAIN_FUNCTIONS = ('torch.', '_operator.', 'builtins.')  # operators are written as +, * and so on
+LINE_LENGTH = 120
+FILE = '''"""{title}
+
+Written by r2kd_mm; needs torch alone. The images are normalised as export.json says.
+
+    network = load({weights!r})  # in eval mode
+    logits = network(images)  # {shape} to (N, {num_classes})
+"""
+
+{imports}
+
+
+class Network(nn.Module):
+    """The layers, under the names that the weights have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+{layers}
+
+{forward}
+
+
+def load(weights: str) -> Network:
+    """The network with the weights of this file."""
+    network = Network()
+    network.load_state_dict({read})
+    return network.eval()
+'''
+
+
+class ExportError(ValueError):
+    """A network that cannot be taken out in the format asked for, and which formats there are instead."""
+
+
+class Logits(nn.Module):
+    """Normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``: an mmpretrain classifier and nothing else."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(images, mode='tensor')
+
+
+def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], num_classes: int, weights: str) -> str:
+    """Python code of a ``Network`` with the weight names of ``classifier``, and of a function ``load``.
+
+    Args:
+        classifier: An mmpretrain classifier in eval mode; left as it is.
+        title: First line of the file.
+        shape: Of one image, ``(C, H, W)``; only told to the reader.
+        num_classes: Only told to the reader.
+        weights: Name of the file with the weights; its suffix decides how ``load`` reads them, ``.safetensors`` or what
+            :func:`torch.save` wrote as ``{'state_dict': ...}``.
+
+    Raises:
+        ExportError: The path through the network depends on its input, or it has layers or functions that are not
+            torch's.
+    """
+    graph, layers = _trace(classifier)
+    forward = re.sub(r';  [\w, =]+ = None', '', graph.python_code('self').src)  # fx lets go of what is used up
+    forward = re.sub(r'def forward\(.*', 'def forward(self, images: torch.Tensor) -> torch.Tensor:', forward.strip())
+    safetensors = weights.endswith('.safetensors')
+    return FILE.format(
+        title=title,
+        weights=weights,
+        shape=str(('N', *shape)).replace("'", ''),
+        num_classes=num_classes,
+        imports='\n'.join(
+            ['import torch', *(['from safetensors.torch import load_file'] * safetensors), 'from torch import nn']
+        ),
+        layers=textwrap.indent('\n'.join(_assignments(layers)), ' ' * 8),
+        forward=textwrap.indent(_subscripted(forward), ' ' * 4),
+        read='load_file(weights)' if safetensors else "torch.load(weights, weights_only=True)['state_dict']",
+    )
+
+
+def _trace(classifier: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
+    """The calls that make logits of images, and the layers of torch that they reach, by name."""
+    root = Logits(classifier)
+    try:
+        # it asserts on the shape, which is not known here
+        graph = fx.Tracer(autowrap_functions=(channel_shuffle,)).trace(root)
+    except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
+        raise _refusal(f'its path cannot be followed ({str(error).splitlines()[0]})') from error
+    layers = {}
+    for node in graph.nodes:
+        if node.target is channel_shuffle:
+            node.target = nn.functional.channel_shuffle
+            del node.meta['is_wrapped']  # else the code would wrap it again
+        if node.op == 'call_function' and not _qualified_name(node.target).startswith(PLAIN_FUNCTIONS):
+            raise _refusal(f'it calls {_qualified_name(node.target)}, which is not of torch')
+        if node.op == 'get_attr':
+            raise _refusal(f'it uses the weight {node.target.removeprefix("classifier.")!r} outside of a layer')
+        if node.op == 'call_module':
+            layer = root.get_submodule(node.target)
+            if isinstance(layer, nn.Identity):
+                node.replace_all_uses_with(node.args[0])
+                graph.erase_node(node)
+                continue
+            node.target = node.target.removeprefix('classifier.')
+            layers[node.target] = layer
+        node.name = 'images' if node.op == 'placeholder' else node.name.removeprefix('classifier_')
+    return graph, layers
+
+
+def _assignments(layers: dict[str, nn.Module]) -> Iterable[str]:
+    """``self.a.b = nn.Conv2d(...)`` for each layer, after the containers above it."""
+    containers = set()
+    for name, layer in layers.items():
+        *parents, _ = parts = name.split('.')
+        for depth in range(1, len(parents) + 1):
+            container = '.'.join(parents[:depth])
+            if container not in containers:
+                containers.add(container)
+                yield f'{_access(container)} = nn.ModuleDict()'
+        line = f'{_access(".".join(parts))} = {_constructor(layer)}'
+        yield line if len(line) <= LINE_LENGTH - 8 else line.replace('(', '(\n    ', 1)[:-1] + '\n)'
+
+
+def _access(name: str) -> str:
+    """``a.0.b`` as ``self.a['0'].b``."""
+    return 'self' + ''.join(
+        f'.{part}' if part.isidentifier() and not keyword.iskeyword(part) else f'[{part!r}]' for part in name.split('.')
+    )
+
+
+def _subscripted(code: str) -> str:
+    """``getattr(self.a, "0")``, as fx writes it, as ``self.a['0']``."""
+    found = 1
+    while found:  # from the inside out
+        code, found = re.subn(r"""getattr\((self[\w.\[\]']*), "(\w+)"\)""", r"\1['\2']", code)
+    return code
+
+
+def _constructor(layer: nn.Module) -> str:
+    """The call that builds ``layer``, with the arguments that are not the defaults."""
+    kind = type(layer)
+    if getattr(nn, kind.__name__, None) is not kind:
+        raise _refusal(f'its layer {kind.__name__} is not one of torch.nn')
+    arguments = []
+    for parameter in inspect.signature(kind).parameters.values():
+        if parameter.name in ('device', 'dtype'):
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not hasattr(layer, parameter.name):
+            raise _refusal(f'what its layer {kind.__name__} was built with is not known')
+        value = getattr(layer, parameter.name)
+        if parameter.name == 'bias':  # a weight in the layer, a switch in its constructor
+            value = value is not None
+        if parameter.default is parameter.empty:
+            arguments.append(repr(value))
+        elif value not in (parameter.default, (parameter.default, parameter.default)):  # one for height and width
+            arguments.append(f'{parameter.name}={value!r}')
+    return f'nn.{kind.__name__}({", ".join(arguments)})'
+
+
+def _qualified_name(function: Callable) -> str:
+    return f'{getattr(function, "__module__", None) or "torch"}.{function.__name__}'  # builtins of torch have no module
+
+
+def _refusal(reason: str) -> ExportError:
+    return ExportError(
+        f'this network cannot be written as a file of its own: {reason}; take the format torchscript, exported or onnx'
+    )

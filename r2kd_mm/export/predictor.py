@@ -1,0 +1,82 @@
+"""Ask an export what is in an image."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.registry import DefaultScope
+
+from r2kd_mm.export.formats import DESCRIPTION, FORMATS, require_packages
+from r2kd_mm.export.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and how likely it is.
+
+    Args:
+        name: Of the class.
+        index: Its place in the logits.
+        probability: Softmax over all classes, in ``[0, 1]``.
+    """
+
+    name: str
+    index: int
+    probability: float
+
+
+class Predictor:
+    """The network of an export behind its preprocessing.
+
+    The formats ``mmpretrain``, ``torch`` and ``safetensors`` hold Python code, which is run: open only what you
+    trust.
+
+    Args:
+        folder: What :func:`~r2kd_mm.export.export_student` wrote.
+
+    Raises:
+        FileNotFoundError: It is no export.
+        ImportError: A package that the format needs is missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        description = Path(folder) / DESCRIPTION
+        if not description.is_file():
+            raise FileNotFoundError(
+                f'{str(folder)!r} is no export: expected a folder with {DESCRIPTION}, as '
+                'tools/model_converters/export_student.py writes it'
+            )
+        said = json.loads(description.read_text(encoding='utf-8'))
+        steps = said['preprocessing']
+        self.preprocessing = Preprocessing(
+            tuple(said['input']['shape'][1:]),
+            steps['channel_order'],
+            tuple(steps['mean']),
+            tuple(steps['std']),
+            tuple(steps['transforms']),
+        )
+        self.classes = said['classes']
+        require_packages(said['format'])
+        self.network = FORMATS[said['format']].load(Path(folder))
+
+    @torch.no_grad()
+    def __call__(self, path: str | os.PathLike, top: int = 5) -> list[Prediction]:
+        """The ``top`` most likely classes of an image file, or all where there are fewer; the likeliest first.
+
+        Raises:
+            RunStopped: The image is broken.
+            ValueError: ``top`` is less than 1.
+        """
+        if top < 1:
+            raise ValueError(f'top must be at least 1, got {top}')
+        with DefaultScope.overwrite_default_scope('r2kd_mm'):
+            images = self.preprocessing(path)[None]
+        probabilities = self.network(images)[0].softmax(0)
+        values, indices = probabilities.topk(min(top, len(self.classes)))
+        return [
+            Prediction(self.classes[index], index, value) for value, index in zip(values.tolist(), indices.tolist())
+        ]

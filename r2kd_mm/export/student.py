@@ -1,0 +1,262 @@
+"""The student in the checkpoint of a run, with what a user of it has to know."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset, default_collate
+from mmengine.registry import DefaultScope
+from mmengine.utils import get_object_from_string  # what Registry.get falls back to
+from torch import Tensor, nn
+
+from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.distillers.student import unwrap_student
+from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
+from r2kd_mm.export.network import Logits
+from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms
+from r2kd_mm.registry import DATASETS, MODELS
+from r2kd_mm.zoo import build_classifier, classifier_config
+
+NUM_IMAGES = 8
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+LOADER, PACKER = 'LoadImageFromFile', 'PackInputs'
+FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained classifier outside of its run.
+
+    Args:
+        network: Normalised images ``(N, C, H, W)`` to logits; in eval mode.
+        config: Of the classifier, as mmpretrain takes it, types given as names; ``None`` where it is not a classifier
+            alone, but pruned by mmrazor.
+        preprocessing: From an image file to the input of ``network``.
+        classes: Their names, in the order of the logits.
+        images: A few real ones, normalised, ``(N, C, H, W)`` with ``N >= 2``.
+        run: Config of the run.
+        checkpoint: What the file holds.
+    """
+
+    network: Logits
+    config: dict[str, Any] | None
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    images: Tensor
+    run: dict[str, Any]
+    checkpoint: dict[str, Any]
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """What the network says of ``images``, ``(N, num_classes)``."""
+        return self.network(self.images)
+
+
+def load_student(
+    checkpoint: str | os.PathLike, config: str | os.PathLike | None = None, images: str | os.PathLike | None = None
+) -> Student:
+    """Build the student of a run and load its weights; of a run without teacher, its classifier.
+
+    Nothing in the checkpoint is run: its config is parsed, and its networks, data sets and transforms must be such.
+
+    Args:
+        checkpoint: File that a run wrote.
+        config: Config file of the run; ``None`` takes that in the checkpoint.
+        images: Folder of images; ``None`` takes the validation data of the run.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint or folder, or the validation data are not here.
+        ValueError: The checkpoint is none, holds no config, or not the weights of the network in its config; or the
+            network cannot take the images.
+    """
+    loaded = load_checkpoint_file(checkpoint)
+    run = _read_run(loaded, str(checkpoint), config)
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        architecture = run['model'].get('architecture', run['model'])
+        _check_types(architecture)
+        model = MODELS.build(ConfigDict(architecture))
+        load_weights_(model, str(checkpoint))
+        classifier = unwrap_student(model).eval()
+        preprocessing, batch, classes = _look_at_images(run, images)
+    shape = tuple(batch.shape[1:])
+    try:
+        with torch.no_grad():
+            num_classes = classifier_logits(classifier, batch).shape[1]
+    except RuntimeError as error:
+        raise ValueError(
+            f'the network cannot take images of shape {shape} (channels, height, width): '
+            f'{str(error).splitlines()[0]}; give images like those that it was trained on by --images'
+        ) from error
+    classes = tuple((loaded.get('meta') or {}).get('dataset_meta', {}).get('classes') or classes)
+    if len(classes) != num_classes:  # a head for more classes than the data have, or names that nobody gave
+        classes = tuple(str(index) for index in range(num_classes))
+    return Student(
+        network=Logits(classifier).eval(),
+        config=_classifier_config(architecture) if classifier is model else None,
+        preprocessing=preprocessing,
+        classes=tuple(map(str, classes)),
+        images=batch,
+        run=run,
+        checkpoint=loaded,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the config
+def _read_run(loaded: Mapping[str, Any], name: str, config: str | os.PathLike | None) -> dict[str, Any]:
+    text = Config.fromfile(config).pretty_text if config else (loaded.get('meta') or {}).get('cfg')
+    if not isinstance(text, str):
+        raise ValueError(
+            f'checkpoint {name!r} is not one of a run: it has no config, so nobody knows which network its weights '
+            "belong to; give one that tools/train.py wrote, or the run's config by --config"
+        )
+    try:
+        run = {
+            statement.targets[0].id: _literal(statement.value)
+            for statement in ast.parse(text).body
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+    except SyntaxError as error:
+        raise ValueError(f'the config in checkpoint {name!r} cannot be read ({error}); give it by --config') from error
+    if not isinstance(run.get('model'), dict):
+        raise ValueError(f'the config of checkpoint {name!r} has no model; give the config of its run by --config')
+    model = run['model'].get('architecture', run['model'])
+    if str(model.get('type')).endswith(build_classifier.__name__):
+        model.pop('checkpoint', None)  # what the run began from
+    return run
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of an expression in the text of a config: dicts, lists, tuples and constants; else its text."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {str(keyword.arg): _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):  # a dump has no **
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def _check_types(value: Any) -> None:
+    """Refuse a type that is a path to something other than a part of a network, a data set or a transform."""
+    if isinstance(value, dict):
+        kind = value.get('type')
+        if isinstance(kind, str) and '.' in kind:
+            found = get_object_from_string(kind)
+            is_part = isinstance(found, type) and issubclass(found, (nn.Module, BaseDataset, BaseTransform))
+            if not (found is None or is_part or found is build_classifier):  # None: a name in a registry
+                raise ValueError(
+                    f'the config in the checkpoint is refused: it builds {kind!r}, which is no network, data set or '
+                    'transform; if you trust it, give its config as a file by --config'
+                )
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        _check_types(item)
+
+
+def _classifier_config(architecture: dict[str, Any]) -> dict[str, Any]:
+    if str(architecture['type']).endswith(build_classifier.__name__):
+        architecture = classifier_config(architecture['name'], architecture.get('num_classes'))
+    return short_types(architecture)
+
+
+def short_types(value: Any) -> Any:
+    """A config whose types are names without the module in front, as any registry of OpenMMLab finds them."""
+    if isinstance(value, dict):
+        return {key: _short_name(item) if key == 'type' else short_types(item) for key, item in value.items()}
+    return type(value)(map(short_types, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _short_name(kind: str | type) -> str:
+    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
+
+
+# ---------------------------------------------------------------------------------------------------- the images
+def _look_at_images(
+    run: dict[str, Any], folder: str | os.PathLike | None
+) -> tuple[Preprocessing, Tensor, tuple[str, ...]]:
+    """How an image becomes an input, a batch of them, and the names of the classes where the data have them."""
+    normalise = run.get('data_preprocessor') or run['model'].get('data_preprocessor') or {}
+    loader = run.get('val_dataloader') or run.get('test_dataloader') or run.get('train_dataloader') or {}
+    config = loader.get('dataset') or {}
+    pipeline = short_types(list(config.get('pipeline', ())))
+    from_files = any(step['type'] == LOADER for step in pipeline)
+    transforms = [step for step in pipeline if step['type'] not in (LOADER, PACKER)]
+    fixed = any(step['type'] in FIXING for step in transforms)
+
+    if folder is None:
+        dataset = _build_dataset(config)
+        chosen = np.linspace(0, len(dataset) - 1, NUM_IMAGES).astype(int)
+        pixels = default_collate([dataset[int(index)]['inputs'] for index in chosen]).float()
+        names = tuple(getattr(dataset, 'metainfo', {}).get('classes') or ())
+        channels, height, width = pixels.shape[1:]
+    else:
+        paths, names = list_images(folder)[:NUM_IMAGES], ()
+        channels = len(normalise.get('mean') or 'RGB')
+        height, width = (not fixed and _crop_size(run)) or apply_transforms(paths[0], transforms).shape[:2]
+    if not fixed:  # the data of the run are of one size, which other files need not be
+        transforms.append(dict(type='Resize', scale=(width, height)))
+
+    to_rgb = normalise.get('to_rgb', False)
+    # OpenMMLab reads files as BGR; data sets that hold their images, as CIFAR's, hold RGB
+    order = 'GRAY' if channels == 1 else 'RGB' if to_rgb or not from_files else 'BGR'
+    mean, std = normalise.get('mean') or [0.0] * channels, normalise.get('std') or [1.0] * channels
+
+    preprocessing = Preprocessing((channels, height, width), order, tuple(mean), tuple(std), tuple(transforms))
+    if folder is None:
+        pixels = pixels.flip(1) if to_rgb and channels == 3 else pixels
+        batch = (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    else:
+        batch = torch.stack([preprocessing(path) for path in (paths * 2)[:NUM_IMAGES]])  # at least two
+    return preprocessing, batch, names
+
+
+def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the crops that the run trained on, if it did."""
+    dataset = (run.get('train_dataloader') or {}).get('dataset') or {}
+    for step in dataset.get('pipeline', ()):
+        size = step.get('crop_size')
+        if size is not None:
+            height, width = (size, size) if isinstance(size, int) else size
+            return height, width
+    return None
+
+
+def _build_dataset(config: dict[str, Any]) -> BaseDataset:
+    _check_types(config)
+    try:
+        return DATASETS.build(ConfigDict(config))
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise FileNotFoundError(
+            f'the export is checked on real images, and the validation data of the run are not here ({error}); give a '
+            'folder of images by --images'
+        ) from error
+
+
+def list_images(path: str | os.PathLike) -> list[Path]:
+    """The image files in a folder and its folders, sorted; a file as it is.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no image in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f'{str(path)!r} does not exist; give an image or a folder of images')
+    found = sorted(file for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f'no image in {str(path)!r}; expected files that end in {", ".join(IMAGE_SUFFIXES)}')
+    return found

@@ -1,0 +1,80 @@
+"""An export is right, or it is not there."""
+
+import dataclasses
+
+import exports
+import pytest
+import torch
+
+from r2kd_mm.export import FORMATS, ExportError, export_student
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    return exports.write_checkpoint(tmp_path_factory.mktemp('run') / 'student.pth')
+
+
+@pytest.mark.parametrize(('wrong', 'shown'), [(lambda logits: 1.001 * logits, '1.0e-03'), (lambda x: x / 0, 'nan')])
+def test_what_differs_from_the_student_is_not_written(checkpoint, tmp_path, monkeypatch, wrong, shown):
+    right = FORMATS['torch']
+    answers = dataclasses.replace(right, load=lambda folder: lambda images: wrong(right.load(folder)(images)))
+    monkeypatch.setitem(FORMATS, 'torch', answers)
+    if shown == 'nan':
+        monkeypatch.setattr(torch.Tensor, 'max', lambda self: torch.tensor(float('nan')))
+    with pytest.raises(ExportError, match=f'on 8 images their logits differ by {shown} of the largest'):
+        export_student(checkpoint, tmp_path / 'export', 'torch')
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_export_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(FORMATS, 'torch', dataclasses.replace(FORMATS['torch'], load=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export_student(checkpoint, tmp_path / 'export', 'torch')
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_left_alone(checkpoint, tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    with pytest.raises(FileExistsError, match='exists; give another folder'):
+        export_student(checkpoint, tmp_path, 'torch')
+    assert [path.name for path in tmp_path.iterdir()] == ['mine']
+
+
+def test_an_unknown_format_names_the_known_ones(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="one of mmpretrain, torch, safetensors, .*, got 'tflite'"):
+        export_student(checkpoint, tmp_path / 'export', 'tflite')
+
+
+def test_the_card_says_where_the_student_comes_from_and_what_it_costs(checkpoint, tmp_path):
+    export_student(checkpoint, tmp_path / 'export', 'torch')
+    card = dict(
+        line.strip('| ').split(' | ', 1)
+        for line in (tmp_path / 'export/README.md').read_text().splitlines()
+        if line.startswith('| ') and not line.endswith('| |')
+    )
+    # conv1, four convolutions of 3 x 3 x 3 x 3 with batch normalisation, the classifier
+    assert card['parameters'] == f'{9 * 3 + 2 * 3 + 4 * (81 + 2 * 3) + 3 * 10 + 10:,}'
+    convolutions, norms, pooling = 9 * 3 + 4 * 81, 5 * 2 * 3, 3  # a pixel
+    assert card['FLOPs'].startswith(f'{8 * 8 * (convolutions + norms + pooling) + 3 * 10:,} for an image')
+    assert card['accuracy/top1'].startswith('90.50 % after epoch 190')
+    assert 'best 91.00 % of 3 validations' in card['accuracy/top1']
+    assert card['checkpoint'] == 'student.pth, epoch 200 of 200'
+    assert card['run'] == 'a_run'
+    assert card['seed'] == '3'
+    assert card['versions'] == 'python 3.11.7, torch 2.13.0'
+    assert card['data'] == 'Digits, 300 images to train, 1497 images to validate'
+    assert 'weights epoch_60.pth; top-1 accuracy: teacher 92.10 %' in card['teacher']
+    assert card['method'].startswith('R2KD; ')
+    assert 'RankDistanceLoss(loss_weight=2.0)' in card['method']
+    assert 'augmented view by CutMix(alpha=1.0)' in card['method']
+
+
+def test_the_card_of_a_classifier_without_teacher_says_so(tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth', 'supervised/res6_digits.py')
+    export_student(checkpoint, tmp_path / 'export', 'torch')
+    card = (tmp_path / 'export/README.md').read_text()
+    assert '| teacher | none |' in card
+    assert '| method | training on labels, without a teacher |' in card

@@ -1,0 +1,100 @@
+"""What is read out of a checkpoint, and what is refused."""
+
+import exports
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from toolbox import ROOT
+
+from r2kd_mm.export import load_student
+from r2kd_mm.registry import DATASETS, MODELS
+
+
+def edit(path, **fields):
+    """Change fields of a checkpoint's meta."""
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta'].update(fields)
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize('config', [exports.DISTILLED_DIGITS, 'supervised/res6_digits.py'])
+def test_a_student_and_a_classifier_that_had_no_teacher_are_read_alike(config, tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth', config)
+    student = load_student(checkpoint)
+    saved = {
+        name.removeprefix('architecture.'): value
+        for name, value in torch.load(checkpoint, weights_only=False)['state_dict'].items()
+    }
+    given = student.network.classifier.state_dict()
+    assert given.keys() == saved.keys()
+    assert all(torch.equal(given[name], value) for name, value in saved.items())
+    assert student.config['backbone']['type'] == 'ResNet_CIFAR'
+    assert student.classes == tuple('0123456789')
+    assert not student.network.training
+
+
+def test_the_images_are_those_of_validation_as_the_run_normalised_them(tmp_path):
+    student = load_student(exports.write_checkpoint(tmp_path / 'student.pth'))
+    cfg = Config.fromfile(ROOT / 'configs' / exports.DISTILLED_DIGITS)
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        dataset = DATASETS.build(cfg.val_dataloader.dataset)
+        normalise = MODELS.build(cfg.data_preprocessor)
+    indices = [0, 213, 427, 641, 854, 1068, 1282, 1496]  # 8 at equal distances of 1497
+    inputs = torch.stack([dataset[index]['inputs'] for index in indices])
+    assert torch.equal(student.images, normalise(dict(inputs=inputs))['inputs'])
+
+
+def test_the_config_in_a_checkpoint_is_not_run(tmp_path):
+    checkpoint, trace = exports.write_checkpoint(tmp_path / 'student.pth'), tmp_path / 'trace'
+    text = torch.load(checkpoint, weights_only=False)['meta']['cfg']
+    edit(checkpoint, cfg=f'{text}\nimport pathlib\npathlib.Path({str(trace)!r}).touch()\n')
+    load_student(checkpoint)
+    edit(checkpoint, cfg=f"model = dict(type='pathlib.Path.touch', self={str(trace)!r})")
+    with pytest.raises(ValueError, match="it builds 'pathlib.Path.touch', which is no network"):
+        load_student(checkpoint)
+    assert not trace.exists()
+
+
+def test_a_checkpoint_without_config_needs_one(tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth')
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=torch.load(checkpoint, weights_only=False)['state_dict']), weights)
+    with pytest.raises(ValueError, match='is not one of a run: it has no config.*--config'):
+        load_student(weights)
+    student = load_student(weights, config=ROOT / 'configs' / exports.DISTILLED_DIGITS)
+    assert torch.equal(student.logits(), load_student(checkpoint).logits())
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth')
+    with pytest.raises(ValueError, match='does not fit this ImageClassifier'):
+        load_student(checkpoint, config=ROOT / 'configs/supervised/res14_digits.py')
+
+
+def test_data_that_are_not_here_are_asked_for(tmp_path):
+    checkpoint = exports.write_checkpoint(
+        tmp_path / 'student.pth',
+        'supervised/res20_cifar100.py',
+        **{'val_dataloader.dataset.data_root': str(tmp_path / 'no data')},
+    )
+    with pytest.raises(FileNotFoundError, match='validation data of the run are not here .*--images'):
+        load_student(checkpoint)
+    exports.write_photos(tmp_path / 'photos')
+    student = load_student(checkpoint, images=tmp_path / 'photos')
+    assert student.images.shape == (6, 3, 32, 32)  # three images twice, in the size of the crops of training
+    assert student.preprocessing.channel_order == 'RGB'
+    assert len(student.classes) == 100
+
+
+def test_a_run_without_data_asks_for_images(tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth')
+    edit(checkpoint, cfg=f"model = dict(architecture={load_student(checkpoint).config!r}, type='R2KD')")
+    with pytest.raises(FileNotFoundError, match='give a folder of images by --images'):
+        load_student(checkpoint)
+
+
+def test_images_that_the_network_cannot_take_are_named_by_their_shape(tmp_path):
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth', **{'val_dataloader.dataset.channels': 3})
+    with pytest.raises(ValueError, match=r'cannot take images of shape \(3, 8, 8\).*--images'):
+        load_student(checkpoint)

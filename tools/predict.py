@@ -1,0 +1,49 @@
+"""Say what an exported student sees in an image, or in each image of a folder.
+
+python tools/predict.py exports/student photos --top 3
+"""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what mmpretrain's imports meet
+
+import argparse
+import json
+from dataclasses import asdict
+
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.export import Predictor
+from r2kd_mm.export.student import list_images
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'model', help='folder that export_student.py wrote, of any format; code in it is run: open what you trust'
+    )
+    parser.add_argument('images', help='an image, or a folder of images')
+    parser.add_argument('--top', type=int, default=5, help='how many classes to name (default %(default)s)')
+    parser.add_argument('--json', action='store_true', help='print one JSON list, for a program')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Predict and print."""
+    args = parse_args()
+    with clear_errors():
+        predictor = Predictor(args.model)
+        answers = {str(path): predictor(path, args.top) for path in list_images(args.images)}
+        if args.json:
+            records = [
+                dict(image=path, predictions=[asdict(prediction) for prediction in predictions])
+                for path, predictions in answers.items()
+            ]
+            print(json.dumps(records, indent=2, ensure_ascii=False))
+        else:
+            for path, predictions in answers.items():
+                print(path)
+                for prediction in predictions:
+                    print(f'  {prediction.probability:7.2%}  {prediction.name}')
+
+
+if __name__ == '__main__':
+    main()
