@@ -37,10 +37,15 @@ def command(name: str, *arguments: str | Path) -> list[str]:
     return [interpreter, str(ROOT / 'tools' / name), *map(str, arguments)]
 
 
-def run(name: str, *arguments: str | Path, **variables: str) -> Finished:
-    """Run ``tools/<name>`` as a user does, with ``variables`` added to its environment."""
+def run(name: str, *arguments: str | Path, cwd: Path | None = None, **variables: str) -> Finished:
+    """Run ``tools/<name>`` as a user does, in the folder ``cwd``, with ``variables`` added to its environment."""
     done = subprocess.run(
-        command(name, *arguments), capture_output=True, text=True, timeout=TIMEOUT, env={**environment(), **variables}
+        command(name, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        cwd=cwd,
+        env={**environment(), **variables},
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
@@ -86,6 +87,10 @@ def clear_errors() -> Iterator[ErrorGuard]:
     guard = ErrorGuard()
     try:
         yield guard
+        _leave_process_group()
+    except SystemExit:
+        _leave_process_group()
+        raise
     except KeyboardInterrupt:
         if process_rank() == 0:
             print(f'\n{_describe_interrupt(guard.runner)}', file=sys.stderr)
@@ -123,6 +128,12 @@ def process_rank() -> int:
     if world_size > 1:
         return rank
     return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
+
+
+def _leave_process_group() -> None:
+    """Close the connections to the other processes; the threads behind them may abort a program that just ends."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _explain_dead_worker(error: Exception, runner: Runner | None) -> Exception:

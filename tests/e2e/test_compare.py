@@ -13,7 +13,8 @@ SHORT = ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'default_hooks.ch
 
 
 def compare(out, *arguments, options=()):
-    return toolbox.run('compare.py', *arguments, '--out', out, '--cfg-options', *SHORT, *options)
+    # in a folder without the teacher that the configs name
+    return toolbox.run('compare.py', *arguments, '--out', out, '--cfg-options', *SHORT, *options, cwd=out)
 
 
 @pytest.fixture(scope='module')
