@@ -6,20 +6,19 @@ first: ``python tools/train.py configs/supervised/res14_digits.py``. A second ca
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
-import argparse
 from pathlib import Path
 
-from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, to_markdown, write_report
+from on_digits import ROOT, compare_on_digits
 
-ROOT = Path(__file__).resolve().parents[1]
+from r2kd_mm.comparison import Method
+
 CONFIG = ROOT / 'configs' / 'r2kd' / 'r2kd_res14_res6_digits.py'
-RESULTS = ROOT / 'benchmarks' / 'results'
 BASELINE = 'no rank term'
 ESTIMATORS = ('sigmoid', 'permutahedron', 'blackbox')
 WEIGHTS = (0.5, 2.0)
 
 
-def methods(teacher: Path) -> list[Method]:
+def methods(teacher: Path, _runs: Path) -> list[Method]:
     """The variants, the baseline first."""
     settings = {BASELINE: ('hard', 0.0), 'hard (released), weight 2': ('hard', 2.0)}
     settings.update(
@@ -39,22 +38,5 @@ def methods(teacher: Path) -> list[Method]:
     ]
 
 
-def main() -> None:
-    """Train what is missing, then write the table and the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--teacher', type=Path, default=Path('work_dirs/res14_digits/epoch_60.pth'))
-    parser.add_argument('--seeds', nargs='+', type=int, default=list(range(5)))
-    parser.add_argument('--jobs', type=int, default=1)
-    parser.add_argument('--runs', type=Path, default=Path('work_dirs/digits_rank_term'), help='folder of the runs')
-    args = parser.parse_args()
-    runs = plan_runs(methods(args.teacher), args.seeds, args.runs)
-    failures = complete(runs, args.jobs)
-    rows = make_rows(collect(runs, failures), BASELINE)
-    table = to_markdown(rows, BASELINE)
-    write_report(RESULTS / 'digits_rank_term.json', rows, BASELINE)
-    (RESULTS / 'digits_rank_term.md').write_text(table)
-    print(f'\n{table}')
-
-
 if __name__ == '__main__':
-    main()
+    compare_on_digits(__doc__, 'digits_rank_term', BASELINE, methods)

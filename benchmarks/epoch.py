@@ -298,20 +298,25 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.processes > 1:
         result['processes'] = measure_processes(args)
-    result['epoch'] = measure_runner(read_config(args), args.rounds)
+    if not args.no_epochs:
+        result['epoch'] = measure_runner(read_config(args), args.rounds)
     return result
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The report as Markdown tables."""
-    epoch = result['epoch']
-    loops = [[name, with_quartiles(times, scale=1e3, digits=2)] for name, times in epoch['loops'].items()]
-    parts = sorted(epoch['watched']['parts'].items(), key=lambda item: -item[1])
-    blocks = [
-        f'`{result["command"]["config"]}`, {result["command"]["rounds"]} epochs of {epoch["iterations"]} iterations',
-        table(['loop', 'ms an iteration'], loops),
-        table(['part of an iteration of the Runner', 'ms'], [[name, f'{1e3 * value:.3f}'] for name, value in parts]),
-    ]
+    blocks = [f'`{result["command"]["config"]}`, {result["command"]["rounds"]} rounds']
+    if 'epoch' in result:
+        epoch = result['epoch']
+        loops = [[name, with_quartiles(times, scale=1e3, digits=2)] for name, times in epoch['loops'].items()]
+        parts = sorted(epoch['watched']['parts'].items(), key=lambda item: -item[1])
+        blocks += [
+            f'An epoch has {epoch["iterations"]} iterations.',
+            table(['loop', 'ms an iteration'], loops),
+            table(
+                ['part of an iteration of the Runner', 'ms'], [[name, f'{1e3 * value:.3f}'] for name, value in parts]
+            ),
+        ]
     if 'processes' in result:
         rows = [
             [name, with_quartiles(case, scale=1e3), f'{case["throughput"]:.2f}']
@@ -326,6 +331,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, rounds=10)
     parser.add_argument('--processes', type=positive, default=1, help='compare so many processes with one')
     parser.add_argument('--steps', type=positive, default=5, help='steps of a process in a round (default %(default)s)')
+    parser.add_argument('--no-epochs', action='store_true', help='measure the processes alone')
     return parser.parse_args()
 
 

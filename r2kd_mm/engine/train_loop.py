@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook, SyncBuffersHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.engine.seeding import SeededDataset, SeededSampler, derived_seed, seed_process
@@ -100,7 +101,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Train on one batch, the ``idx``-th of its epoch."""
         seed_process(derived_seed('step', self.runner.seed, self.runner.rank, self._iter))
-        super().run_iter(idx, data_batch)
+        self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+        losses = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        outputs = in_one_transfer(losses)
+        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
 
     def _take_over_seeds(self) -> None:
         """Use the seeds of the checkpoint: without ``randomness.seed`` this process has drawn one of its own."""
@@ -148,6 +153,16 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
             self.runner.val_loop.run()
+
+
+def in_one_transfer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars on the CPU: MMEngine logs each by ``item()``, which would wait for the device once for each.
+
+    Args:
+        losses: Scalars by name, on any device, of any floating dtype.
+    """
+    values = torch.stack([value.detach().double() for value in losses.values()]).cpu()
+    return dict(zip(losses, values.unbind()))
 
 
 class _ValidationRecordHook(Hook):

@@ -82,6 +82,13 @@ def test_joint_views_and_folded_teachers_give_the_losses_and_gradients_of_separa
     assert_same(losses_and_gradients(build()), losses_and_gradients(build(teacher_engine='plain')))
 
 
+@pytest.mark.parametrize('engine', ['exact', 'fast'])
+def test_teachers_that_see_the_views_together_give_what_they_give_apart(monkeypatch, engine):
+    together = losses_and_gradients(build(teacher_engine=engine))
+    monkeypatch.setattr(TeacherEngine, 'can_join', lambda self, network: False)
+    assert_same(together, losses_and_gradients(build(teacher_engine=engine)))
+
+
 def test_half_precision_teachers_change_the_losses_little():
     exact, fast = (losses_and_gradients(build(teacher_engine=name))[0] for name in ('exact', 'fast'))
     for name, value in exact.items():

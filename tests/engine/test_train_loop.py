@@ -426,3 +426,17 @@ def test_a_limited_number_of_batches_is_seeded_too(tmp_path):
     build(tmp_path / 'whole', train_dataloader=loader).train()
     resumed(tmp_path / 'whole' / 'iter_3.pth', tmp_path / 'resumed', train_dataloader=loader).train()
     assert_equal(result(tmp_path / 'resumed', 'iter_6.pth'), result(tmp_path / 'whole', 'iter_6.pth'))
+
+
+# ---------------------------------------------------------------------------------------------------------------- logs
+def test_what_is_logged_keeps_its_value_whatever_its_dtype():
+    losses = {
+        'loss': torch.tensor(0.1, requires_grad=True) * 1,
+        'half': torch.tensor(1 / 3, dtype=torch.bfloat16),
+        'double': torch.tensor(1e-300, dtype=torch.float64),
+    }
+    outputs = module.in_one_transfer(losses)
+    assert {name: value.item() for name, value in outputs.items()} == {
+        name: value.item() for name, value in losses.items()
+    }
+    assert not any(value.requires_grad for value in outputs.values())

@@ -91,15 +91,17 @@ def test_the_teachers_are_asked_in_the_first_rounds_alone_and_the_losses_are_the
     torch.testing.assert_close(losses(with_replay), losses(live), rtol=1e-4, atol=1e-4)
 
 
-def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt):
-    runner = replaying(tmp_path, teacher_ckpt, epochs=1, batch_size=40)
+@pytest.mark.parametrize('engine', ['exact', 'fast'])
+def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt, engine):
+    runner = replaying(tmp_path, teacher_ckpt, epochs=1, batch_size=40, teacher_engine=engine)
     runner.train()
     batch = next(iter(runner.train_dataloader))
     data = runner.model.data_preprocessor(batch)
     stored = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
     (runner.model.replay.store.folder / 'clean_0000.crc').write_bytes(bytes(4 * 40))
     asked = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
-    torch.testing.assert_close(stored, asked, rtol=1e-5, atol=1e-5)
+    tolerance = 1e-5 if engine == 'exact' else 2e-2  # the first time they were in one batch with the other view
+    torch.testing.assert_close(stored, asked, rtol=tolerance, atol=tolerance)
     again = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
     assert torch.equal(asked, again)
 

@@ -1,0 +1,36 @@
+"""What the accuracy benchmarks on the digits share: train variants over seeds, and write table and JSON file."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, to_markdown, write_report
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'benchmarks' / 'results'
+
+
+def compare_on_digits(
+    description: str | None, name: str, baseline: str, methods: Callable[[Path, Path], list[Method]]
+) -> None:
+    """Read the command line, train what is missing, and write ``results/<name>.json`` and ``.md``.
+
+    Args:
+        description: What ``--help`` says.
+        name: Of the files, and of the folder of the runs in ``work_dirs``.
+        baseline: Name of the method that the others are compared with.
+        methods: Makes the variants from the teacher's checkpoint and the folder of the runs.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--teacher', type=Path, default=Path('work_dirs/res14_digits/epoch_60.pth'))
+    parser.add_argument('--seeds', nargs='+', type=int, default=list(range(5)))
+    parser.add_argument('--jobs', type=int, default=1)
+    parser.add_argument('--runs', type=Path, default=Path('work_dirs', name), help='folder of the runs')
+    args = parser.parse_args()
+    runs = plan_runs(methods(args.teacher, args.runs), args.seeds, args.runs)
+    failures = complete(runs, args.jobs)
+    rows = make_rows(collect(runs, failures), baseline)
+    table = to_markdown(rows, baseline)
+    write_report(RESULTS / f'{name}.json', rows, baseline)
+    (RESULTS / f'{name}.md').write_text(table)
+    print(f'\n{table}')
