@@ -1,5 +1,6 @@
 """What the command-line tools share: joining the processes of a launcher, and errors that a user can read."""
 
+import atexit
 import os
 import re
 import sys
@@ -87,9 +88,9 @@ def clear_errors() -> Iterator[ErrorGuard]:
     guard = ErrorGuard()
     try:
         yield guard
-        _leave_process_group()
-    except SystemExit:
-        _leave_process_group()
+        _end_one_of_several(0)
+    except SystemExit as leaving:
+        _end_one_of_several(leaving.code)
         raise
     except KeyboardInterrupt:
         if process_rank() == 0:
@@ -130,10 +131,22 @@ def process_rank() -> int:
     return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
-def _leave_process_group() -> None:
-    """Close the connections to the other processes; the threads behind them may abort a program that just ends."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+def _end_one_of_several(status: str | int | None) -> None:
+    """End a process of a distributed run here, with all that Python does at exit but for tearing itself down.
+
+    Threads of the process group outlive ``destroy_process_group`` as long as a model refers to it. One that lets go of
+    a Python object in the middle of the teardown aborts the program ("terminate called without an active exception"),
+    after all its work is done, and the launcher reports a failure. Seen with gloo on a busy machine.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return
+    if torch.distributed.get_world_size() == 1:
+        return
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 def _explain_dead_worker(error: Exception, runner: Runner | None) -> Exception:
