@@ -34,7 +34,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import r2kd_mm
 from r2kd_mm.distillers.teacher import build_teacher
-from r2kd_mm.engine import SampleIndex
+from r2kd_mm.engine import SampleIndex, clear_errors
 from r2kd_mm.engine.run_config import ConfigOptions
 from r2kd_mm.registry import MODELS
 
@@ -80,6 +80,18 @@ def read_config(args: argparse.Namespace) -> Config:
     if 'teacher' in cfg.get('model', {}):
         cfg.model.update(teacher_ckpt=None, allow_untrained_teacher=True)
     return cfg
+
+
+def run(
+    args: argparse.Namespace,
+    benchmark: str,
+    measure: Callable[[argparse.Namespace], Mapping[str, Any]],
+    to_markdown: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Measure and report, with errors that a user can read."""
+    with clear_errors():
+        result = measure(args)
+        write_report(args, benchmark, result, to_markdown(result))
 
 
 def write_report(args: argparse.Namespace, benchmark: str, result: Mapping[str, Any], markdown: str) -> None:

@@ -32,19 +32,19 @@ from common import (
     positive,
     ratio,
     read_config,
+    run,
     seconds,
     spread,
     synchronize,
     table,
     with_quartiles,
-    write_report,
 )
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
-from r2kd_mm.engine import PortableDistributedDataParallel, clear_errors
+from r2kd_mm.engine import PortableDistributedDataParallel
 
 ITERATION_METHODS = ('before_train_iter', 'after_train_iter')
 OVERHEAD = 'overhead of the Runner'
@@ -335,13 +335,5 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Measure and report."""
-    args = parse_args()
-    with clear_errors():
-        result = measure(args)
-        write_report(args, 'epoch', result, to_markdown(result))
-
-
 if __name__ == '__main__':
-    main()
+    run(parse_args(), 'epoch', measure, to_markdown)

@@ -24,11 +24,11 @@ from common import (
     make_parser,
     ratio,
     read_config,
+    run,
     seconds,
     spread,
     table,
     with_quartiles,
-    write_report,
 )
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -37,7 +37,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 
-from r2kd_mm.engine import SeededDataset, SeededSampler, clear_errors
+from r2kd_mm.engine import SeededDataset, SeededSampler
 from r2kd_mm.registry import DATA_SAMPLERS, DATASETS
 
 SEEDED, UNSEEDED, BARE = 'ours', 'ours without seeding', 'bare PyTorch'
@@ -207,13 +207,5 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Measure and report."""
-    args = parse_args()
-    with clear_errors():
-        result = measure(args)
-        write_report(args, 'loader', result, to_markdown(result))
-
-
 if __name__ == '__main__':
-    main()
+    run(parse_args(), 'loader', measure, to_markdown)

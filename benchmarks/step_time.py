@@ -40,12 +40,12 @@ from common import (
     positive,
     ratio,
     read_config,
+    run,
     seconds,
     spread,
     synchronize,
     table,
     with_quartiles,
-    write_report,
 )
 from mmengine.config import DictAction
 from mmengine.device import get_device
@@ -60,7 +60,6 @@ from r2kd_mm.augmentations.draws import BatchDraws
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import compile_backbone_, logits_module
 from r2kd_mm.distillers.teacher import classifier_logits
-from r2kd_mm.engine import clear_errors
 from r2kd_mm.registry import MODELS, build_component
 
 PUBLISHED = 'published recipe'
@@ -775,13 +774,5 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    """Measure and report."""
-    args = parse_args()
-    with clear_errors():
-        result = measure(args)
-        write_report(args, 'step_time', result, to_markdown(result))
-
-
 if __name__ == '__main__':
-    main()
+    run(parse_args(), 'step_time', measure, to_markdown)

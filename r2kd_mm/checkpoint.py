@@ -1,8 +1,10 @@
-"""What a checkpoint holds."""
+"""What a checkpoint holds, and which it is."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -33,3 +35,14 @@ def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         key.removeprefix(STUDENT_PREFIX): weight for key, weight in weights.items() if key.startswith(STUDENT_PREFIX)
     }
     return student or dict(weights)  # beside its student, a distiller has losses, and one of mmrazor its teacher
+
+
+def digest_of_file(path: str) -> str:
+    """SHA-256 of a local file; of the name, where it is a URL."""
+    if not Path(path).is_file():
+        return path
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import toolbox
 import torch
 
 TIMEOUT = 120  # seconds
@@ -18,8 +18,7 @@ TIMEOUT = 120  # seconds
 
 def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
     """What ``function(*args)`` returns on each rank; it stands at the top of its module, and returns plain values."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets'])
+    context = toolbox.forkserver()
     place = inspect.getsourcefile(function), function.__name__  # pytest's names of test modules cannot be imported
     with tempfile.TemporaryDirectory() as folder:
         processes = [

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import warnings
@@ -17,6 +16,7 @@ import mmengine
 import mmrazor
 import numpy as np
 import pytest
+import toolbox
 import torch
 import toys
 from mmengine.dist import get_world_size
@@ -579,9 +579,7 @@ class TestCpuLaunch:
         ],
     )
     def test_each_launcher_joins_its_processes(self, monkeypatch, launcher, names):
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
+        port = toolbox.free_port()
         for name, value in dict(names, MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)).items():
             monkeypatch.setenv(name, value)
         compat.init_cpu_process_group(launcher)

@@ -14,10 +14,11 @@ ALLOWED = {
     'compat': set(),
     'registry': set(),
     'functional': set(),
+    'arguments': set(),
     'distributed': set(),
-    'losses': {'functional', 'registry'},
+    'losses': {'arguments', 'functional', 'registry'},
     'pruning': {'functional', 'registry'},
-    'augmentations': {'distributed', 'functional', 'registry'},
+    'augmentations': {'arguments', 'distributed', 'functional', 'registry'},
     'backbones': {'registry'},
     'datasets': {'engine', 'registry'},
     'published': set(),
@@ -36,7 +37,7 @@ ALLOWED = {
     'export': {'compat', 'distillers', 'registry', 'version', 'zoo'},
     'hooks': {'augmentations', 'distillers', 'engine', 'published', 'registry'},
     'engine': {'compat', 'registry'},
-    'comparison': {'functional', 'engine', 'registry'},
+    'comparison': {'checkpoint', 'functional', 'engine', 'registry'},
     '__init__': {'compat', 'check_env', 'version'},
 }
 SOURCES = sorted(PACKAGE.rglob('*.py'))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +52,23 @@ def run(name: str, *arguments: str | Path, cwd: Path | None = None, **variables:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def run_forked(name: str, *arguments: str | Path) -> Finished:
-    """Run ``tools/<name>`` in a fork of a process that has imported what the tools import, which saves seconds."""
+def forkserver() -> ForkServerContext:
+    """Forks of a process that has imported what the tools import."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets'])
+    return context
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
+def run_forked(name: str, *arguments: str | Path) -> Finished:
+    """Run ``tools/<name>`` in a fork of a process that has imported what the tools import, which saves seconds."""
+    context = forkserver()
     with tempfile.TemporaryDirectory() as folder:
         process = context.Process(target=run_here, args=(command(name, *arguments)[1:], folder))
         process.start()

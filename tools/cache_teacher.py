@@ -5,13 +5,13 @@ import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Ru
 import argparse
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.utils import ProgressBar
 
 from r2kd_mm.engine import clear_errors
 from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
 from r2kd_mm.hooks import ReplayHook
+from r2kd_mm.hooks.schedules import unwrapped_distiller
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 @torch.no_grad()
 def fill(runner: Runner) -> None:
     """Go through the training images of every round, as training would."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped_distiller(runner, 'tools/cache_teacher.py')
     loader = runner.train_loop.dataloader
     hook = ReplayHook()
     hook.before_train(runner)

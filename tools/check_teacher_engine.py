@@ -63,8 +63,8 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_distiller(cfg: Config) -> nn.Module:
-    """The model of ``cfg``, as a Runner builds it, on the device that a Runner takes."""
-    model = {name: value for name, value in cfg.model.items() if name != 'teacher_engine'}
+    """The model of ``cfg``, as a Runner builds it, on the device that a Runner takes; with teachers, not a replay."""
+    model = {name: value for name, value in cfg.model.items() if name != 'replay'}
     if model.get('data_preprocessor') is None:
         model['data_preprocessor'] = cfg.get('data_preprocessor')
     return MODELS.build(model).to(get_device())

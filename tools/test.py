@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine import clear_errors, unwrapped_model
 from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         cfg = load_run_config(args)
         apply_test_arguments(cfg, args)
         runner = Runner.from_cfg(cfg)
-        check_fits(getattr(runner.model, 'module', runner.model), args.checkpoint)
+        check_fits(unwrapped_model(runner), args.checkpoint)
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment as TorchvisionAutoAugment
 from torchvision.transforms import AutoAugmentPolicy
 
-from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext, check_per_image
+from r2kd_mm.arguments import check_switches
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
 from r2kd_mm.registry import MODELS
 
 POLICIES = tuple(policy.value for policy in AutoAugmentPolicy)
@@ -32,7 +33,7 @@ class AutoAugment(BatchAugmentation):
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f'policy must be one of {POLICIES}, got {self.policy!r}')
-        check_per_image(self.per_image)
+        check_switches(per_image=self.per_image)
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the augmented images, rounded to 1/255 of the pixel range, shape and dtype as given."""

@@ -45,9 +45,3 @@ class BatchAugmentation(ABC):
     @abstractmethod
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the augmented view of ``images``, shape ``(N, C, H, W)`` and dtype as given."""
-
-
-def check_per_image(per_image: bool) -> None:
-    """Raise ``ValueError`` unless ``per_image`` is True or False: ``'no'`` would be on."""
-    if not isinstance(per_image, bool):
-        raise ValueError(f'per_image must be True or False, got {per_image!r}')

@@ -9,7 +9,8 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
-from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext, check_per_image
+from r2kd_mm.arguments import check_switches
+from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import Draws
 from r2kd_mm.distributed import gather_rows
 from r2kd_mm.functional import mixing
@@ -47,7 +48,7 @@ class Mixup(BatchAugmentation):
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        check_per_image(self.per_image)
+        check_switches(per_image=self.per_image)
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the mixed images, shape as given."""
@@ -76,7 +77,7 @@ class CutMix(BatchAugmentation):
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        check_per_image(self.per_image)
+        check_switches(per_image=self.per_image)
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the mixed images, shape as given."""
@@ -108,7 +109,7 @@ class Cutout(BatchAugmentation):
     def __post_init__(self) -> None:
         if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
             raise ValueError(f'length is the side of the hole in whole pixels, at least 1, got {self.length!r}')
-        check_per_image(self.per_image)
+        check_switches(per_image=self.per_image)
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
         """Return the images with their holes, shape as given."""
@@ -146,7 +147,7 @@ class CutMixPick(BatchAugmentation):
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        check_per_image(self.per_image)
+        check_switches(per_image=self.per_image)
         if self.pick not in PICK_VARIANTS:
             raise ValueError(f'pick must be one of {PICK_VARIANTS}, got {self.pick!r}')
         if self.pool not in PICK_POOLS:

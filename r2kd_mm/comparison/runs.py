@@ -19,6 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
 
+from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.resume import AUTO
 from r2kd_mm.engine.run_config import load_run_config
@@ -145,8 +146,8 @@ def fingerprint(cfg: Config) -> str:
     """Short hash of all that decides a result: the config, its seed, and the content of the teacher's checkpoint."""
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
     checkpoint = content.get('model', {}).get('teacher_ckpt')
-    if checkpoint is not None and Path(checkpoint).is_file():
-        content['model']['teacher_ckpt'] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    if checkpoint is not None:
+        content['model']['teacher_ckpt'] = digest_of_file(checkpoint)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

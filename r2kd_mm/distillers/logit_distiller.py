@@ -15,14 +15,15 @@ from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
+from r2kd_mm.arguments import check_switches, check_weights
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
+from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
-from r2kd_mm.distillers.replay import Replay, digest_of_file, digest_of_weights
+from r2kd_mm.distillers.replay import Replay, digest_of_weights
 from r2kd_mm.distillers.student import compile_backbone_, logits_module, recorded_outputs, unwrap_student
 from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, normalisation, num_classes
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
-from r2kd_mm.losses._checks import check_switches, check_weights
 from r2kd_mm.registry import MODELS, build_component
 
 
@@ -165,6 +166,11 @@ class LogitDistiller(BaseAlgorithm):
         """The frozen teacher."""
         return self._frozen['teacher']
 
+    @property
+    def batch_wise_losses(self) -> list[str]:
+        """Names of the losses that compare the samples of a batch; a loss that does not say counts as none."""
+        return [name for name, loss in self.distillation_losses.items() if getattr(loss, 'batch_wise', False)]
+
     @torch.no_grad()
     def teacher_logits(self, inputs: Tensor) -> Tensor:
         """The logits to learn from, shape ``(N, num_classes)``, for preprocessed ``inputs``; without gradient."""
@@ -202,17 +208,19 @@ class LogitDistiller(BaseAlgorithm):
         classes = num_classes(unwrap_student(self.architecture))
         if classes is None:
             raise ValueError('a replay must know the number of classes, and the student does not state its num_classes')
-        views = ['clean'] if self.augmentation is None else ['clean', 'augmented']
         made_from = {**self.made_from(), **made_from}
-        differences = self.replay.open(made_from, seed, classes, num_images, cycle, views)
+        differences = self.replay.open(made_from, seed, classes, num_images, cycle, self._view_names)
         if not self.teachers and not self.replay.store.is_complete:
             self.load_teachers()
         return differences
 
     def fill_replay(self, inputs: Tensor, data_samples: list[DataSample]) -> None:
         """Put the logits of a batch into the replay, those of both views, where they are not there yet."""
-        names = ['clean'] if self.augmentation is None else ['clean', 'augmented']
-        self._teach(self._views(inputs, data_samples, names), data_samples)
+        self._teach(self._views(inputs, data_samples, self._view_names), data_samples)
+
+    @property
+    def _view_names(self) -> tuple[str, ...]:
+        return ('clean',) if self.augmentation is None else ('clean', 'augmented')
 
     def set_loss_scale(self, name: str, scale: float) -> None:
         """For hooks: multiply the distillation loss ``name`` by ``scale`` >= 0 from now on; 0 leaves it out.
@@ -268,7 +276,7 @@ class LogitDistiller(BaseAlgorithm):
         for view, active in scales.items():
             for name, scale in active.items():
                 loss = self.distillation_losses[name]
-                if _is_batch_wise(loss):
+                if name in self.batch_wise_losses:
                     batch = whole[view]
                 else:
                     batch, scale = views[view], scale * shares[view]
@@ -339,7 +347,7 @@ class LogitDistiller(BaseAlgorithm):
         counts = {'task': len(inputs), **{name: len(view.student) for name, view in views.items()}}
         if not self.gather or get_world_size() == 1:
             return views, dict.fromkeys(counts, 1.0)
-        if not any(_is_batch_wise(self.distillation_losses[name]) for active in scales.values() for name in active):
+        if not any(name in self.batch_wise_losses for active in scales.values() for name in active):
             return views, self._gatherer.shares(counts, inputs.device)
         whole, shares = self._gatherer.gather(views)
         return whole, {'task': shares['clean'], **shares}
@@ -415,11 +423,6 @@ def _checked_names(losses: Mapping[str, dict | nn.Module]) -> Mapping[str, dict 
 def _needs_target(loss: nn.Module) -> bool:
     """Whether a loss wants the labels; those of other packages, which do not say, want logits alone."""
     return getattr(loss, 'needs_target', False)
-
-
-def _is_batch_wise(loss: nn.Module) -> bool:
-    """Whether a loss compares the samples of a batch; those of other packages, which do not say, count as not."""
-    return getattr(loss, 'batch_wise', False)
 
 
 def _scaled(losses: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:

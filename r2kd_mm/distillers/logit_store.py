@@ -19,8 +19,9 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
+from r2kd_mm.engine import AtomicLocalBackend
+
 DTYPES = ('float16', 'float32')
-ABSENT = 0  # in place of a checksum
 DESCRIPTION = 'store.json'
 RESERVE = 1.05  # free space asked for, over what the store will take
 
@@ -192,9 +193,7 @@ class LogitStore:
         return [description for description in map(_read_description, folders) if description]
 
     def _write_description(self, description: dict) -> None:
-        temporary = self.folder / f'.{DESCRIPTION}.tmp'
-        temporary.write_text(json.dumps(description, indent=1))
-        os.replace(temporary, self.folder / DESCRIPTION)
+        AtomicLocalBackend().put_text(json.dumps(description, indent=1), self.folder / DESCRIPTION)
 
     def _check_space(self) -> None:
         taken = sum(path.stat().st_blocks * 512 for path in self.folder.iterdir())
@@ -258,6 +257,6 @@ def _opened(path: Path, size: int) -> FileIO:
 
 
 def _checksums(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """CRC-32 of each row, which knows its place; never :data:`ABSENT`."""
+    """CRC-32 of each row, which knows its place; never 0, which marks a row that is missing."""
     checksums = [zlib.crc32(row.tobytes(), place) or 1 for row, place in zip(rows, (places + 1).tolist())]
     return np.array(checksums, np.uint32)

@@ -8,9 +8,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from r2kd_mm.arguments import is_number
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
-from r2kd_mm.losses._checks import is_number
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS, build_component
 

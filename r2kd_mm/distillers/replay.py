@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from mmpretrain.structures import DataSample
@@ -86,17 +85,6 @@ def _drawn_as(data_samples: Sequence[DataSample]) -> tuple[int, list[int]]:
             "keep 'sample_idx' among the meta_keys of PackInputs"
         )
     return places[0].epoch, [int(place) for place in places]
-
-
-def digest_of_file(path: str) -> str:
-    """SHA-256 of a local file; of the name, where it is a URL."""
-    if not Path(path).is_file():
-        return path
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def digest_of_weights(network: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """What plugs into MMEngine's Runner: train loop, wrappers of model and optimizer, file backend; errors of the tools."""
 
 from r2kd_mm.engine.cli import ErrorGuard, RunStopped, clear_errors, init_launcher
-from r2kd_mm.engine.distributed import PortableDistributedDataParallel
+from r2kd_mm.engine.distributed import PortableDistributedDataParallel, unwrapped_model
 from r2kd_mm.engine.fileio import AtomicLocalBackend
 from r2kd_mm.engine.optim import AutocastOptimWrapper
 from r2kd_mm.engine.pairing import PairedSampler
@@ -24,4 +24,5 @@ __all__ = [
     'find_checkpoint',
     'init_launcher',
     'set_resume',
+    'unwrapped_model',
 ]

@@ -4,7 +4,8 @@ import inspect
 from typing import Any
 
 import torch
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.runner import Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -47,6 +48,11 @@ class PortableDistributedDataParallel(MMDistributedDataParallel):
             detect_anomalous_params=detect_anomalous_params,
             **{_sync_buffers_argument(): sync_buffers},
         )
+
+
+def unwrapped_model(runner: Runner) -> nn.Module:
+    """The model that a runner trains or tests, without its data-parallel wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _sync_buffers_argument() -> str:

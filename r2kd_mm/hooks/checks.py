@@ -11,7 +11,6 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.structures import DataSample
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import num_classes
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
@@ -198,7 +198,7 @@ class DataCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, and the validation data where there is any."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         head_classes = num_classes(unwrap_student(model))
         loaders = dict(train_dataloader=runner.train_dataloader)
         if runner.val_loop is not None:
@@ -217,14 +217,11 @@ class DataCheckHook(Hook):
                 'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
                 "broken='skip' out of it: only training data have replacements"
             )
-        images = runner.train_dataloader.batch_size
-        if isinstance(model, LogitDistiller) and images == 1 and not (model.gather and runner.world_size > 1):
-            batch_wise = [
-                name for name, loss in model.distillation_losses.items() if getattr(loss, 'batch_wise', False)
-            ]
-            if batch_wise:
+        if isinstance(model, LogitDistiller) and model.batch_wise_losses:
+            alone = not (model.gather and runner.world_size > 1)
+            if runner.train_dataloader.batch_size == 1 and alone:
                 raise ValueError(
-                    f'{", ".join(batch_wise)} compares the images of a batch, but train_dataloader has '
+                    f'{", ".join(model.batch_wise_losses)} compares the images of a batch, but train_dataloader has '
                     'batch_size=1; take a larger batch, or set batch_wise=False in the loss'
                 )
         self._skip_counters = _skip_counters(runner.train_dataloader.dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.registry import HOOKS
 
 
@@ -32,7 +33,7 @@ class GradientCheckHook(Hook):
 
     def _check(self, runner: Runner) -> None:
         self._checked = True
-        model = getattr(runner.model, 'module', runner.model)
+        model = unwrapped_model(runner)
         names = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
         if not names:
             return

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.registry import HOOKS
 
 # In a checkpoint: for each rank, its buffers by name.
@@ -75,9 +75,8 @@ class RankStateHook(Hook):
 
 def _buffers(runner: Runner) -> dict[str, Tensor]:
     """The buffers of the model that is trained and of its moving average, by name."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    networks = nn.ModuleDict(dict(model=model, averages=nn.ModuleList(averages)))
+    networks = nn.ModuleDict(dict(model=unwrapped_model(runner), averages=nn.ModuleList(averages)))
     return dict(networks.named_buffers())
 
 

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
 
@@ -83,7 +84,7 @@ class RunRecordHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Collect, log, and compare."""
-        model = getattr(runner.model, 'module', runner.model)
+        model = unwrapped_model(runner)
         self.record: dict[str, Any] = dict(
             versions=dict(python=platform.python_version(), **{name: _version(name) for name in PACKAGES}),
             commit=_commit(),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.registry import HOOKS
 
 
@@ -126,7 +126,7 @@ def unwrapped_distiller(runner: Runner, asker: str) -> LogitDistiller:
     Raises:
         TypeError: The runner trains something else.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped_model(runner)
     if not isinstance(model, LogitDistiller):
         raise TypeError(
             f'{asker} works on a LogitDistiller such as R2KD, but the config trains a '

@@ -11,16 +11,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from r2kd_mm.arguments import check_positive, check_switches, check_weights
 from r2kd_mm.functional.correlation import pearson
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
 from r2kd_mm.functional.standardization import standardize
-from r2kd_mm.losses._checks import (
-    check_positive,
-    check_switches,
-    check_weights,
-    label_distribution,
-    prepare_logits,
-)
+from r2kd_mm.losses._checks import label_distribution, prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from r2kd_mm.arguments import check_positive, check_switches, check_weights
 from r2kd_mm.functional.correlation import cosine, pearson
-from r2kd_mm.losses._checks import check_positive, check_switches, check_weights, prepare_logits
+from r2kd_mm.losses._checks import prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 

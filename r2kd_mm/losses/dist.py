@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_switches, check_weights
+from r2kd_mm.arguments import check_positive, check_switches, check_weights
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.losses.correlation_distance import correlation_distance
 from r2kd_mm.registry import MODELS

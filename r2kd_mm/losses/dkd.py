@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_weights, label_distribution, prepare_logits
+from r2kd_mm.arguments import check_positive, check_weights
+from r2kd_mm.losses._checks import label_distribution, prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_weights, prepare_logits
+from r2kd_mm.arguments import check_positive, check_weights
+from r2kd_mm.losses._checks import prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r2kd_mm.losses._checks import check_positive, check_weights, is_number, prepare_logits
+from r2kd_mm.arguments import check_positive, check_weights, is_number
+from r2kd_mm.losses._checks import prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.losses.kl_divergence import kl_per_sample
 from r2kd_mm.registry import MODELS

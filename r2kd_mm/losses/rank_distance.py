@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
+from r2kd_mm.arguments import check_weights
 from r2kd_mm.functional.correlation import pearson
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
-from r2kd_mm.losses._checks import check_weights, prepare_logits
+from r2kd_mm.losses._checks import prepare_logits
 from r2kd_mm.losses.base import LogitLoss
 from r2kd_mm.registry import MODELS
 

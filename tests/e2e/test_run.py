@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -273,12 +272,6 @@ def test_mixed_precision_without_validation_trains(mini_options, mini_teacher, t
     assert (tmp_path / 'epoch_1.pth').exists()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
-
-
 def test_two_processes_train_one_student(mini_options, mini_teacher, tmp_path):
     finished = toolbox.run(
         'dist_train.sh',
@@ -292,7 +285,7 @@ def test_two_processes_train_one_student(mini_options, mini_teacher, tmp_path):
         'train_dataloader.batch_size=10',
         'train_cfg.max_epochs=1',
         'custom_hooks.0.type=rank_weights.SaveRankWeights',
-        PORT=str(free_port()),
+        PORT=str(toolbox.free_port()),
     )
     assert finished.returncode == 0, finished.stderr
     first, second = (torch.load(tmp_path / 'a work dir' / f'rank_{rank}.pt') for rank in range(2))

@@ -1,10 +1,10 @@
 """The data-parallel wrapper in a group of one process; two processes are in tests/e2e."""
 
 import inspect
-import socket
 import warnings
 
 import pytest
+import toolbox
 import torch
 import toys
 from mmengine.model import MMDistributedDataParallel
@@ -20,9 +20,7 @@ from r2kd_mm.registry import MODELS
 @pytest.fixture
 def group(monkeypatch):
     """A gloo group of this process alone."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = toolbox.free_port()
     monkeypatch.setenv('LOCAL_RANK', '0')
     torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=0, world_size=1)
     yield

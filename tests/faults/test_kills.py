@@ -6,7 +6,6 @@ The counts, and where the kills struck, are in the report: ``50 of 50 ...``.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -62,14 +61,10 @@ class Run:
 
     def __init__(self, config: Path, work_dir: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload(
-            ['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets']
-        )
         argv = toolbox.command('train.py', config, '--work-dir', work_dir, '--resume')[1:]
         self.output, self.work_dir = folder / 'stdout', work_dir
         self.output.unlink(missing_ok=True)
-        self.process = context.Process(target=toolbox.run_here, args=(argv, str(folder)))
+        self.process = toolbox.forkserver().Process(target=toolbox.run_here, args=(argv, str(folder)))
         self.process.start()
         self.started = time.monotonic()
 
