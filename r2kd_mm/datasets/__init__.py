@@ -3,6 +3,7 @@
 from r2kd_mm.datasets.cifar100 import CIFAR100
 from r2kd_mm.datasets.cub200 import CUB200
 from r2kd_mm.datasets.digits import Digits
+from r2kd_mm.datasets.glyph100 import Glyph100
 from r2kd_mm.datasets.image_folder import ImageFolder
 from r2kd_mm.datasets.loading import LoadImageFromFile
 from r2kd_mm.datasets.mit67 import MIT67
@@ -14,6 +15,7 @@ __all__ = [
     'CIFAR100',
     'CUB200',
     'Digits',
+    'Glyph100',
     'ImageFolder',
     'LoadImageFromFile',
     'MIT67',

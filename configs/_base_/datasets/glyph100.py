@@ -1,0 +1,37 @@
+# Glyph-100 at 32 x 32, drawn at the first run: crop from a border of 4 black pixels. No flip: a mirrored И is an N.
+from mmengine.dataset import DefaultSampler, default_collate
+from mmpretrain.datasets import PackInputs, RandomCrop
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import ClsDataPreprocessor
+
+from r2kd_mm.datasets import Glyph100
+
+# mean and standard deviation of all pixels of the 20,000 training images, RGB as they are, in units of 0 to 255
+data_preprocessor = dict(type=ClsDataPreprocessor, mean=[127.6, 127.5, 127.2], std=[70.1, 68.8, 70.7], to_rgb=False)
+
+train_pipeline = [dict(type=RandomCrop, crop_size=32, padding=4), dict(type=PackInputs)]
+val_pipeline = [dict(type=PackInputs)]
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=2,  # a sample costs about 40 us
+    persistent_workers=True,
+    pin_memory=True,
+    collate_fn=dict(type=default_collate),
+    sampler=dict(type=DefaultSampler, shuffle=True),
+    dataset=dict(type=Glyph100, split='train', pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=500,
+    num_workers=2,
+    persistent_workers=True,
+    pin_memory=True,
+    collate_fn=dict(type=default_collate),
+    sampler=dict(type=DefaultSampler, shuffle=False),
+    dataset=dict(type=Glyph100, split='val', pipeline=val_pipeline, test_mode=True),
+)
+val_evaluator = dict(type=Accuracy, topk=(1, 5))
+
+# unseen fonts: --cfg-options test_dataloader.dataset.split=shifted
+test_dataloader = dict(val_dataloader, dataset=dict(type=Glyph100, split='test', pipeline=val_pipeline, test_mode=True))
+test_evaluator = val_evaluator

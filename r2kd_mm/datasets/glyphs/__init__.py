@@ -1,0 +1,17 @@
+"""How the images of Glyph-100 are made: which characters of which fonts, their masks, and what is drawn with them."""
+
+from r2kd_mm.datasets.glyphs.alphabet import CHARACTERS, CLASSES, FONTS, SHIFTED_FONTS
+from r2kd_mm.datasets.glyphs.drawing import IMAGE_SIZE, SPLITS, VERSION, Painter
+from r2kd_mm.datasets.glyphs.masks import font_masks
+
+__all__ = [
+    'CHARACTERS',
+    'CLASSES',
+    'FONTS',
+    'IMAGE_SIZE',
+    'SHIFTED_FONTS',
+    'SPLITS',
+    'VERSION',
+    'Painter',
+    'font_masks',
+]
