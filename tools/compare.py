@@ -6,17 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from r2kd_mm.comparison import (
-    Method,
-    collect,
-    complete,
-    make_rows,
-    plan_runs,
-    plot_accuracy,
-    plot_differences,
-    to_markdown,
-    write_report,
-)
+from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, write_comparison
 from r2kd_mm.engine import clear_errors
 from r2kd_mm.engine.run_config import ConfigOptions
 
@@ -64,14 +54,10 @@ def compare(args: argparse.Namespace) -> int:
 
     rows = make_rows(collect(runs, failures), args.baseline)
     if rows:
-        teachers = {result.teachers['teacher'] for row in rows for result in row.results.values() if result.teachers}
-        teacher = teachers.pop() if len(teachers) == 1 else None
-        table = to_markdown(rows, args.baseline, teacher)
-        (args.out / 'table.md').write_text(table)
-        write_report(args.out / 'results.json', rows, args.baseline)
-        plot_accuracy(args.out / 'accuracy.png', rows, 'Accuracy while training', teacher)
-        if any(row.difference for row in rows):
-            plot_differences(args.out / 'differences.png', rows, args.baseline, f'Difference to {args.baseline}')
+        # what TeacherCheckHook measured, on the validation images: left out of a table of the test images
+        results = [result for row in rows for result in row.results.values() if not result.test]
+        teachers = {result.teachers['teacher'] for result in results if result.teachers}
+        table = write_comparison(args.out, rows, args.baseline, teachers.pop() if len(teachers) == 1 else None)
         print(f'\n{table}\nwritten to {args.out}: table.md, results.json and plots')
     for run, reason in failures.items():
         print(f'failed: {run}: {reason}', file=sys.stderr)

@@ -18,22 +18,20 @@ from r2kd_mm.comparison import (
     Method,
     Run,
     accuracy,
-    class_correlation,
     collect,
     complete,
     last_checkpoint,
     load_result,
     make_rows,
     plan_runs,
-    plot_accuracy,
     plot_class_correlations,
-    to_markdown,
     trained_student,
     validation_logits,
-    write_report,
+    write_comparison,
 )
 from r2kd_mm.comparison.progress import format_seconds
 from r2kd_mm.engine import clear_errors
+from r2kd_mm.functional import class_correlation
 from r2kd_mm.pruning import MagnitudePruner
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -105,16 +103,14 @@ def demo(args: argparse.Namespace) -> int:
 
     print('\n3. What it brought')
     rows = make_rows(collect(alone_runs + distillation_runs, {}), 'KD')
-    table = to_markdown(rows, 'KD', teacher_accuracy)
-    (args.out / 'table.md').write_text(table)
-    write_report(args.out / 'results.json', rows, 'KD')
-    plot_accuracy(args.out / 'accuracy.png', rows, f'{SUBJECT}: accuracy while training', teacher_accuracy)
+    table = write_comparison(args.out, rows, 'KD', teacher_accuracy, SUBJECT)
     plot_correlations(args.out / 'class_correlation.png', teacher_runs, alone_runs + distillation_runs)
     print(f'\n{table}')
     print('Accuracy on the 1497 other images, mean ± standard deviation over seeds.')
     for name, what in (
         ('table.md', 'this table'),
         ('accuracy.png', 'accuracy against epoch'),
+        ('differences.png', 'differences to KD, with their intervals'),
         ('class_correlation.png', 'which classes student and teacher take for similar'),
         ('results.json', 'every number'),
         ('runs', 'logs and checkpoints of each run'),
@@ -130,7 +126,7 @@ def show_pruned_teacher(run: Run, teacher_accuracy: float) -> None:
     pruned, report = MagnitudePruner(amount=0.1)(teacher)
     logits, labels = validation_logits({'pruned': pruned.eval()}, cfg)
     print(
-        f'teacher: {teacher_accuracy:.2f} %; its pruned copy, {report.zeros:,} of {report.total:,} weights zero '
+        f'teacher: {teacher_accuracy:.2f} %; its pruned copy, {report.pruned:,} of {report.total:,} weights zero '
         f'({100 * report.sparsity:.1f} %): {accuracy(logits["pruned"], labels):.2f} %'
     )
 

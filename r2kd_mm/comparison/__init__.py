@@ -1,8 +1,9 @@
 """Compare methods over seeds: train every config with every seed, then tables and plots."""
 
-from r2kd_mm.comparison.compare import collect, complete
-from r2kd_mm.comparison.logits import accuracy, class_correlation, trained_student, validation_logits
-from r2kd_mm.comparison.plots import plot_accuracy, plot_class_correlations, plot_differences
+from r2kd_mm.comparison.compare import collect, complete, write_comparison
+from r2kd_mm.comparison.logits import accuracy, trained_student, validation_logits
+from r2kd_mm.comparison.plots import plot_accuracy, plot_class_correlations, plot_differences, plot_pruned_teachers
+from r2kd_mm.comparison.pruned import PrunedTeacher, judge, pruned_to_csv, pruned_to_markdown
 from r2kd_mm.comparison.report import Row, environment, make_rows, to_markdown, write_report
 from r2kd_mm.comparison.runs import Method, Result, Run, State, last_checkpoint, load_result, plan_runs
 from r2kd_mm.comparison.statistics import Difference, Spread, paired_difference, spread
@@ -10,16 +11,17 @@ from r2kd_mm.comparison.statistics import Difference, Spread, paired_difference,
 __all__ = [
     'Difference',
     'Method',
+    'PrunedTeacher',
     'Result',
     'Row',
     'Run',
     'Spread',
     'State',
     'accuracy',
-    'class_correlation',
     'collect',
     'complete',
     'environment',
+    'judge',
     'last_checkpoint',
     'load_result',
     'make_rows',
@@ -28,9 +30,13 @@ __all__ = [
     'plot_accuracy',
     'plot_class_correlations',
     'plot_differences',
+    'plot_pruned_teachers',
+    'pruned_to_csv',
+    'pruned_to_markdown',
     'spread',
     'to_markdown',
     'trained_student',
     'validation_logits',
+    'write_comparison',
     'write_report',
 ]

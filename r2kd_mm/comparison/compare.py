@@ -1,10 +1,13 @@
-"""Run a comparison: look at what is there, train the rest, tell what happened."""
+"""Run a comparison: look at what is there, train the rest, write what was found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from r2kd_mm.comparison.plots import plot_accuracy, plot_differences
 from r2kd_mm.comparison.progress import ProgressPrinter
+from r2kd_mm.comparison.report import Row, to_markdown, write_report
 from r2kd_mm.comparison.runs import Method, Result, Run, State, load_result, look_at
 from r2kd_mm.comparison.workers import train_all
 
@@ -40,3 +43,32 @@ def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[
         if run not in failures:
             results[run.method][run.seed] = load_result(run)
     return results
+
+
+def write_comparison(
+    folder: Path, rows: Sequence[Row], baseline: str | None = None, teacher: float | None = None, subject: str = ''
+) -> str:
+    """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
+
+    Args:
+        folder: Where; made if need be.
+        rows: The methods; at least one.
+        baseline: Name of the method that the others are compared with.
+        teacher: Accuracy of the teacher in percent, on the images of the table.
+        subject: What was trained on what, for the titles of the plots.
+
+    Returns:
+        The table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = to_markdown(rows, baseline, teacher)
+    (folder / 'table.md').write_text(table)
+    write_report(folder / 'results.json', rows, baseline)
+    prefix = f'{subject}: ' if subject else ''
+    validation_is_test = not any(result.test for row in rows for result in row.results.values())
+    plot_accuracy(
+        folder / 'accuracy.png', rows, f'{prefix}accuracy while training', teacher if validation_is_test else None
+    )
+    if any(row.difference for row in rows):
+        plot_differences(folder / 'differences.png', rows, baseline, f'{prefix}difference to {baseline}')
+    return table

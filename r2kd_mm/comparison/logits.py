@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from r2kd_mm.checkpoint import select_weights
 from r2kd_mm.comparison.runs import Run, last_checkpoint, load_config
 from r2kd_mm.registry import MODELS
 
@@ -17,16 +19,17 @@ def trained_student(run: Run) -> tuple[nn.Module, Config]:
     """The network that a finished run trained (of a distillation, the student), in eval mode, and the run's config."""
     cfg = load_config(run)
     student = MODELS.build(_with_preprocessor(cfg.model.get('architecture', cfg.model), cfg.get('data_preprocessor')))
-    load_checkpoint(student, last_checkpoint(run), strict=True, revise_keys=[(r'^architecture\.', '')], logger='silent')
+    checkpoint = CheckpointLoader.load_checkpoint(last_checkpoint(run), map_location='cpu', logger='silent')
+    student.load_state_dict(select_weights(checkpoint))  # beside them, a distiller may have learned weights of its own
     return student.eval(), cfg
 
 
 @torch.no_grad()
-def validation_logits(networks: Mapping[str, nn.Module], cfg: Config) -> tuple[dict[str, Tensor], Tensor]:
+def validation_logits(networks: Mapping[str, Callable[..., Tensor]], cfg: Config) -> tuple[dict[str, Tensor], Tensor]:
     """Logits ``(images, classes)`` of each network by its name, and the labels ``(images,)``.
 
     Args:
-        networks: Classifiers in eval mode, which share the normalisation of the config.
+        networks: Classifiers in eval mode, or what is called like them, which share the normalisation of the config.
         cfg: Config with a ``val_dataloader`` and a ``data_preprocessor``.
     """
     preprocessor = MODELS.build(cfg.data_preprocessor)
@@ -43,14 +46,6 @@ def validation_logits(networks: Mapping[str, nn.Module], cfg: Config) -> tuple[d
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy in percent."""
     return 100 * (logits.argmax(dim=1) == labels).float().mean().item()
-
-
-def class_correlation(logits: Tensor) -> Tensor:
-    """Pearson's r over the images between the logits of every two classes, shape ``(classes, classes)``.
-
-    The mean logit of each image is taken off first: a softmax does not see it, and it would tie all classes together.
-    """
-    return torch.corrcoef((logits - logits.mean(dim=1, keepdim=True)).double().T)
 
 
 def _with_preprocessor(model: Mapping, data_preprocessor: Mapping | None) -> dict:

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from r2kd_mm.comparison.pruned import COLUMNS, PrunedTeacher
 from r2kd_mm.comparison.report import Row
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow: told apart with any kind of colour vision
@@ -46,12 +47,12 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teacher: float | 
             marker=marker,
             markersize=3.5,
             linewidth=1.6,
-            label=f'{row.method.name} ({row.last.mean:.1f} %)',
+            label=f'{row.method.name} ({mean[-1]:.1f} %)',
         )
         if len(curves) > 1:
             std = curves.std(axis=0, ddof=1)
             axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
-    axes.set(xlabel='epoch', ylabel='top-1 accuracy on the test images (%)')
+    axes.set(xlabel='epoch', ylabel='top-1 accuracy on the validation images (%)')
     axes.set_title(title, loc='left')
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
@@ -126,6 +127,41 @@ def plot_class_correlations(
     figure.colorbar(above, ax=grid[0, :], label='correlation of the logits', shrink=0.85)
     if len(maps) > 1:
         figure.colorbar(below, ax=grid[1, :], label=f'difference to the {reference}', shrink=0.85)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_pruned_teachers(
+    path: Path, full: PrunedTeacher, pruned: Sequence[PrunedTeacher], title: str, marked_amount: float
+) -> None:
+    """What is left of a teacher against the amount that was pruned, a panel for each measure.
+
+    Args:
+        path: The PNG to write.
+        full: The teacher.
+        pruned: Its pruned copies.
+        title: Which teacher, on which images.
+        marked_amount: Where to draw a line, with R2KD's name at it.
+    """
+    measures = [(name, label) for name, label in COLUMNS.items() if getattr(full, name) is not None]
+    figure = Figure(figsize=(11, 3.2 * -(-(len(measures) + 1) // 3) + 0.5), layout='constrained')
+    panels = figure.subplots(-(-(len(measures) + 1) // 3), 3).flatten()
+    pruners = list(dict.fromkeys(copy.pruner for copy in pruned))
+    for axes, (name, label) in zip(panels, measures):
+        axes.axhline(getattr(full, name), color=_TEACHER_COLOR, linewidth=1.2, linestyle='-.', label='full teacher')
+        axes.axvline(
+            marked_amount, color=_TEACHER_COLOR, linewidth=1, linestyle=':', label=f'amount in R2KD ({marked_amount})'
+        )
+        for pruner, (color, line, marker) in zip(pruners, _styles()):
+            points = [(copy.amount, getattr(copy, name)) for copy in pruned if copy.pruner == pruner]
+            axes.plot(*zip(*points), line, color=color, marker=marker, markersize=4, linewidth=1.6, label=pruner)
+        axes.set(xlabel='amount pruned', ylabel=label)
+        axes.grid(alpha=0.25)
+        for side in ('top', 'right'):
+            axes.spines[side].set_visible(False)
+    for axes in panels[len(measures) :]:
+        axes.axis('off')
+    panels[len(measures)].legend(*panels[0].get_legend_handles_labels(), loc='center left', frameon=False)
     figure.suptitle(title)
     _save(figure, path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -76,11 +77,15 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
 
 
 def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float | None = None) -> str:
-    """The comparison as a Markdown table; a line at its foot gives the teacher's accuracy where it is known."""
-    header = ['method', 'last epoch, %', 'best epoch, %', 'seeds']
+    """The comparison as a Markdown table; its foot gives the accuracy of the teacher and the compute, where known."""
+    results = [result for row in rows for result in row.results.values()]
+    if all(result.test for result in results):
+        header = ['method', 'test, last epoch, %', 'test, epoch chosen by validation, %', 'seeds']
+    else:
+        header = ['method', 'last epoch, %', 'best epoch, %', 'seeds']
     if baseline is not None:
         header.insert(3, f'last epoch against {baseline}, points [95 % interval]')
-    lines = [header, ['---'] * len(header)]
+    lines = [header]
     for row in rows:
         cells = [row.method.name, _format_spread(row.last), _format_spread(row.best), str(len(row.results))]
         if baseline is not None:
@@ -88,7 +93,17 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float
         lines.append(cells)
     if teacher is not None:
         lines.append(['teacher', f'{teacher:.2f}'] + [''] * (len(header) - 2))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    times = [result.cpu_seconds for result in results]
+    if None not in times:
+        hours = f'{math.fsum(times) / 3600:.2f} processor hours'
+        lines.append(['all', hours] + [''] * (len(header) - 3) + [f'{len(results)} runs'])
+    return markdown_table(lines)
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, the header first, as a Markdown table that is aligned in its source too."""
+    lines = [lines[0], ['---'] * len(lines[0]), *lines[1:]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return (
         '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines)
         + '\n'

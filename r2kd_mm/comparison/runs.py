@@ -71,29 +71,38 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run measured on the validation set.
+    """What a finished run measured.
 
     Args:
-        epochs: When it was measured, ascending.
-        accuracy: Top-1 accuracy then, in percent.
+        epochs: When the validation set was looked at, ascending.
+        accuracy: Top-1 accuracy on it then, in percent.
         teachers: Name to accuracy of the frozen teachers, in percent; empty without a ``TeacherCheckHook``.
         seconds: Wall time of training; of the last part where the run was resumed.
+        cpu_seconds: Likewise, time of the processors; ``None`` in results of earlier versions.
+        test: Accuracy on the test set in percent, of the weights after the ``'last'`` epoch and of those of the epoch
+            that was ``'best'`` on the validation set; empty where the config has no test set but the validation set.
     """
 
     epochs: list[int]
     accuracy: list[float]
     teachers: dict[str, float]
     seconds: float
+    cpu_seconds: float | None = None
+    test: dict[str, float] = field(default_factory=dict)
 
     @property
     def last(self) -> float:
-        """Accuracy after the last epoch."""
-        return self.accuracy[-1]
+        """Accuracy after the last epoch, on the test set where there is one."""
+        return self.test.get('last', self.accuracy[-1])
 
     @property
     def best(self) -> float:
-        """Highest accuracy of all epochs: chosen on the images it is measured on, so it flatters."""
-        return max(self.accuracy)
+        """Accuracy of the best epoch.
+
+        On a test set, that of the epoch that validation chose; without one, the highest of all, which flatters because
+        it is chosen on the images it is measured on.
+        """
+        return self.test.get('best', max(self.accuracy))
 
 
 class State(Enum):
@@ -188,16 +197,18 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
         files.put_text(fingerprint(cfg), run.folder / _FINGERPRINT_FILE)
     set_resume(cfg, AUTO)
 
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), time.process_time()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(_ProgressHook(report_progress))
     runner.train()
     if runner.epoch not in _read_scalars(run.folder)[0]:  # killed between the last checkpoint and its evaluation
         runner.val()
-    seconds = time.monotonic() - started
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
 
     accuracy, teachers = _read_scalars(run.folder)
-    result = Result(list(accuracy), list(accuracy.values()), teachers, round(seconds, 1))
+    result = Result(
+        list(accuracy), list(accuracy.values()), teachers, round(seconds, 1), round(cpu_seconds, 1), _test(runner)
+    )
     files.put_text(json.dumps(vars(result), indent=2), run.folder / _RESULT_FILE)
     return result
 
@@ -218,6 +229,19 @@ class _ProgressHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         self.report((runner.epoch + 1) / runner.max_epochs)
+
+
+def _test(runner: Runner) -> dict[str, float]:
+    """Accuracy on the test set after the last epoch, and of the weights that did best on the validation set."""
+    cfg = runner.cfg
+    if cfg.get('test_dataloader') is None or cfg.test_dataloader.dataset == cfg.val_dataloader.dataset:
+        return {}
+    found = dict(last=runner.test()[METRIC])
+    best = runner.message_hub.runtime_info.get('best_ckpt')
+    if best is not None:
+        runner.load_checkpoint(best)
+        found['best'] = runner.test()[METRIC]
+    return found
 
 
 def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:

@@ -84,6 +84,14 @@ def spearman(x: Tensor, y: Tensor, dim: int = -1) -> Tensor:
     return pearson(hard_rank(x, dim), hard_rank(y, dim), dim)
 
 
+def class_correlation(logits: Tensor) -> Tensor:
+    """Pearson's r over the images between the logits of every two classes, shape ``(classes, classes)``.
+
+    The mean logit of each image is taken off first: a softmax does not see it, and it would tie all classes together.
+    """
+    return torch.corrcoef((logits - logits.mean(dim=1, keepdim=True)).double().T)
+
+
 def _unit(x: Tensor, dim: int) -> Tensor:
     scaled = scale_to_one(x, dim)
     # The largest entry is +-1, so only a row of zeros has a squared norm below 1.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from r2kd_mm.comparison import Method, Result, make_rows, plots
+from r2kd_mm.comparison import Method, PrunedTeacher, Result, make_rows, plots
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_accuracy_shows_mean_band_and_teacher(rows, drawn, tmp_path):
     assert list(lines) == ['teacher (94.2 %)', 'r2kd (50.0 %)', 'kd (25.0 %)']
     assert np.array_equal(lines['kd (25.0 %)'], [10, 25])
     assert len(axes.collections) == 2  # a band each
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ('epoch', 'top-1 accuracy on the test images (%)')
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ('epoch', 'top-1 accuracy on the validation images (%)')
     assert (tmp_path / 'new' / 'accuracy.png').stat().st_size > 10_000
 
 
@@ -64,3 +64,22 @@ def test_correlation_maps_show_each_network_and_its_difference_to_the_teacher(dr
     assert np.array_equal(images[1], student)
     assert np.allclose(images[2], -0.25)
     assert 'mean |difference| 0.250' in [axes.get_title() for axes in drawn[0].axes]
+
+
+@pytest.mark.parametrize(('accuracy', 'panels'), [(90.0, 5), (None, 3)])
+def test_pruned_teachers_have_a_panel_for_each_measure_and_a_line_for_each_pruner(accuracy, panels, drawn, tmp_path):
+    full = PrunedTeacher('none', 0.0, 0.0, accuracy, accuracy, 0.1, 100.0, 0.0)
+    pruned = [
+        PrunedTeacher(name, amount, amount, accuracy, accuracy, amount, 90.0, amount)
+        for name in ('magnitude', 'random')
+        for amount in (0.1, 0.5)
+    ]
+    plots.plot_pruned_teachers(tmp_path / 'pruned.png', full, pruned, 'digits', 0.1)
+    shown = [axes for axes in drawn[0].axes if axes.axison]
+    assert len(shown) == panels
+    entropy = next(axes for axes in shown if axes.get_ylabel() == 'mean entropy, nats')
+    lines = {line.get_label(): list(line.get_ydata()) for line in entropy.lines}
+    assert lines['magnitude'] == lines['random'] == [0.1, 0.5]
+    assert lines['full teacher'] == [0.1, 0.1]
+    assert 'amount in R2KD (0.1)' in lines
+    assert drawn[0].axes[panels].get_legend() is not None

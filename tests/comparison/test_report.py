@@ -62,3 +62,19 @@ def test_the_json_file_holds_every_run_and_the_environment(results, tmp_path):
     assert r2kd['difference']['mean'] == 22
     assert content['baseline'] == 'kd'
     assert set(content['environment']) == {'date', 'commit', 'python', 'machine', 'packages'}
+
+
+def test_where_there_is_a_test_set_the_table_is_about_that(results):
+    def tested(last: float, best: float) -> Result:
+        return Result([1, 2], [99.0, 1.0], {}, 1.0, cpu_seconds=1800.0, test=dict(last=last, best=best))
+
+    rows = make_rows({KD: {0: tested(20, 30), 1: tested(22, 32)}, R2KD: {0: tested(40, 50), 1: tested(42, 52)}}, 'kd')
+    lines = to_markdown(rows, 'kd').splitlines()
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert cells[0][1:3] == ['test, last epoch, %', 'test, epoch chosen by validation, %']
+    assert cells[3][1:4] == ['41.00 ± 1.41', '51.00 ± 1.41', '+20.00 [+20.00, +20.00]']
+    assert cells[4] == ['all', '2.00 processor hours', '', '', '4 runs']
+
+
+def test_the_compute_is_left_out_where_a_run_does_not_know_it(results):
+    assert 'processor hours' not in to_markdown(make_rows(results))

@@ -4,11 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from r2kd_mm.comparison import Method, State, class_correlation, load_result, plan_runs, trained_student
+from r2kd_mm.comparison import (
+    Method,
+    State,
+    accuracy,
+    load_result,
+    plan_runs,
+    trained_student,
+    validation_logits,
+)
 from r2kd_mm.comparison.runs import Run, fingerprint, last_checkpoint, load_config, look_at, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +76,32 @@ def test_a_result_has_the_accuracy_of_each_epoch(finished):
     assert result.best == max(result.accuracy)
     assert all(0 <= accuracy <= 100 for accuracy in result.accuracy)
     assert result.seconds > 0
+    assert result.cpu_seconds > 0
+    assert result.test == {}  # the digits have no images beside those of the validation
     assert state(finished) is State.FINISHED
+
+
+def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_that_validation_chose(tmp_path):
+    options = {
+        'test_dataloader.dataset.indices': 200,
+        'default_hooks.checkpoint.save_best': 'accuracy/top1',
+        'train_cfg.max_epochs': 3,
+        'optim_wrapper.optimizer.lr': 1.0,  # jumps about, so that the last epoch is not the best one
+    }
+    run = short_run(tmp_path, **options)
+    result = train(run, lambda share: None)
+    assert result.accuracy[-1] < max(result.accuracy)
+
+    network, cfg = trained_student(run)
+    cfg.val_dataloader = cfg.test_dataloader
+    logits, labels = validation_logits({'last': network}, cfg)
+    assert len(labels) == 200
+    assert result.last == pytest.approx(accuracy(logits['last'], labels))
+    weights = torch.load(next(run.folder.glob('best_*.pth')), weights_only=False)['state_dict']
+    network.load_state_dict(weights)
+    logits, _ = validation_logits({'best': network}, cfg)
+    assert result.best == pytest.approx(accuracy(logits['best'], labels))
+    assert load_result(run) == result
 
 
 def test_equal_seeds_give_equal_results_and_others_do_not(finished, tmp_path):
@@ -154,10 +186,3 @@ def test_teachers_are_read_from_what_the_runner_wrote(finished, tmp_path):
     head = json.dumps({'teacher/accuracy': 94.5, 'step': 0}) + '\n' + json.dumps({'pruned_teacher/accuracy': 93.0})
     scalars.write_text(f'{head}\n{scalars.read_text()}')
     assert train(run, lambda share: None).teachers == dict(teacher=94.5, pruned_teacher=93.0)
-
-
-def test_class_correlation_is_that_of_numpy_on_centred_logits():
-    logits = torch.randn(40, 4, dtype=torch.float64)
-    expected = np.corrcoef((logits - logits.mean(dim=1, keepdim=True)).numpy().T)
-    assert np.allclose(class_correlation(logits).numpy(), expected)
-    assert torch.allclose(class_correlation(logits + torch.randn(40, 1)), class_correlation(logits))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from r2kd_mm.functional.correlation import cosine, pearson, spearman
+from r2kd_mm.functional.correlation import class_correlation, cosine, pearson, spearman
 from r2kd_mm.functional.standardization import standardize
 
 CORRELATIONS = pytest.mark.parametrize('correlation', [cosine, pearson])
@@ -168,3 +168,10 @@ def test_different_shapes_are_named(correlation):
 def test_eps_must_be_positive(correlation, eps):
     with pytest.raises(ValueError, match=f'eps must be positive.* got {eps}'):
         correlation(torch.ones(3), torch.ones(3), eps=eps)
+
+
+def test_class_correlation_is_that_of_numpy_on_centred_logits():
+    logits = torch.randn(40, 4, dtype=torch.float64)
+    expected = np.corrcoef((logits - logits.mean(dim=1, keepdim=True)).numpy().T)
+    assert np.allclose(class_correlation(logits).numpy(), expected)
+    assert torch.allclose(class_correlation(logits + torch.randn(40, 1)), class_correlation(logits))
