@@ -4,8 +4,8 @@ from mmengine.config import read_base
 with read_base():
     from .datasets.digits import *
     from .distillation_runtime import *
-    from .models.res6_digits import *
-    from .models.res14_digits import *
+    from .models.digits_res6 import *
+    from .models.digits_res14 import *
     from .schedules.sgd_200e_digits import *
 
 default_hooks.checkpoint.update(interval=20, max_keep_ckpts=2, save_best=None)  # the last epoch, not the best

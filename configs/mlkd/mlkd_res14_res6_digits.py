@@ -1,18 +1,8 @@
-# Multi-level logit distillation (Jin et al., CVPR 2023) on the digits, its three levels on the clean images,
-# with the weights of KD. Its strongly augmented view is made for colour photographs and is left out.
+# Multi-level logit distillation on the digits.
 from mmengine.config import read_base
 
 with read_base():
+    from .._base_.methods.mlkd import *
     from .._base_.res14_res6_digits import *
 
-from r2kd_mm.distillers import LogitDistiller
-from r2kd_mm.losses import MLKDLoss
-
-model = dict(
-    type=LogitDistiller,
-    architecture=res6,
-    teacher=res14,
-    teacher_ckpt=res14_ckpt,
-    task_loss_weight=0.1,
-    losses=dict(loss_mlkd=dict(type=MLKDLoss, loss_weight=0.9)),
-)
+model.update(architecture=res6, teacher=res14, teacher_ckpt=res14_ckpt)

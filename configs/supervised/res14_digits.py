@@ -4,7 +4,7 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.datasets.digits import *
     from .._base_.default_runtime import *
-    from .._base_.models.res14_digits import *
+    from .._base_.models.digits_res14 import *
     from .._base_.schedules.sgd_60e_digits import *
 
 model = res14

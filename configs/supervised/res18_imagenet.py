@@ -5,7 +5,7 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.datasets.imagenet import *
     from .._base_.default_runtime import *
-    from .._base_.models.res18_imagenet import *
+    from .._base_.models.imagenet_res18 import *
     from .._base_.schedules.sgd_100e_imagenet import *
 
 model = res18

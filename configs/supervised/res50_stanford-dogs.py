@@ -4,7 +4,7 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.datasets.stanford_dogs import *
     from .._base_.default_runtime import *
-    from .._base_.models.res50_imagenet import *
+    from .._base_.models.imagenet_res50 import *
     from .._base_.schedules.sgd_50e_fine_tune import *
 
 from mmengine.model import PretrainedInit

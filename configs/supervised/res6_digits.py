@@ -4,7 +4,7 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.datasets.digits import *
     from .._base_.default_runtime import *
-    from .._base_.models.res6_digits import *
+    from .._base_.models.digits_res6 import *
     from .._base_.schedules.sgd_200e_digits import *
 
 model = res6

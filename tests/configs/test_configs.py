@@ -26,7 +26,7 @@ IMAGENET_PARAMETERS = {
     'res34': 21_797_672,
     'res50': 25_557_032,
 }
-DATA_SETS = ('cifar100', 'cub200', 'digits', 'imagenet', 'mit67', 'stanford-dogs', 'stanford40', 'tiny-imagenet')
+DATA_SETS = ('cifar100', 'cub200', 'digits', 'glyph100', 'imagenet', 'mit67', 'stanford-dogs', 'stanford40', 'tiny-imagenet')
 
 
 @functools.cache
@@ -48,7 +48,11 @@ def build_network(config: dict) -> torch.nn.Module:
 
 
 def networks_of(cfg: Config) -> list[dict]:
-    return [cfg.model.architecture, cfg.model.teacher] if 'teacher' in cfg.model else [cfg.model]
+    if 'teacher' not in cfg.model:
+        return [cfg.model]
+    teacher = cfg.model.teacher
+    members = [teacher] if 'members' not in teacher else [m.teacher for m in teacher.members.values() if 'teacher' in m]
+    return [cfg.model.architecture, *members]
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=str)
@@ -123,7 +127,7 @@ def test_the_released_variant_differs_in_its_decisions_alone(leaf):
 
 @pytest.mark.parametrize(('name', 'parameters'), IMAGENET_PARAMETERS.items())
 def test_the_imagenet_networks_have_the_parameters_stated(name, parameters):
-    path = CONFIG_DIR / f'_base_/models/{name}_imagenet.py'
+    path = CONFIG_DIR / f'_base_/models/imagenet_{name}.py'
     assert f'{parameters:,} parameters' in path.read_text()
     model = build_network(Config.fromfile(path)[name])
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters

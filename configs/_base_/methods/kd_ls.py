@@ -1,0 +1,11 @@
+# KD on standardised logits (Sun et al., arXiv 2403.01427): 0.1 CE + 9 KL of the z-scores at T = 2.
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.losses import KLDivergenceLoss, LogitStandardization
+
+model = dict(
+    type=LogitDistiller,
+    task_loss_weight=0.1,
+    losses=dict(
+        loss_kd=dict(type=LogitStandardization, loss=dict(type=KLDivergenceLoss, temperature=2.0, loss_weight=9.0))
+    ),
+)

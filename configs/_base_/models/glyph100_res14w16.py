@@ -1,0 +1,21 @@
+# Teacher for 32x32 images: ResNet-14 with 16 to 64 channels, 181,396 parameters
+from mmpretrain.models import GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet_CIFAR
+
+res14w16 = dict(
+    type=ImageClassifier,
+    backbone=dict(
+        type=ResNet_CIFAR,
+        depth=18,  # says 2 basic blocks a stage
+        stem_channels=16,
+        base_channels=16,
+        num_stages=3,
+        strides=(2, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+    ),
+    neck=dict(type=GlobalAveragePooling),
+    head=dict(type=LinearClsHead, num_classes=100, in_channels=64),
+)
+
+# where `python tools/train.py configs/supervised/res14w16_glyph100.py` leaves it
+res14w16_ckpt = 'work_dirs/res14w16_glyph100/epoch_60.pth'

@@ -1,0 +1,18 @@
+# Student for 32x32 images: ResNet-14 with 4 to 16 channels, 12,928 parameters
+from mmpretrain.models import GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet_CIFAR
+
+res14w4 = dict(
+    type=ImageClassifier,
+    backbone=dict(
+        type=ResNet_CIFAR,
+        depth=18,  # says 2 basic blocks a stage
+        stem_channels=4,
+        base_channels=4,
+        num_stages=3,
+        strides=(2, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+    ),
+    neck=dict(type=GlobalAveragePooling),
+    head=dict(type=LinearClsHead, num_classes=100, in_channels=16),
+)

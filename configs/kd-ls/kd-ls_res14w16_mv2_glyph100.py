@@ -1,0 +1,8 @@
+# KD on standardised logits on Glyph-100, ResNet-14 to MobileNetV2 with a quarter of the channels.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.kd_ls import *
+    from .._base_.res14w16_mv2_glyph100 import *
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
