@@ -1,0 +1,221 @@
+"""The questions of the evidence benchmark on Glyph-100, as methods to compare, and the sizes that it is run at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from r2kd_mm.comparison import Method
+from r2kd_mm.hooks import LossScheduleHook
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+TEACHER = 'res14w16'
+# Pair to student; the teacher is the same.
+PAIRS = {'same-family': 'res14w4', 'other-family': 'mv2'}
+WARM_UP_SHARE = 1 / 30  # of the epochs, as in the configs
+DKD_WARM_UP_SHARE = 20 / 240  # as in its authors' runs
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is trained, and on what.
+
+    Args:
+        train_size: Training images, of 100 classes.
+        val_size: Images that anything is chosen on.
+        test_size: Images that are reported.
+        epochs: Of a method with two views an image; one with a single view takes twice as many, so that all students
+            see as many images.
+        teacher_epochs: Of the teacher.
+        difficulty: Of the images.
+        num_workers: Data workers.
+    """
+
+    train_size: int
+    val_size: int
+    test_size: int
+    epochs: int
+    teacher_epochs: int
+    difficulty: float
+    num_workers: int
+
+    def options(self, epochs: int) -> Options:
+        """Options of a run of so many epochs."""
+        warm_up = max(1, round(WARM_UP_SHARE * epochs)) if epochs > 1 else 0
+        cosine = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
+        scheduler = [dict(cosine, T_max=epochs - warm_up, begin=warm_up, end=epochs)]
+        if warm_up:
+            ramp = dict(type='LinearLR', start_factor=0.01, begin=0, end=warm_up)
+            scheduler.insert(0, dict(ramp, by_epoch=True, convert_to_iter_based=True))
+        options: Options = {
+            'param_scheduler': scheduler,
+            'train_cfg.max_epochs': epochs,
+            'train_cfg.val_interval': max(1, epochs // 10),
+            'default_hooks.checkpoint.interval': max(1, epochs // 10),
+        }
+        for split in ('train', 'val', 'test'):
+            options[f'{split}_dataloader.dataset.size'] = getattr(self, f'{split}_size')
+            options[f'{split}_dataloader.dataset.difficulty'] = self.difficulty
+            options[f'{split}_dataloader.num_workers'] = self.num_workers
+            options[f'{split}_dataloader.persistent_workers'] = self.num_workers > 0
+            options[f'{split}_dataloader.pin_memory'] = False
+        return options
+
+
+SCALES = {
+    # what the tests run
+    'tiny': Scale(200, 100, 100, epochs=1, teacher_epochs=1, difficulty=0.0, num_workers=0),
+    # what two CPU cores do in some hours; easier images, since harder ones take longer to begin to learn
+    'reduced': Scale(6000, 2000, 10000, epochs=10, teacher_epochs=30, difficulty=0.1, num_workers=0),
+    # for a GPU
+    'full': Scale(20000, 5000, 10000, epochs=60, teacher_epochs=60, difficulty=0.5, num_workers=4),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the questions are asked about: a pair at a scale, with its teacher.
+
+    Args:
+        scale: The sizes.
+        pair: One of :data:`PAIRS`.
+        teacher_ckpt: Weights of the trained teacher.
+    """
+
+    scale: Scale
+    pair: str
+    teacher_ckpt: str
+
+    @property
+    def student_config(self) -> str:
+        """Config of the student alone."""
+        return str(CONFIGS / 'supervised' / f'{PAIRS[self.pair]}_glyph100.py')
+
+    def alone(self, name: str = 'student alone', **options: Any) -> Method:
+        """The student without a teacher, of one view."""
+        return Method(name, self.student_config, {**self.scale.options(2 * self.scale.epochs), **options})
+
+    def distilled(self, name: str, method: str, views: int, options: Options | None = None) -> Method:
+        """A distillation of the pair.
+
+        Args:
+            name: What the tables call it.
+            method: Begin of the config's name.
+            views: Images that the student sees for one image of the data, 1 or 2.
+            options: Further fields to change.
+        """
+        folder = 'r2kd' if method.startswith('r2kd') else method
+        config = str(CONFIGS / folder / f'{method}_{TEACHER}_{PAIRS[self.pair]}_glyph100.py')
+        epochs = self.scale.epochs * (2 // views)
+        schedule = self.scale.options(epochs)
+        if method == 'dkd':
+            hooks = [hook['type'] for hook in Config.fromfile(config).custom_hooks]
+            place = hooks.index(LossScheduleHook)
+            schedule[f'custom_hooks.{place}.ramp'] = max(1, round(DKD_WARM_UP_SHARE * epochs))
+        # bf16 where the device computes in it; one engine for all methods
+        shared = {'model.teacher_ckpt': self.teacher_ckpt, 'model.teacher_engine': 'fast'}
+        return Method(name, config, {**schedule, **shared, **(options or {})})
+
+    def r2kd(self, name: str, **options: Any) -> Method:
+        """R2KD with other options of the model; a name with double underscores stands for one with dots."""
+        options = {f'model.{key.replace("__", ".")}': value for key, value in options.items()}
+        views = 1 if options.get('model.augmentation', ...) is None else 2
+        return self.distilled(name, 'r2kd', views, options)
+
+
+def teacher(scale: Scale, **options: Any) -> Method:
+    """The teacher of both pairs."""
+    config = str(CONFIGS / 'supervised' / f'{TEACHER}_glyph100.py')
+    return Method('teacher', config, {**scale.options(scale.teacher_epochs), **options})
+
+
+def which_method(setting: Setting) -> list[Method]:
+    """(a) Which method? One teacher, as many images for every student."""
+    return [
+        setting.alone(),
+        setting.distilled('KD', 'kd', 1),
+        setting.distilled('KD + LS', 'kd-ls', 1),
+        setting.distilled('DKD', 'dkd', 1),
+        setting.distilled('DIST', 'dist', 1),
+        setting.distilled('MLKD', 'mlkd', 1),
+        setting.distilled('CMKD', 'cmkd', 2),
+        setting.distilled('R2KD released', 'r2kd-released', 2),
+        setting.r2kd('R2KD'),
+    ]
+
+
+def which_part(setting: Setting) -> list[Method]:
+    """(b) Which part of R2KD? Each row changes one thing."""
+
+    def view(**augmentation: Any) -> Options:
+        return dict(augmentation=dict(augmentation, _delete_=True))
+
+    return [
+        setting.r2kd('R2KD'),
+        setting.r2kd('value: rows only', losses__loss_value__class_wise=False),
+        setting.r2kd('value: columns only', losses__loss_value__batch_wise=False),
+        setting.r2kd('value: centred', losses__loss_value__centered=True),
+        setting.r2kd('no value term', losses__loss_value__loss_weight=0.0),
+        setting.r2kd('no rank term', losses__loss_rank__loss_weight=0.0),
+        setting.r2kd('rank: hard (released)', losses__loss_rank__estimator='hard'),
+        setting.r2kd('rank: blackbox', losses__loss_rank__estimator='blackbox'),
+        setting.r2kd('rank: permutahedron', losses__loss_rank__estimator='permutahedron'),
+        setting.r2kd('no pruned teacher', pruner=None),
+        setting.r2kd('pruned: 30 %', pruner__amount=0.3),
+        setting.r2kd('pruned: 50 %', pruner__amount=0.5),
+        setting.r2kd('pruned: weight 0.5', teacher_weight=0.5),
+        setting.r2kd('pruned: train mode (released)', pruned_teacher_mode='train'),
+        setting.r2kd('view: none', augmentation=None),
+        setting.r2kd('view: Mixup', **view(type='Mixup', alpha=0.2)),
+        setting.r2kd('view: Cutout', **view(type='Cutout', length=8)),
+        setting.r2kd('view: AutoAugment (SVHN)', **view(type='AutoAugment', policy='svhn')),
+        setting.r2kd('view: CutMixPick', **view(type='CutMixPick', alpha=1.0)),
+    ]
+
+
+def which_claim(setting: Setting) -> list[Method]:
+    """(c) Does KL suffer from the augmented view where the correlation distance gains?"""
+    cutmix = dict(type='CutMix', alpha=1.0)
+    return [
+        setting.distilled('KD', 'kd', 1),
+        setting.distilled('KD, CutMix', 'kd', 2, {'model.augmentation': cutmix}),
+        setting.distilled('DIST', 'dist', 1),
+        setting.distilled('DIST, CutMix', 'dist', 2, {'model.augmentation': cutmix}),
+        setting.r2kd('view: none', augmentation=None),
+        setting.r2kd('no pruned teacher', pruner=None),
+        setting.r2kd('R2KD'),
+    ]
+
+
+def few_labels(setting: Setting) -> list[Method]:
+    """(d) With a fifth of the images, as many steps; the teacher has seen them all."""
+    few = replace(setting.scale, train_size=setting.scale.train_size // 5, epochs=setting.scale.epochs * 5)
+    setting = replace(setting, scale=few)
+    return [
+        setting.alone('student alone, few labels'),
+        setting.distilled('KD, few labels', 'kd', 1),
+        setting.distilled('DIST, few labels', 'dist', 1),
+        setting.r2kd('R2KD, few labels'),
+        setting.distilled('R2KD, no pruned teacher, few labels', 'r2kd', 2, {'model.pruner': None}),
+    ]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A table: which methods, and which of them the others are compared with."""
+
+    methods: Callable[[Setting], list[Method]]
+    baseline: str
+
+
+QUESTIONS = {
+    'methods': Question(which_method, 'KD'),
+    'parts': Question(which_part, 'R2KD'),
+    'claims': Question(which_claim, 'KD'),
+    'few-labels': Question(few_labels, 'KD, few labels'),
+}
