@@ -53,5 +53,7 @@ $(STAMP):
 	@test -x $(VENV)/bin/python$(PYTHON_VERSION) || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check $(REQUIREMENTS)
+	@# mim: its own requirements are left out, see requirements/mim.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps openmim==0.3.9
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

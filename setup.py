@@ -1,11 +1,31 @@
 """Packaging; the requirements live in requirements/, the version in r2kd_mm/version.py."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+MIM_CONTENT = ('configs', 'tools', 'model-index.yml')  # what mim and `r2kd_mm::` config names look for
+
+
+class BuildWithMim(build_py):
+    """Put configs and tools into the folder ``r2kd_mm/.mim``: copies in a wheel, links in an editable installation."""
+
+    def run(self) -> None:
+        super().run()
+        target = (ROOT if self.editable_mode else Path(self.build_lib)) / 'r2kd_mm' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in MIM_CONTENT:
+            if self.editable_mode:
+                (target / name).symlink_to(ROOT / name)
+            elif (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy2(ROOT / name, target / name)
 
 
 def read_requirements(name: str) -> list[str]:
@@ -27,10 +47,12 @@ setup(
     long_description=readme.read_text(encoding='utf-8') if readme.is_file() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    cmdclass=dict(build_py=BuildWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
+    package_data={'r2kd_mm.analysis': ['page.html']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('demo', 'export', 'tests')},
+    extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'export', 'tests')},
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',

@@ -68,6 +68,7 @@ REQUIREMENTS = (
     Requirement(('termcolor',)),
     Requirement(('rich',)),
     Requirement(('matplotlib',)),
+    Requirement(('fonttools',)),
     Requirement(('pyyaml',)),
     Requirement(('pillow',)),
     Requirement(('scikit-learn',), needed_for='the digits dataset, so make demo and make compare'),

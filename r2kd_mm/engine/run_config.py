@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 from r2kd_mm.engine.cli import init_launcher
@@ -46,7 +47,7 @@ class ConfigOptions(DictAction):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing share; mmpretrain's names."""
-    parser.add_argument('config', help='config file of the run')
+    parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of the installed package')
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints (default: that of the config, or work_dirs/<name of the config>)',
@@ -78,7 +79,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
         OSError: The config is missing, or the work dir cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = get_config(args.config) if '::' in args.config else Config.fromfile(args.config)
     _check_fields(args.cfg_options, cfg)
     cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))

@@ -1,0 +1,101 @@
+"""An installed package, without the clone: `mim train`, `mim test`, `mim run`, and configs by name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toolbox
+
+SOURCES = ('r2kd_mm', 'configs', 'tools', 'requirements')
+FILES = ('setup.py', 'pyproject.toml', 'model-index.yml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'CITATION.cff')
+SHORT = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
+
+
+def in_python(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', **variables},
+        capture_output=True,
+        text=True,
+        timeout=toolbox.TIMEOUT,
+    )
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory) -> Path:
+    """A folder of packages with the wheel of this tree in it."""
+    tree, wheels, packages = (tmp_path_factory.mktemp(name) for name in ('tree', 'wheels', 'packages'))
+    for name in SOURCES:
+        shutil.copytree(toolbox.ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+    for name in FILES:
+        shutil.copy(toolbox.ROOT / name, tree)
+    options = ('-q', '--no-deps', '--no-index', '--disable-pip-version-check')
+    built = in_python('-m', 'pip', 'wheel', *options, '--no-build-isolation', '-w', wheels, '.', cwd=tree)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = wheels.glob('r2kd_mm-*.whl')
+    done = in_python('-m', 'pip', 'install', *options, '--target', packages, wheel, cwd=tree)
+    assert done.returncode == 0, done.stderr
+    return packages
+
+
+def mim(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """What the command ``mim`` does."""
+    main = 'from mim.cli import cli; cli()'
+    return in_python('-W', 'ignore', '-c', main, *arguments, cwd=cwd, PYTHONPATH=str(installed))
+
+
+@pytest.fixture(scope='module')
+def trained(installed, tmp_path_factory) -> Path:
+    """An empty folder in which a config of the package was trained by its name."""
+    folder = tmp_path_factory.mktemp('use')
+    done = mim(installed, folder, 'train', 'r2kd_mm', 'res14_digits.py', '--gpus', '0', *SHORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_mim_train_trains_a_config_of_the_package(installed, trained):
+    assert (trained / 'work_dirs/res14_digits/epoch_1.pth').is_file()
+    config = (trained / 'work_dirs/res14_digits/res14_digits.py').read_text()
+    assert 'r2kd_mm' in config
+
+
+def test_mim_test_measures_what_training_did(installed, trained):
+    checkpoint = ('--checkpoint', 'work_dirs/res14_digits/epoch_1.pth')
+    done = mim(installed, trained, 'test', 'r2kd_mm', 'res14_digits.py', *checkpoint, '--gpus', '0')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'accuracy/top1' in done.stdout
+
+
+def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
+    done = mim(installed, trained, 'run', 'r2kd_mm', 'check_env')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'training can work' in done.stdout
+    done = mim(installed, trained, 'run', 'r2kd_mm', 'dataset_converters:make_mini', 'cifar100', 'data/cifar100')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (trained / 'data/cifar100').is_dir()
+
+
+def test_a_config_of_the_package_goes_by_its_name(installed, trained):
+    code = (
+        'import r2kd_mm; from mmengine.hub import get_config; '
+        "print(get_config('r2kd_mm::kd/kd_res14_res6_digits.py').model.type.__name__)"
+    )
+    done = in_python('-W', 'ignore', '-c', code, cwd=trained, PYTHONPATH=str(installed))
+    assert done.stdout.splitlines()[-1:] == ['LogitDistiller'], done.stderr
+    tool = installed / 'r2kd_mm/.mim/tools/train.py'
+    name = 'r2kd_mm::supervised/res6_digits.py'
+    done = in_python('-W', 'ignore', tool, name, *SHORT, cwd=trained, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert (trained / 'work_dirs/res6_digits/epoch_1.pth').is_file()
+
+
+def test_no_two_configs_have_one_name():
+    """As mim looks for a config by the name of its file, in all folders."""
+    names = [path.name for path in (toolbox.ROOT / 'configs').rglob('*.py') if path.parent.name != 'methods']
+    assert sorted(names) == sorted(set(names))
