@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +51,22 @@ def run(name: str, *arguments: str | Path, cwd: Path | None = None, **variables:
         env={**environment(), **variables},
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def start(command: list[str], **options) -> subprocess.Popen:
+    """Start a tool whose output is read later, and which Ctrl-C reaches.
+
+    Where the tests themselves run in the background of a shell, that signal is ignored, which children inherit.
+    """
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def forkserver() -> ForkServerContext:

@@ -33,6 +33,7 @@ class Scale:
             see as many images.
         teacher_epochs: Of the teacher.
         difficulty: Of the images.
+        crop: Whether the training images are cropped at random, which the drawing has shifted already.
         num_workers: Data workers.
     """
 
@@ -42,6 +43,7 @@ class Scale:
     epochs: int
     teacher_epochs: int
     difficulty: float
+    crop: bool
     num_workers: int
 
     def options(self, epochs: int) -> Options:
@@ -64,16 +66,18 @@ class Scale:
             options[f'{split}_dataloader.num_workers'] = self.num_workers
             options[f'{split}_dataloader.persistent_workers'] = self.num_workers > 0
             options[f'{split}_dataloader.pin_memory'] = False
+        if not self.crop:
+            options['train_dataloader.dataset.pipeline'] = [dict(type='PackInputs')]
         return options
 
 
 SCALES = {
     # what the tests run
-    'tiny': Scale(200, 100, 100, epochs=1, teacher_epochs=1, difficulty=0.0, num_workers=0),
+    'tiny': Scale(200, 100, 100, epochs=1, teacher_epochs=1, difficulty=0.0, crop=False, num_workers=0),
     # what two CPU cores do in some hours; easier images, since harder ones take longer to begin to learn
-    'reduced': Scale(6000, 2000, 10000, epochs=10, teacher_epochs=30, difficulty=0.1, num_workers=0),
+    'reduced': Scale(6000, 2000, 10000, epochs=7, teacher_epochs=20, difficulty=0.05, crop=False, num_workers=0),
     # for a GPU
-    'full': Scale(20000, 5000, 10000, epochs=60, teacher_epochs=60, difficulty=0.5, num_workers=4),
+    'full': Scale(20000, 5000, 10000, epochs=60, teacher_epochs=60, difficulty=0.5, crop=True, num_workers=4),
 }
 
 

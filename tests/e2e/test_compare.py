@@ -70,9 +70,7 @@ def test_a_slip_is_one_clear_error_before_anything_is_trained(arguments, message
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     command = toolbox.command('compare.py', NETWORK, '--out', tmp_path, '--seeds', '0')
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=toolbox.environment()
-    )
+    process = toolbox.start(command)
     assert '1 runs to train' in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=toolbox.TIMEOUT)

@@ -56,9 +56,7 @@ def run(mini_options: list[str], mini_teacher: Path, tmp_path_factory: pytest.Te
     runs = dict(work_dir=work_dir)
     stops = (('killed', 1, signal.SIGKILL), ('interrupted', 2, signal.SIGINT), ('finished', None, None))
     for name, epoch, how in stops:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=toolbox.environment()
-        )
+        process = toolbox.start(command)
         if epoch is None:
             out, err = process.communicate(timeout=toolbox.TIMEOUT)
         else:
@@ -129,14 +127,7 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path):
         'train_dataloader.num_workers=2',
         'train_cfg.max_epochs=400',
     )
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=toolbox.environment(),
-        start_new_session=True,
-    )
+    process = toolbox.start(command, start_new_session=True)
 
     class Group:  # a cluster signals every process of the job, the data workers too
         poll, communicate = process.poll, process.communicate

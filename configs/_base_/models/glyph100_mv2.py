@@ -7,5 +7,5 @@ mv2 = dict(
     type=ImageClassifier,
     backbone=dict(type=CIFARMobileNetV2, widen_factor=0.25),
     neck=dict(type=GlobalAveragePooling),
-    head=dict(type=LinearClsHead, num_classes=100, in_channels=1280),
+    head=dict(type=LinearClsHead, num_classes=100, in_channels=1280, init_cfg=None),
 )

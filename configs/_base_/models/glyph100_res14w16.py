@@ -12,9 +12,12 @@ res14w16 = dict(
         strides=(2, 2, 2),
         dilations=(1, 1, 1),
         out_indices=(2,),
+        # PyTorch's own initialisation: with that of ResNet_CIFAR so narrow a network does not begin to learn
+        zero_init_residual=False,
+        init_cfg=[],
     ),
     neck=dict(type=GlobalAveragePooling),
-    head=dict(type=LinearClsHead, num_classes=100, in_channels=64),
+    head=dict(type=LinearClsHead, num_classes=100, in_channels=64, init_cfg=None),
 )
 
 # where `python tools/train.py configs/supervised/res14w16_glyph100.py` leaves it

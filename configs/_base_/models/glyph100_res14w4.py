@@ -12,7 +12,10 @@ res14w4 = dict(
         strides=(2, 2, 2),
         dilations=(1, 1, 1),
         out_indices=(2,),
+        # PyTorch's own initialisation: with that of ResNet_CIFAR so narrow a network does not begin to learn
+        zero_init_residual=False,
+        init_cfg=[],
     ),
     neck=dict(type=GlobalAveragePooling),
-    head=dict(type=LinearClsHead, num_classes=100, in_channels=16),
+    head=dict(type=LinearClsHead, num_classes=100, in_channels=16, init_cfg=None),
 )

@@ -4,8 +4,8 @@ from mmengine.config import read_base
 with read_base():
     from ..datasets.imagenet import *
     from ..distillation_runtime import *
-    from ..models.res18_imagenet import *
-    from ..models.res34_imagenet import *
+    from ..models.imagenet_res18 import *
+    from ..models.imagenet_res34 import *
     from ..schedules.sgd_100e_imagenet import *
 
 student = res18

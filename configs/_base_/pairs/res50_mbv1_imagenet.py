@@ -4,8 +4,8 @@ from mmengine.config import read_base
 with read_base():
     from ..datasets.imagenet import *
     from ..distillation_runtime import *
-    from ..models.mbv1_imagenet import *
-    from ..models.res50_imagenet import *
+    from ..models.imagenet_mbv1 import *
+    from ..models.imagenet_res50 import *
     from ..schedules.sgd_100e_imagenet import *
 
 student = mbv1

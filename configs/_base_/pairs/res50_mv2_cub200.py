@@ -4,8 +4,8 @@ from mmengine.config import read_base
 with read_base():
     from ..datasets.cub200 import *
     from ..distillation_runtime import *
-    from ..models.mv2_imagenet import *
-    from ..models.res50_imagenet import *
+    from ..models.imagenet_mv2 import *
+    from ..models.imagenet_res50 import *
     from ..schedules.sgd_200e_fine_grained import *
 
 student = mv2
