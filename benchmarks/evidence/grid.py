@@ -122,7 +122,9 @@ class Setting:
             place = hooks.index(LossScheduleHook)
             schedule[f'custom_hooks.{place}.ramp'] = max(1, round(DKD_WARM_UP_SHARE * epochs))
         # bf16 where the device computes in it; one engine for all methods
-        shared = {'model.teacher_ckpt': self.teacher_ckpt, 'model.teacher_engine': 'fast'}
+        shared: Options = {'model.teacher_ckpt': self.teacher_ckpt, 'model.teacher_engine': 'fast'}
+        if self.scale.teacher_epochs == 1:  # may be no better than guessing
+            shared['model.allow_untrained_teacher'] = True
         return Method(name, config, {**schedule, **shared, **(options or {})})
 
     def r2kd(self, name: str, **options: Any) -> Method:

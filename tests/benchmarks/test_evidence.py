@@ -1,0 +1,93 @@
+"""The questions of the evidence benchmark: fair by construction, and answered by one command."""
+
+import json
+import shutil
+from pathlib import Path
+
+import grid
+import pytest
+from mmengine.config import Config
+from run import answer, parse_args
+
+SETTING = grid.Setting(grid.SCALES['reduced'], 'same-family', 'teacher.pth')
+METHODS = {name: question.methods(SETTING) for name, question in grid.QUESTIONS.items()}
+
+
+def config_of(method) -> Config:
+    cfg = Config.fromfile(method.config)
+    cfg.merge_from_dict(dict(method.options))
+    return cfg
+
+
+@pytest.mark.parametrize('question', grid.QUESTIONS)
+def test_every_student_of_a_table_sees_as_many_images(question):
+    passes = {}
+    for method in METHODS[question]:
+        cfg = config_of(method)
+        views = 1 if cfg.model.get('augmentation') is None else 2
+        passes[method.name] = views * cfg.train_cfg.max_epochs * cfg.train_dataloader.dataset.size
+    assert len(set(passes.values())) == 1, passes
+
+
+@pytest.mark.parametrize('question', grid.QUESTIONS)
+def test_all_of_a_table_share_data_teacher_and_the_baseline_is_among_them(question):
+    methods = METHODS[question]
+    assert grid.QUESTIONS[question].baseline in [method.name for method in methods]
+    configs = [config_of(method) for method in methods]
+    assert len({str(cfg.train_dataloader) for cfg in configs}) == 1
+    assert {cfg.test_dataloader.dataset.split for cfg in configs} == {'test'}
+    assert {cfg.val_dataloader.dataset.split for cfg in configs} == {'val'}
+    distilled = [cfg.model for cfg in configs if 'teacher' in cfg.model]
+    assert {(str(model.teacher), model.teacher_ckpt, model.teacher_engine) for model in distilled} == {
+        (str(distilled[0].teacher), 'teacher.pth', 'fast')
+    }
+
+
+@pytest.mark.parametrize('question', grid.QUESTIONS)
+def test_the_learning_rate_ends_at_zero_with_the_last_epoch(question):
+    for method in METHODS[question]:
+        cfg = config_of(method)
+        assert cfg.param_scheduler[-1]['end'] == cfg.train_cfg.max_epochs
+        assert cfg.param_scheduler[-1]['begin'] == cfg.param_scheduler[0].get('end', 0)
+
+
+def test_each_part_differs_from_r2kd_in_what_its_row_names():
+    rows = {method.name: config_of(method).model.to_dict() for method in METHODS['parts']}
+    r2kd = rows.pop('R2KD')
+    for name, model in rows.items():
+        changed = {key for key in r2kd if model[key] != r2kd[key]}
+        expected = name.split(':')[0].split()[-1]  # value, rank, pruned, view, term, teacher
+        fields = {'value': 'losses', 'rank': 'losses', 'term': 'losses', 'teacher': 'pruner', 'view': 'augmentation'}
+        if expected == 'pruned':
+            assert changed | set(model) - set(r2kd) <= {'pruner', 'teacher_weight', 'pruned_teacher_mode'}, name
+        else:
+            assert changed == {fields[expected]}, name
+
+
+def test_the_warm_up_of_dkd_is_the_share_that_its_authors_took():
+    dkd = next(method for method in METHODS['methods'] if method.name == 'DKD')
+    (ramp,) = [value for key, value in dkd.options.items() if key.endswith('.ramp')]
+    assert ramp == round(20 / 240 * dkd.options['train_cfg.max_epochs'])
+
+
+def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    question = grid.Question(lambda setting: [setting.distilled('KD', 'kd', 1), setting.r2kd('R2KD')], 'KD')
+    monkeypatch.setitem(grid.QUESTIONS, 'methods', question)
+    command = ['run.py', 'methods', '--scale', 'tiny', '--seeds', '0', '1', '--runs', 'runs', '--out', 'out']
+    monkeypatch.setattr('sys.argv', command)
+    assert answer(parse_args()) == 0
+    out = Path('out/methods_same-family_tiny')
+    results = json.loads((out / 'results.json').read_text())
+    assert [method['name'] for method in results['methods']] == ['KD', 'R2KD']
+    assert set(results['methods'][0]['runs']['0']['test']) == {'last', 'best'}
+    table = (out / 'table.md').read_text()
+    assert 'test, last epoch' in table
+    assert '| teacher' in table
+    assert {path.name for path in out.iterdir()} == {'table.md', 'results.json', 'accuracy.png', 'differences.png'}
+
+    shutil.rmtree('out')
+    capsys.readouterr()
+    assert answer(parse_args()) == 0
+    assert '4 of 4 runs are finished' in capsys.readouterr().out
+    assert (out / 'table.md').read_text() == table
