@@ -26,9 +26,9 @@ from r2kd_mm.engine import clear_errors
 HERE = Path(__file__).resolve().parent
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(description: str | None = __doc__) -> argparse.Namespace:
+    """Read the command line, of this script or of one that measures the runs of this one."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('question', choices=QUESTIONS, help='which table')
     parser.add_argument('--scale', choices=SCALES, default='reduced', help='how much is trained (default %(default)s)')
     parser.add_argument('--pair', choices=PAIRS, default='same-family', help='of networks (default %(default)s)')

@@ -87,7 +87,7 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float
         header.insert(3, f'last epoch against {baseline}, points [95 % interval]')
     lines = [header]
     for row in rows:
-        cells = [row.method.name, _format_spread(row.last), _format_spread(row.best), str(len(row.results))]
+        cells = [row.method.name, format_spread(row.last), format_spread(row.best), str(len(row.results))]
         if baseline is not None:
             cells.insert(3, format_difference(row.difference) if row.method.name != baseline else 'baseline')
         lines.append(cells)
@@ -150,7 +150,8 @@ def format_difference(difference: Difference | None) -> str:
     return f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
 
 
-def _format_spread(value: Spread) -> str:
+def format_spread(value: Spread) -> str:
+    """``70.12 ± 0.31``."""
     return f'{value.mean:.2f}' if value.std is None else f'{value.mean:.2f} ± {value.std:.2f}'
 
 

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def output_file(self) -> Path:
-        """Where a worker sends what the run prints: beside the folder, which may be emptied."""
+        """Where a worker sends what the run prints, beside the folder, which may be emptied."""
         return self.folder.with_suffix('.log')
 
     def __str__(self) -> str:

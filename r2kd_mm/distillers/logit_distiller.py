@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -17,13 +18,16 @@ from torch import Tensor, nn
 
 from r2kd_mm.arguments import check_switches, check_weights
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
-from r2kd_mm.checkpoint import digest_of_file
+from r2kd_mm.distillers.algorithms import algorithms, check_algorithms, check_group_fisher, sub_networks
+from r2kd_mm.distillers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensemble
+from r2kd_mm.distillers.features import build_features, check_sources, feature_losses, forget, recorded
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
-from r2kd_mm.distillers.replay import Replay, digest_of_weights
+from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import compile_backbone_, logits_module, recorded_outputs, unwrap_student
-from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, normalisation, num_classes
+from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, normalisation, num_classes
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
+from r2kd_mm.distillers.weighting import mix
 from r2kd_mm.registry import MODELS, build_component
 
 
@@ -34,24 +38,30 @@ class LogitDistiller(BaseAlgorithm):
     One step: the student's own loss (its head's, usually cross entropy) on the clean images; every distillation loss
     on the clean images; and, with an ``augmentation``, every distillation loss once more on the augmented view, for
     which student and teacher run again and no label is used. Losses are logged as ``student.loss``, ``clean.<name>``
-    and ``augmented.<name>``, and MMEngine trains their sum.
+    and ``augmented.<name>``, and MMEngine trains their sum. With ``features``, losses between what lies inside of both
+    networks on the clean images join them, as ``features.<name>``.
 
     With one :class:`~r2kd_mm.losses.KLDivergenceLoss` and no augmentation this is plain knowledge distillation;
-    :class:`~r2kd_mm.distillers.R2KD` adds the pruned teacher by overriding :meth:`teacher_logits`.
+    :class:`~r2kd_mm.distillers.R2KD` adds the pruned teacher.
 
     Teachers are no submodules (:class:`~r2kd_mm.distillers.frozen.FrozenNetworks`): always in eval mode, without
     gradient, and in no optimizer, checkpoint, moving average or DDP wrapper. ``mode='tensor'`` and ``'predict'`` run
     the student alone.
 
+    The student may be an algorithm of mmrazor that prunes it. Of a slimmable student a step trains every sub-network
+    with all losses; it is their mean, and a term of each is logged as ``<sub-network>.<term>``.
+
     Attributes:
-        step_logits: Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks.
+        step_logits: Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks. Of a
+            slimmable student, those of the largest sub-network.
 
     Args:
         architecture: The student, config or model.
-        teacher: The teacher, see :func:`~r2kd_mm.distillers.teacher.build_teacher`; ``None`` builds the student
-            alone, to evaluate it.
+        teacher: The teacher, see :func:`~r2kd_mm.distillers.teacher.build_teacher`; several as a
+            :class:`~r2kd_mm.distillers.TeacherEnsemble`, config or object; ``None`` builds the student alone, to
+            evaluate it.
         losses: Name to loss. A name must contain ``loss``, because MMEngine trains only such terms.
-        teacher_ckpt: Path or URL of the teacher's weights.
+        teacher_ckpt: Path or URL of the teacher's weights; those of an ensemble are given in it.
         allow_untrained_teacher: Accept a teacher without ``teacher_ckpt``.
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
         task_loss_weight: Factor of the student's own loss, >= 0.
@@ -68,6 +78,9 @@ class LogitDistiller(BaseAlgorithm):
             normalises both by common statistics, so this trains another student than two passes do.
         channels_last: Keep the student's convolutions in that memory format.
         compile_student: Compile the student's backbone by ``torch.compile``.
+        features: mmrazor's ``ConfigurableDistiller``, whose losses are added on the clean images. Its recorders name
+            modules of the student's classifier and of the teacher, the real one instead of what the engine prepares;
+            its connectors are trained and saved with the student. With several processes, each takes its own batch.
         data_preprocessor: Normalises the images for student and teacher alike; the student's own by default.
         init_cfg: MMEngine's initialisation config.
 
@@ -78,7 +91,7 @@ class LogitDistiller(BaseAlgorithm):
     def __init__(
         self,
         architecture: dict | BaseModel,
-        teacher: dict | str | nn.Module | None,
+        teacher: dict | str | nn.Module | TeacherEnsemble | None,
         losses: Mapping[str, dict | nn.Module],
         teacher_ckpt: str | None = None,
         allow_untrained_teacher: bool = False,
@@ -90,13 +103,16 @@ class LogitDistiller(BaseAlgorithm):
         joint_views: bool = False,
         channels_last: bool = False,
         compile_student: bool = False,
+        features: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
-        # in-place operations may stay: what is recorded here is the output of the head, which nothing overwrites
+        # in-place operations may stay: what is recorded here is the output of the head, which nothing overwrites, and
+        # copies of features
         super().__init__(architecture, data_preprocessor, init_cfg, module_inplace=True)
+        check_algorithms(architecture)
         check_weights(task_loss_weight=task_loss_weight)
         check_switches(
             allow_untrained_teacher=allow_untrained_teacher,
@@ -122,6 +138,11 @@ class LogitDistiller(BaseAlgorithm):
         )
         self._augmented_losses = self._choose_augmented_losses()
 
+        with torch.random.fork_rng(devices=[]):  # a student starts the same with features and without
+            self.features = None if features is None else build_features(features)
+        if self.features is not None:
+            self._check_features(replay, joint_views, compile_student)
+
         self.distillation_stopped = False  # mmrazor's StopDistillHook sets it
         self._loss_scales = dict.fromkeys(self.distillation_losses, 1.0)
         self._augmented_scale = 1.0
@@ -136,25 +157,24 @@ class LogitDistiller(BaseAlgorithm):
                 'a replay needs views that do not depend on the batch, unlike those of '
                 f'{type(self.augmentation).__name__}; take another augmentation, or no replay'
             )
-        self._has_teacher = teacher is not None
-        # what is needed to load the teacher later; a network that is ready is not kept twice
-        self._teacher_config = None if isinstance(teacher, nn.Module) else teacher
-        self._teacher_ckpt = teacher_ckpt
-        can_wait = teacher_ckpt is not None and self.replay is not None and self.replay.store.has_complete
-        if teacher is not None and (isinstance(teacher, nn.Module) or not can_wait):
-            self._load_teacher(teacher)
+        self._ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
+        self.weighting = None if self._ensemble is None else self._ensemble.weighting
+        self._clean_members: Tensor | None = None  # logits of the last step, from which learned weights learn
+        if self._ensemble is not None:
+            if self.replay is not None:
+                self._ensemble.check_replay()
+            if not (self._ensemble.is_in_files and self.replay is not None and self.replay.store.has_complete):
+                self._frozen = self._build_teachers()
+                self._ensemble = self._ensemble.without_networks()
 
     def load_teachers(self) -> None:
         """Load the teachers, which a complete replay has made unnecessary so far."""
-        self._load_teacher(self._teacher_config)
         device = next(self.parameters()).device
-        self._frozen = self._frozen.moved(lambda tensor: tensor.to(device))
+        self._frozen = self._build_teachers().moved(lambda tensor: tensor.to(device))
 
-    def _load_teacher(self, teacher: dict | str | nn.Module) -> None:
+    def _build_teachers(self) -> FrozenNetworks:
         with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
-            teacher = build_teacher(teacher, self._teacher_ckpt, self.allow_untrained_teacher)
-        self._check_teacher(teacher)
-        self._frozen = FrozenNetworks(dict(teacher=teacher))
+            return self._ensemble.build(self.allow_untrained_teacher, self._check_teacher)
 
     @property
     def teachers(self) -> Mapping[str, nn.Module]:
@@ -163,8 +183,25 @@ class LogitDistiller(BaseAlgorithm):
 
     @property
     def teacher(self) -> nn.Module:
-        """The frozen teacher."""
-        return self._frozen['teacher']
+        """The frozen teacher; of several, the one of this name."""
+        return self._frozen[MAIN_MEMBER]
+
+    @property
+    def trained_teachers(self) -> Mapping[str, nn.Module]:
+        """The frozen networks that are no copies of another; empty where :attr:`teachers` is."""
+        return {name: self.teachers[name] for name in self._ensemble.originals if name in self.teachers}
+
+    @property
+    def mutator(self) -> nn.Module:
+        """What changes the channels of a student that is an algorithm of mmrazor; its loops and hooks look for it here.
+
+        Raises:
+            AttributeError: The student is none.
+        """
+        for algorithm in algorithms(self.architecture):
+            if hasattr(algorithm, 'mutator'):
+                return algorithm.mutator
+        raise AttributeError(f'the student {type(self.architecture).__name__} has no mutator')
 
     @property
     def batch_wise_losses(self) -> list[str]:
@@ -174,7 +211,7 @@ class LogitDistiller(BaseAlgorithm):
     @torch.no_grad()
     def teacher_logits(self, inputs: Tensor) -> Tensor:
         """The logits to learn from, shape ``(N, num_classes)``, for preprocessed ``inputs``; without gradient."""
-        return self.ask('teacher', inputs)
+        return self._mix(self._member_logits(inputs))
 
     def ask(self, name: str, inputs: Tensor) -> Tensor:
         """Logits ``(N, num_classes)`` of the frozen network ``name``, as it teaches: run by the teacher engine."""
@@ -182,9 +219,8 @@ class LogitDistiller(BaseAlgorithm):
 
     def made_from(self) -> dict[str, str]:
         """What in this model decides the logits to learn from, by name."""
-        weights = digest_of_file(self._teacher_ckpt) if self._teacher_ckpt else digest_of_weights(self.teacher)
         return dict(
-            teacher=f'{self._teacher_config or type(self.teacher).__name__} {weights}',
+            self._ensemble.made_from(self.teachers),
             teacher_engine=str(self.teacher_engine),
             augmentation=str(self.augmentation),
             normalisation=str(normalisation(self.data_preprocessor)),
@@ -251,16 +287,41 @@ class LogitDistiller(BaseAlgorithm):
             inputs: Preprocessed images, shape ``(N, C, H, W)``.
             data_samples: Their labels.
         """
-        if not self._has_teacher:
+        if self._ensemble is None:
             raise RuntimeError(
                 f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
                 'give it a teacher to train'
             )
+        check_group_fisher(self.architecture)
         self.step_logits.clear()
+        self._clean_members = None
         scales = self._active_scales()
-        images = self._views(inputs, data_samples, scales)
+        views = dict.fromkeys(('clean', *scales)) if self._matches_features else scales
+        images = self._views(inputs, data_samples, views)
         # the teachers first: what they need beside their logits is free again before the student fills the memory
         teacher_logits = self._teach(images, data_samples)
+
+        losses = {}
+        choices = sub_networks(self.architecture)
+        for name, choose in choices.items():
+            choose()
+            losses_of_choice = self._losses(inputs, data_samples, images, teacher_logits, scales)
+            losses.update(add_prefix(_scaled(losses_of_choice, 1 / len(choices)), name))
+        if not choices:
+            losses = self._losses(inputs, data_samples, images, teacher_logits, scales)
+        if self.features is not None:
+            forget(self.features)
+        return losses
+
+    def _losses(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None,
+        images: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor],
+        scales: Mapping[str, Mapping[str, float]],
+    ) -> dict[str, Tensor]:
+        """Losses of the student as it is now, by name."""
         task_losses, student_logits = self._study(inputs, data_samples, images.get('augmented'))
 
         views = {}
@@ -273,6 +334,9 @@ class LogitDistiller(BaseAlgorithm):
 
         whole, shares = self._in_all_processes(inputs, views, scales)
         losses = _scaled(task_losses, self.task_loss_weight * shares['task'])
+        if self._matches_features:
+            losses.update(add_prefix(_scaled(feature_losses(self.features), shares['task']), 'features'))
+        losses.update(self._weighting_terms(data_samples, shares['task']))
         for view, active in scales.items():
             for name, scale in active.items():
                 loss = self.distillation_losses[name]
@@ -309,24 +373,64 @@ class LogitDistiller(BaseAlgorithm):
 
     def _run_teachers(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits to learn from, by view; all views in one batch, where that changes no logit."""
-        if len(images) > 1 and all(self.teacher_engine.can_join(teacher) for teacher in self.teachers.values()):
-            logits = self.teacher_logits(torch.cat(list(images.values())))
-            return dict(zip(images, logits.split([len(batch) for batch in images.values()])))
-        return {view: self.teacher_logits(batch) for view, batch in images.items()}
+        if self._matches_features:  # those of the clean images alone
+            with recorded(self.features.teacher_recorders, self.teacher):
+                members = dict(clean=self._member_logits(images['clean']))
+            members |= {view: self._member_logits(batch) for view, batch in images.items() if view != 'clean'}
+        elif len(images) > 1 and all(self.teacher_engine.can_join(teacher) for teacher in self.teachers.values()):
+            joined = self._member_logits(torch.cat(list(images.values())))
+            members = dict(zip(images, joined.split([len(batch) for batch in images.values()], dim=1)))
+        else:
+            members = {view: self._member_logits(batch) for view, batch in images.items()}
+        self._clean_members = members.get('clean')
+        return {view: self._mix(logits) for view, logits in members.items()}
+
+    def _member_logits(self, inputs: Tensor) -> Tensor:
+        """Logits of every teacher, shape ``(teachers, N, num_classes)``."""
+        return torch.stack([self.ask(name, inputs) for name in self.teachers])
+
+    @torch.no_grad()
+    def _mix(self, members: Tensor) -> Tensor:
+        """The logits to learn from, ``(N, num_classes)``, of those of the teachers."""
+        return members[0] if len(members) == 1 else mix(members, self.weighting(members))
+
+    def _weighting_terms(self, data_samples: list[DataSample] | None, share: float) -> dict[str, Tensor]:
+        """The loss of learned weights, and the weights of the clean images to be logged, where they are not fixed."""
+        terms: dict[str, Tensor] = {}
+        if self.weighting.is_fixed:
+            return terms
+        members = self._clean_members
+        if self.weighting.is_learned:
+            if members is None:  # nothing is distilled now; DistributedDataParallel wants a gradient all the same
+                terms['ensemble.loss'] = sum(0 * parameter.sum() for parameter in self.weighting.parameters())
+            else:
+                terms['ensemble.loss'] = share * self.weighting.loss(members, _labels(data_samples))
+        if members is not None:  # no name of a member contains 'loss', so these are shown and not trained
+            weights = self.weighting(members).detach().reshape(len(members), -1).mean(dim=1)
+            terms.update((f'ensemble.weight_{name}', weight) for name, weight in zip(self.teachers, weights))
+        return terms
 
     def _study(
         self, inputs: Tensor, data_samples: list[DataSample] | None, view: Tensor | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The student's own losses on the clean images, and its logits of each view."""
         joint = self.joint_views and view is not None
-        head = logits_module(unwrap_student(self.architecture))
-        with recorded_outputs(head, shown=len(inputs) if joint else None) as outputs:
+        classifier = unwrap_student(self.architecture)
+        head = logits_module(classifier)
+        with ExitStack() as records:
+            outputs = records.enter_context(recorded_outputs(head, shown=len(inputs) if joint else None))
+            if self._matches_features:
+                records.enter_context(recorded(self.features.student_recorders, classifier))
             images = torch.cat([inputs, view]) if joint else inputs
             task_losses = self.architecture(images, data_samples, mode='loss')
         logits = dict(clean=outputs[-1][: len(inputs)])
         if view is not None:
             logits['augmented'] = outputs[-1][len(inputs) :] if joint else classifier_logits(self.architecture, view)
         return add_prefix(task_losses, 'student'), logits
+
+    @property
+    def _matches_features(self) -> bool:
+        return self.features is not None and not self.distillation_stopped
 
     def _active_scales(self) -> dict[str, dict[str, float]]:
         """Scale of every loss that acts now, by view and name; views without any are left out."""
@@ -388,7 +492,7 @@ class LogitDistiller(BaseAlgorithm):
             )
         return tuple(name for name in self.distillation_losses if name not in left_out)
 
-    def _check_teacher(self, teacher: nn.Module) -> None:
+    def _check_teacher(self, name: str, teacher: nn.Module) -> None:
         check_same_inputs(teacher, self.data_preprocessor)
         student_classes, teacher_classes = num_classes(unwrap_student(self.architecture)), num_classes(teacher)
         if None not in (student_classes, teacher_classes) and student_classes != teacher_classes:
@@ -396,6 +500,17 @@ class LogitDistiller(BaseAlgorithm):
                 f'student and teacher must know the same classes, got num_classes={student_classes} in '
                 f'the student and {teacher_classes} in the teacher; set both heads to that of the data set'
             )
+        if self.features is not None and name == MAIN_MEMBER:
+            check_sources(self.features.teacher_recorders, teacher, 'teacher')
+
+    def _check_features(self, replay: object, joint_views: bool, compile_student: bool) -> None:
+        if replay is not None:
+            raise ValueError('a replay holds the logits of the teachers and no features; leave features or replay out')
+        if joint_views:
+            raise ValueError('features are those of the clean images alone, which joint_views mixes; leave one out')
+        if compile_student:
+            raise ValueError('a compiled student shows no features; leave features or compile_student out')
+        check_sources(self.features.student_recorders, unwrap_student(self.architecture), 'student')
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LogitDistiller:
         """Move the teachers along with the student (``.to()``, ``.cuda()``, ``.double()``)."""

@@ -42,7 +42,8 @@ class TeacherEngine:
     """Logits of frozen networks, computed on prepared copies; the networks themselves are never changed.
 
     A copy is made at the first call for a network, anew when its weights have changed or moved, and is freed with it.
-    A network that is in train mode, wholly or in part, runs as it is.
+    A network that is in train mode, wholly or in part, runs as it is, and so does one while it has forward hooks, which
+    would wait in vain for what a copy gives.
 
     Args:
         dtype: The arithmetic. ``'float32'`` is that of the network (float64 if it is in float64), even where autocast
@@ -137,7 +138,7 @@ class TeacherEngine:
         """
         if self.is_plain:
             logits = classifier_logits(network, inputs)
-        elif any(module.training for module in network.modules()):
+        elif any(module.training or module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
             with _arithmetic(self.dtype and 'float32', inputs.device):
                 logits = classifier_logits(network, inputs)
         else:

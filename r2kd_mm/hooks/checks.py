@@ -37,14 +37,15 @@ class TeacherCheckHook(Hook):
     """Score the frozen teachers on the validation set once, before training, and stop when the teacher is no good.
 
     The commonest cause of a distillation that brings nothing is a teacher with wrong weights, normalisation or class
-    order. The pruned teacher's accuracy is logged beside, and all go to the visualizer as ``teacher/accuracy`` and
-    ``pruned_teacher/accuracy``, in percent.
+    order. The accuracy of copies, such as the pruned teacher, is logged beside and not judged; all go to the visualizer
+    as ``teacher/accuracy``, ``pruned_teacher/accuracy`` and so on, in percent.
 
     Args:
         min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
         num_batches: Score so many validation batches a process instead of all.
-        published: Stop when the accuracy is not that of this entry of :data:`~r2kd_mm.published.TEACHERS`, such as
-            ``'cifar100/resnet56'``. Nothing is compared on a validation set of another size than the published one.
+        published: Stop when the accuracy of ``teacher`` is not that of this entry of
+            :data:`~r2kd_mm.published.TEACHERS`, such as ``'cifar100/resnet56'``. Nothing is compared on a validation
+            set of another size than the published one.
         tolerance: How far from the published accuracy it may be, in percent points, > 0.
 
     Raises:
@@ -73,12 +74,13 @@ class TeacherCheckHook(Hook):
         self.tolerance = tolerance
 
     def before_train(self, runner: Runner) -> None:
-        """Score every teacher, log it, and judge the full one."""
+        """Score every teacher, log it, and judge those that are no copies."""
         distiller = unwrapped_distiller(runner, type(self).__name__)
         if not distiller.teachers:
             runner.logger.info('The teacher is not scored: its logits are replayed, and it is not loaded.')
             return
-        _check_class_order(distiller.teacher, runner.train_dataloader.dataset)
+        for teacher in distiller.trained_teachers.values():
+            _check_class_order(teacher, runner.train_dataloader.dataset)
         if runner.val_loop is None:
             if self.min_teacher_accuracy is not None:
                 raise ValueError(
@@ -96,21 +98,23 @@ class TeacherCheckHook(Hook):
                 f'{name.replace("_", " ").capitalize()}: {accuracy:.2f} % top-1 on {count} images of the validation set'
             )
             runner.visualizer.add_scalar(f'{name}/accuracy', accuracy)
-            if name == 'teacher':
-                self._judge(runner, distiller, accuracy, count)
+            if name in distiller.trained_teachers:
+                self._judge(runner, distiller, name, accuracy, count)
 
-    def _judge(self, runner: Runner, distiller: LogitDistiller, accuracy: float, count: int) -> None:
-        published, images = self.published, len(runner.val_dataloader.dataset)
+    def _judge(self, runner: Runner, distiller: LogitDistiller, name: str, accuracy: float, count: int) -> None:
+        is_main = distiller.teachers[name] is distiller.teacher
+        published, images = self.published if is_main else None, len(runner.val_dataloader.dataset)
         if published is not None and published.images != images:
             runner.logger.warning(
                 f'The published {published.accuracy} % of the teacher are of {published.images} images, so they are '
                 f'not compared with its accuracy on the {images} images here.'
             )
             published = None
-        fault = self._find_fault(num_classes(distiller.teacher), published, accuracy, count)
+        fault = self._find_fault(num_classes(distiller.teachers[name]), published, accuracy, count)
         if fault is None:
             return
-        message = f'the teacher scores {accuracy:.2f} % on {count} images of the validation set, {fault}'
+        which = 'teacher' if is_main else f'teacher {name!r}'
+        message = f'the {which} scores {accuracy:.2f} % on {count} images of the validation set, {fault}'
         if not distiller.allow_untrained_teacher:
             raise ValueError(f'{message}; {_WHAT_TO_CHECK}')
         runner.logger.warning(f'Trained on because of allow_untrained_teacher=True: {message}.')

@@ -1,5 +1,9 @@
 """Teacher pruners: score the weights, choose, apply."""
 
-from r2kd_mm.pruning.magnitude import MagnitudePruner, PruningReport
+from r2kd_mm.pruning.channels import ChannelPruner
+from r2kd_mm.pruning.magnitude import MagnitudePruner
+from r2kd_mm.pruning.n_m import NMPruner
+from r2kd_mm.pruning.random import RandomPruner
+from r2kd_mm.pruning.weights import Pruner, PruningReport
 
-__all__ = ['MagnitudePruner', 'PruningReport']
+__all__ = ['ChannelPruner', 'MagnitudePruner', 'NMPruner', 'Pruner', 'PruningReport', 'RandomPruner']

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import conditions
 import grid
 import pytest
 from mmengine.config import Config
@@ -91,3 +92,27 @@ def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
     assert answer(parse_args()) == 0
     assert '4 of 4 runs are finished' in capsys.readouterr().out
     assert (out / 'table.md').read_text() == table
+
+
+def test_conditions_are_measured_on_the_runs_that_are_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    question = grid.Question(lambda setting: [setting.distilled('KD', 'kd', 1), setting.r2kd('R2KD')], 'KD')
+    monkeypatch.setitem(grid.QUESTIONS, 'methods', question)
+    monkeypatch.setattr(conditions, 'CORRUPTED_IMAGES', 100)
+    command = ['run.py', 'methods', '--scale', 'tiny', '--seeds', '0', '1', '--runs', 'runs', '--out', 'out']
+    monkeypatch.setattr('sys.argv', command)
+    with pytest.raises(SystemExit, match='no finished teacher'):
+        conditions.main()
+    assert answer(parse_args()) == 0
+    conditions.main()
+    out = Path('out/methods_same-family_tiny')
+    found = json.loads((out / 'conditions.json').read_text())['accuracy']
+    results = json.loads((out / 'results.json').read_text())['methods']
+    assert set(found) == {'KD', 'R2KD', 'teacher'}
+    for method in results:
+        for seed, run in method['runs'].items():
+            assert found[method['name']]['test'][seed] == pytest.approx(run['last'])
+            thirds = [found[method['name']][third][seed] for third in conditions.BINS]
+            assert sum(thirds) / 3 == pytest.approx(run['last'], abs=2)  # thirds of 100 images: 34, 33 and 33
+    assert list(found['KD']) == ['test', *conditions.BINS, 'unseen fonts', 'noise', 'blur', 'weather', 'digital']
+    assert '| R2KD - KD' in (out / 'conditions.md').read_text()

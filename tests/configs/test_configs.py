@@ -10,7 +10,8 @@ import toys
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.distillers import R2KD, LogitDistiller
+from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import num_classes
 from r2kd_mm.hooks import FiniteCheckHook, RunRecordHook, TeacherCheckHook
 from r2kd_mm.registry import DATASETS, HOOKS, MODELS
@@ -26,6 +27,7 @@ IMAGENET_PARAMETERS = {
     'res34': 21_797_672,
     'res50': 25_557_032,
 }
+DISTILLERS = (LogitDistiller, R2KD)
 DATA_SETS = ('cifar100', 'cub200', 'digits', 'glyph100', 'imagenet', 'mit67', 'stanford-dogs', 'stanford40', 'tiny-imagenet')
 
 
@@ -58,14 +60,14 @@ def networks_of(cfg: Config) -> list[dict]:
 @pytest.mark.parametrize('leaf', LEAVES, ids=str)
 def test_networks_model_hooks_and_pipelines_are_built(leaf):
     cfg = load(leaf).copy()
-    classes = {num_classes(build_network(network)) for network in networks_of(cfg)}
+    classes = {num_classes(unwrap_student(build_network(network))) for network in networks_of(cfg)}
     assert len(classes) == 1
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for hook in cfg.custom_hooks:
             HOOKS.build(hook)
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             DATASETS.build(dict(loader.dataset, lazy_init=True))
-        if 'teacher' in cfg.model:  # the networks are built above; what remains is the same around small ones
+        if cfg.model.type in DISTILLERS:  # the networks are built above; what remains is the same around small ones
             small = toys.classifier(num_classes=classes.pop())
             model = MODELS.build(
                 dict(cfg.model, architecture=small, teacher=small, teacher_ckpt=None, allow_untrained_teacher=True)
@@ -92,7 +94,7 @@ def test_options_reach_the_fields_they_name(leaf):
 def test_a_distillation_is_guarded_and_every_run_recorded(leaf):
     hooks = [hook.type for hook in load(leaf).custom_hooks]
     assert RunRecordHook in hooks
-    distils = 'teacher' in load(leaf).model
+    distils = load(leaf).model.type in DISTILLERS
     assert (TeacherCheckHook in hooks, FiniteCheckHook in hooks) == (distils, distils)
 
 

@@ -166,7 +166,15 @@ def digits(tmp_path_factory) -> dict[str, Path]:
     return dict(teacher=folder / 'teacher/epoch_2.pth', student=folder / 'student/epoch_2.pth', zoo=folder / 'zoo.pth')
 
 
-READERS = ['resume', 'resume PATH', 'teacher_ckpt', 'load_from', 'test.py', 'prune.py', 'convert_zoo_checkpoint.py']
+READERS = [
+    'resume',
+    'resume PATH',
+    'teacher_ckpt',
+    'load_from',
+    'test.py',
+    'prune_teacher.py',
+    'convert_zoo_checkpoint.py',
+]
 
 
 def read_by(reader: str, path: Path, folder: Path) -> toolbox.Finished:
@@ -185,8 +193,8 @@ def read_by(reader: str, path: Path, folder: Path) -> toolbox.Finished:
         return toolbox.run_forked(*train, *options, f'model.teacher_ckpt={path}')
     if reader == 'test.py':
         return toolbox.run_forked('test.py', toolbox.ROOT / STUDENT, path, '--work-dir', folder / 'test')
-    if reader == 'prune.py':
-        return toolbox.run_forked('prune.py', toolbox.ROOT / STUDENT, path, folder / 'pruned.pth')
+    if reader == 'prune_teacher.py':
+        return toolbox.run_forked('prune_teacher.py', toolbox.ROOT / STUDENT, path, '--out', folder / 'pruned')
     return toolbox.run_forked(f'model_converters/{reader}', 'cifar/resnet20', path, folder / 'converted.pth')
 
 

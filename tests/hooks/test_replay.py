@@ -201,7 +201,7 @@ def test_another_checkpoint_is_another_teacher(tmp_path, teacher_ckpt, asked):
         (dict(replay=None), r"give the model replay=dict\(folder='...'\)"),
         (dict(augmentation=dict(type='CutMix')), 'set per_image=True in the augmentation'),
         (dict(augmentation=dict(type='CutMixPick')), 'unlike those of CutMixPick'),
-        (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher_mode='train'"),
+        (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher in mode 'train'"),
     ],
     ids=['sampler', 'batch size', 'cycle', 'no replay', 'one box', 'picked', 'train mode'],
 )

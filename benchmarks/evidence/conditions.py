@@ -1,0 +1,133 @@
+"""Where the accuracy of a question's students comes from: easy and hard images, unseen fonts, corruptions.
+
+It measures the last checkpoint of every finished run of ``run.py`` on test images and trains nothing. Hard images are
+those on which the class distribution of the teacher has a high entropy.
+"""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from grid import QUESTIONS, SCALES, Setting, teacher
+from mmengine.config import Config
+from run import parse_args
+from torch import Tensor, nn
+
+from r2kd_mm.comparison import (
+    Run,
+    State,
+    environment,
+    last_checkpoint,
+    paired_difference,
+    plan_runs,
+    spread,
+    trained_student,
+    validation_logits,
+)
+from r2kd_mm.comparison.report import format_difference, format_spread, markdown_table
+from r2kd_mm.comparison.runs import look_at
+from r2kd_mm.corruptions import FAMILIES, Corrupt
+from r2kd_mm.engine import AtomicLocalBackend, clear_errors
+from r2kd_mm.functional import entropy
+
+SEVERITY = 3  # of 5
+CORRUPTED_IMAGES = 1000
+BINS = ('easiest third', 'middle third', 'hardest third')
+TEACHER = 'teacher'
+# Method to condition to seed to accuracy in percent
+Accuracies = dict[str, dict[str, dict[int, float]]]
+
+
+def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
+    """Accuracy of every run, and of the teacher as of seed 0, under every condition."""
+    networks: dict[tuple[str, int], nn.Module] = {}
+    for run in runs:
+        networks[run.method.name, run.seed], _ = trained_student(run)
+    networks[TEACHER, 0], cfg = trained_student(teacher_run)
+    found: Accuracies = {method: {} for method, _ in networks}
+
+    def look(condition: str, data: Config, by_entropy: bool = False) -> None:
+        logits, labels = _ask(networks, data)
+        hardness = entropy(logits[TEACHER, 0]).argsort()
+        parts = dict(zip(BINS, hardness.tensor_split(len(BINS)))) if by_entropy else {}
+        for (method, seed), answers in logits.items():
+            correct = (answers.argmax(dim=1) == labels).double()
+            found[method].setdefault(condition, {})[seed] = 100 * correct.mean().item()
+            for part, images in parts.items():
+                found[method].setdefault(part, {})[seed] = 100 * correct[images].mean().item()
+
+    look('test', cfg, by_entropy=True)
+    look('unseen fonts', _changed(cfg, split='shifted'))
+    for family, names in FAMILIES.items():
+        each: dict[str, dict[int, list[float]]] = {}
+        for name in names:
+            look(name, _changed(cfg, size=CORRUPTED_IMAGES, corruption=name))
+            for method, conditions in found.items():
+                for seed, value in conditions.pop(name).items():
+                    each.setdefault(method, {}).setdefault(seed, []).append(value)
+        for method, by_seed in each.items():
+            found[method][family] = {seed: sum(values) / len(values) for seed, values in by_seed.items()}
+    return found
+
+
+def _ask(networks: Mapping[tuple[str, int], nn.Module], cfg: Config) -> tuple[dict[tuple[str, int], Tensor], Tensor]:
+    cfg.val_dataloader = cfg.test_dataloader
+    return validation_logits(networks, cfg)
+
+
+def _changed(cfg: Config, corruption: str | None = None, **dataset: str | int) -> Config:
+    """The config with other test images."""
+    cfg = cfg.copy()
+    cfg.test_dataloader.dataset.update(dataset)
+    if corruption is not None:
+        corrupt = dict(type=Corrupt, name=corruption, severity=SEVERITY)
+        cfg.test_dataloader.dataset.pipeline = [corrupt, *cfg.test_dataloader.dataset.pipeline]
+    return cfg
+
+
+def to_table(found: Accuracies, baseline: str) -> str:
+    """Mean accuracy over seeds, and below it the paired difference to the baseline."""
+    conditions = list(found[baseline])
+    lines = [['method', *conditions]]
+    for method, by_condition in found.items():
+        spreads = [spread(list(by_condition[condition].values())) for condition in conditions]
+        lines.append([method, *map(format_spread, spreads)])
+    for method, by_condition in found.items():
+        if method in (baseline, TEACHER):
+            continue
+        differences = [paired_difference(by_condition[name], found[baseline][name]) for name in conditions]
+        lines.append([f'{method} - {baseline}', *map(format_difference, differences)])
+    return markdown_table(lines)
+
+
+def main() -> None:
+    """Measure what is finished; write ``conditions.md`` and ``conditions.json`` beside the table of the question."""
+    args = parse_args(__doc__)
+    with clear_errors():
+        scale, question = SCALES[args.scale], QUESTIONS[args.question]
+        folder = args.runs / args.scale
+        (teacher_run,) = plan_runs([teacher(scale)], [0], folder)
+        if look_at([teacher_run])[teacher_run] is not State.FINISHED:
+            sys.exit(f'no finished teacher in {str(folder)!r}; train it and the students by run.py {args.question}')
+        setting = Setting(scale, args.pair, last_checkpoint(teacher_run))
+        runs = plan_runs(question.methods(setting), args.seeds, folder / args.pair)
+        finished = [run for run, state in look_at(runs).items() if state is State.FINISHED]
+        if not any(run.method.name == question.baseline for run in finished):
+            sys.exit(f'no run of {question.baseline!r} is finished in {str(folder)!r}; train it first by run.py')
+        with torch.no_grad():
+            found = measure(finished, teacher_run)
+        out = Path(args.out, f'{args.question}_{args.pair}_{args.scale}')
+        out.mkdir(parents=True, exist_ok=True)
+        table = to_table(found, question.baseline)
+        content = dict(severity=SEVERITY, corrupted_images=CORRUPTED_IMAGES, accuracy=found, environment=environment())
+        AtomicLocalBackend().put_text(json.dumps(content, indent=2) + '\n', out / 'conditions.json')
+        (out / 'conditions.md').write_text(table)
+        print(f'\n{table}\nwritten to {out}: conditions.md and conditions.json')
+
+
+if __name__ == '__main__':
+    main()

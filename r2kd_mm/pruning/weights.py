@@ -1,0 +1,147 @@
+"""What the pruners share: which weights there are, which stay, and what was done."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.prune import L1Unstructured
+
+from r2kd_mm.arguments import is_number
+
+SCOPES = ('layer', 'global')
+
+
+@dataclass(frozen=True)
+class PruningReport:
+    """What a pruner did.
+
+    Attributes:
+        layers: Weight name to ``(pruned, total)``, in the network's order. Pruned are all that are zero now, those
+            included that were zero before; or, where channels were cut off, all that are gone.
+        done: What became of them, for print: ``'zero'`` or ``'gone'``.
+    """
+
+    layers: dict[str, tuple[int, int]]
+    done: str = 'zero'
+
+    @property
+    def pruned(self) -> int:
+        """Number of pruned weights in all layers together."""
+        return sum(pruned for pruned, _ in self.layers.values())
+
+    @property
+    def total(self) -> int:
+        """Number of weights before, in all layers together; biases and normalisation are not among them."""
+        return sum(total for _, total in self.layers.values())
+
+    @property
+    def sparsity(self) -> float:
+        """Pruned over all, in ``[0, 1]``."""
+        return self.pruned / self.total
+
+    def __str__(self) -> str:
+        """One line a layer, then the sum."""
+        width = max(map(len, self.layers))
+        rows = [
+            f'{name:<{width}}  {pruned:>10,} of {total:>12,} {self.done}  {100 * pruned / total:6.2f} %'
+            for name, (pruned, total) in {**self.layers, 'all': (self.pruned, self.total)}.items()
+        ]
+        return '\n'.join(rows)
+
+
+class Pruner(Protocol):
+    """Makes a pruned copy of a network whose weights are loaded, and never changes the network itself."""
+
+    def __call__(self, model: nn.Module) -> tuple[nn.Module, PruningReport]:
+        """The copy, and what was done to it."""
+        ...
+
+
+def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that are pruned: those of every ``Conv2d`` and ``Linear``, a shared one once, by name.
+
+    Raises:
+        ValueError: There are none.
+    """
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
+    weights: dict[int, tuple[str, Tensor]] = {}
+    for name, module in modules.items():
+        weights.setdefault(id(module.weight), (f'{name}.weight' if name else 'weight', module.weight))
+    if not weights:
+        raise ValueError(f'{type(model).__name__} has no Conv2d and no Linear layer, so there is nothing to prune')
+    return dict(weights.values())
+
+
+def choose_weights(scores: Mapping[str, Tensor], amount: float, scope: str = 'layer') -> dict[str, Tensor]:
+    """Choose the weights that stay: all but the ``round(amount * numel)`` with the smallest score.
+
+    Args:
+        scores: Name to importance, any shape; compared by absolute value.
+        amount: Fraction to remove, in ``[0, 1)``.
+        scope: ``'layer'`` removes the fraction in each tensor, ``'global'`` over all tensors together.
+
+    Returns:
+        Name to boolean mask of the tensor's shape, ``True`` where the weight stays.
+    """
+    chooser = L1Unstructured(float(amount))
+    if scope == 'layer':
+        return {name: chooser.compute_mask(score, torch.ones_like(score)).bool() for name, score in scores.items()}
+    flat = torch.cat([score.flatten().float() for score in scores.values()])
+    flat_masks = chooser.compute_mask(flat, torch.ones_like(flat)).bool().split([s.numel() for s in scores.values()])
+    return {name: mask.view_as(scores[name]) for name, mask in zip(scores, flat_masks)}
+
+
+@torch.no_grad()
+def apply_masks_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> PruningReport:
+    """Set every weight to zero, in place, where its mask is ``False``, and report the zeros."""
+    for name, weight in weights.items():
+        weight.masked_fill_(~masks[name], 0)
+    return PruningReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
+
+
+def masked_copy(
+    model: nn.Module, choose: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
+) -> tuple[nn.Module, PruningReport]:
+    """A deep copy of ``model`` without the weights that ``choose`` takes out.
+
+    Args:
+        model: The network, its weights loaded.
+        choose: Maps weights by name to masks by name, ``True`` where the weight stays.
+
+    Raises:
+        ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``.
+    """
+    pruned = copy.deepcopy(model)
+    weights = prunable_weights(pruned)
+    return pruned, apply_masks_(weights, choose({name: weight.detach() for name, weight in weights.items()}))
+
+
+def check_amount(amount: float) -> None:
+    """Refuse what is no fraction in ``[0, 1)``.
+
+    Raises:
+        ValueError: It is out of range.
+        TypeError: It is no number.
+    """
+    if not is_number(amount):
+        raise TypeError(f'amount must be a fraction in [0, 1), got {amount!r}')
+    if not 0 <= amount < 1:
+        raise ValueError(
+            f'amount is the fraction of weights to remove and must be in [0, 1), got {amount}; '
+            'write 0.1 for 10 %, and pruner=None for no pruning'
+        )
+
+
+def check_scope(scope: str) -> None:
+    """Refuse an unknown scope.
+
+    Raises:
+        ValueError: It is none of :data:`SCOPES`.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f'scope must be one of {SCOPES}, got {scope!r}')
