@@ -31,11 +31,13 @@ import mmcv
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import numpy as np
 import torch
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dist import is_distributed
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.utils import digit_version
 from PIL import Image
 from torch import nn
+from torch.utils._pytree import tree_map
 
 MMPRETRAIN_MODULES = ('models', 'datasets', 'engine', 'evaluation', 'visualization')
 MMRAZOR_MODULES = ('models', 'engine', 'structures', 'datasets', 'implementations')
@@ -51,6 +53,8 @@ PLAIN_TYPES = {
     'builtins.complex': complex,
     'builtins.set': set,
 }
+# In the message hub: what share of each unit of channels was there when pruning began.
+FULL_STRUCTURE = 'structure_before_pruning'
 ZIP_FOLDER_FLAG = 0x10  # in the attributes of a record, as in those of MS-DOS
 
 _placeholder_libraries: list[torch.library.Library] = []  # an operator exists as long as its library object
@@ -63,10 +67,13 @@ def apply() -> None:
         import_mmpretrain()
         import_mmrazor()
     switch_off_inplace_again()
+    record_copies()
     return_self_from_train()
     refuse_untrained_losses()
+    resume_pruning()
     load_checkpoints_safely()
     shift_hue_backwards()
+    name_configs_by_package()
 
 
 # ---------------------------------------------------------------------------------------------------- imports
@@ -179,6 +186,34 @@ def _set_module_inplace_false(self: nn.Module, architecture: nn.Module, varstr: 
             module.inplace = False  # type: ignore[assignment]  # mypy takes attributes for tensors or modules
 
 
+def record_copies() -> None:
+    """Make mmrazor's recorders of modules keep copies.
+
+    Upstream symptom: none to be seen. A recorder keeps the very tensor that a module gives, and the residual blocks of
+    mmpretrain add their shortcut to it in place: the record of the last batch normalisation of a block holds the sum.
+    Switching off the in-place activations does not reach that.
+    """
+    from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
+
+    for recorder in (ModuleOutputsRecorder, ModuleInputsRecorder):
+        upstream_hook = recorder.forward_hook
+        if getattr(upstream_hook, '__wrapped__', None) is None:
+            recorder.forward_hook = _with_copies(upstream_hook)
+
+
+def _with_copies(upstream_hook: Callable) -> Callable:
+    @functools.wraps(upstream_hook)
+    def forward_hook(self: Any, module: nn.Module, inputs: tuple, outputs: Any) -> None:
+        if self.recording:
+            upstream_hook(self, module, *tree_map(_copy_of_tensor, (inputs, outputs)))
+
+    return forward_hook
+
+
+def _copy_of_tensor(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
 def return_self_from_train() -> None:
     """Let ``SingleTeacherDistill.train()`` and so ``.eval()`` return the model, as ``nn.Module`` does.
 
@@ -227,6 +262,30 @@ def refuse_untrained_losses() -> None:
     ConfigurableDistiller.build_distill_losses = build_distill_losses
 
 
+def resume_pruning() -> None:
+    """Let a resumed run of mmrazor's ``ItePruneAlgorithm`` prune as the run that it goes on from would have.
+
+    Upstream symptom: none to be seen. The schedule goes from the structure at the first step to the target; after a
+    resume that is the structure of the checkpoint, and other channels are pruned at other times.
+    """
+    from mmrazor.models.algorithms import ItePruneAlgorithm
+
+    upstream_init = ItePruneAlgorithm._init_prune_config_manager
+    if getattr(upstream_init, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_init)
+    def init_prune_config_manager(self: Any) -> Any:
+        manager = upstream_init(self)
+        hub = MessageHub.get_current_instance()  # is part of every checkpoint
+        if self._iter > 0:
+            manager.supernet = hub.runtime_info.get(FULL_STRUCTURE, manager.supernet)
+        hub.update_info(FULL_STRUCTURE, manager.supernet)
+        return manager
+
+    ItePruneAlgorithm._init_prune_config_manager = init_prune_config_manager
+
+
 # ------------------------------------------------------------------------------------------------------- checkpoints
 def load_checkpoints_safely() -> None:
     """Make MMEngine load its own checkpoints on torch 2.6 and later, and run no code out of any checkpoint.
@@ -254,7 +313,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         map_location: Where the tensors go, as in :func:`torch.load`.
 
     Returns:
-        The dict in the file: a checkpoint of the Runner, or a bare state dict.
+        The dict in the file, which is a checkpoint of the Runner or a bare state dict.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -377,7 +436,7 @@ def _safe_globals_take_names() -> bool:
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Finds the names that torch's own ``weights_only`` allows and those of :func:`_allowed_globals`, and no other."""
+    """Finds the names that torch's own ``weights_only`` allows and those of ``_allowed_globals``, and no other."""
 
     def find_class(self, module: str, name: str) -> Any:
         from torch._weights_only_unpickler import _get_allowed_globals
@@ -470,6 +529,15 @@ def _add_modulo_256(channel: np.ndarray, shift: int) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------------------------- CPU launches
+def name_configs_by_package() -> None:
+    """Let ``r2kd_mm::kd/kd_res14_res6_digits.py`` name a config of the installed package.
+
+    Symptom: AssertionError "mmengine does not support to load r2kd_mm config". MMEngine keeps a list of the packages
+    whose configs it finds.
+    """
+    MODULE2PACKAGE.setdefault('r2kd_mm', 'r2kd_mm')
+
+
 def init_cpu_process_group(launcher: str) -> None:
     """Join the processes of ``launcher`` by gloo, on a machine without CUDA, before a Runner is built.
 

@@ -23,6 +23,8 @@ LOCATIONS = [
     'r2kd_mm.backbones',
     'r2kd_mm.zoo',
     'r2kd_mm.datasets',
+    'r2kd_mm.corruptions',
+    'r2kd_mm.metrics',
     'r2kd_mm.hooks',
     'r2kd_mm.engine',
 ]

@@ -61,7 +61,7 @@ class ImageSet(BaseDataset):
         """Read the published lists of ``self.split``.
 
         Args:
-            root: Folder that has everything that :attr:`required` names.
+            root: Folder that has everything that ``required`` names.
 
         Returns:
             Names of the classes in the order of their labels; samples with ``gt_label``, and ``img_path`` or ``img``.

@@ -136,7 +136,7 @@ class LogitStore:
             views: Their names.
 
         Returns:
-            If this store is new, and there are others: the names under which it differs from the most similar one.
+            The names under which it differs from the most similar other one, if it is new and there are others.
 
         Raises:
             ValueError: ``top_k`` is no less than ``num_classes``.

@@ -4,6 +4,7 @@ from r2kd_mm.hooks.checkpoint import SafeCheckpointHook
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
 from r2kd_mm.hooks.gradients import GradientCheckHook
+from r2kd_mm.hooks.group_fisher import GroupFisherHook
 from r2kd_mm.hooks.rank_state import RankStateHook
 from r2kd_mm.hooks.record import RunRecordHook
 from r2kd_mm.hooks.replay import ReplayHook
@@ -14,6 +15,7 @@ __all__ = [
     'DataCheckHook',
     'FiniteCheckHook',
     'GradientCheckHook',
+    'GroupFisherHook',
     'LossScheduleHook',
     'RankStateHook',
     'ReplayHook',
