@@ -83,7 +83,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     _check_fields(args.cfg_options, cfg)
     cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
-    _check_writable(Path(cfg.work_dir))
+    check_writable(Path(cfg.work_dir), 'work_dir', '--work-dir')
     for name in DATALOADERS:
         if cfg.get(name) is not None:
             _set_up_dataloader(
@@ -122,11 +122,18 @@ def _check_fields(options: Iterable[str], cfg: Config) -> None:
         raise ValueError(f'--cfg-options {option}: no run reads a field {field!r}; {hint}')
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path, name: str, option: str) -> None:
+    """Make ``folder``, called ``name``, and raise ``OSError`` where nothing can be written into it.
+
+    Args:
+        folder: The folder.
+        name: What the user knows it as.
+        option: By which another one is given.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(
-            f'work_dir {str(folder)!r} cannot be written ({error.strerror}); give another by --work-dir'
+            f'{name} {str(folder)!r} cannot be written ({error.strerror}); give another by {option}'
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from torch import Tensor
+from torch import Tensor, nn
 
 from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.export.student import Student, short_types
@@ -62,6 +62,13 @@ def model_card(
     return f'# {title}\n\n{_table("export", rows)}\n## Where it comes from\n\n{_table("run", origin)}'
 
 
+def count_flops(network: nn.Module, images: Tensor) -> int:
+    """Multiply-adds of a call, as mmengine.analysis counts them."""
+    # it names the operators that it leaves out, and the loss as unused
+    analyzer = FlopAnalyzer(network, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return int(analyzer.total())
+
+
 def measure_latency(predict: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """Median time of a call, in milliseconds, after a warm-up."""
     times = []
@@ -94,12 +101,11 @@ def _call(config: Mapping[str, Any]) -> str:
 def _cost(student: Student, predict: Callable[[Tensor], Tensor]) -> dict[str, str]:
     one = student.images[:1]
     parameters = sum(weight.numel() for weight in student.network.parameters())
-    # it names the operators that it leaves out, and the loss as unused
-    analyzer = FlopAnalyzer(student.network, one).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    flops = count_flops(student.network, one)
     latency = measure_latency(predict, one)
     return {
         'parameters': f'{parameters:,}',
-        'FLOPs': f'{analyzer.total():,} for an image, as mmengine.analysis counts: a multiply-add is one',
+        'FLOPs': f'{flops:,} for an image, as mmengine.analysis counts: a multiply-add is one',
         'latency': f'{latency:.2f} ms for an image, median of {RUNS} calls, {torch.get_num_threads()} threads of '
         f'{_processor()}, torch {torch.__version__}',
     }

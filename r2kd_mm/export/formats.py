@@ -70,8 +70,7 @@ def require_packages(name: str, to_write: bool = False) -> None:
 def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Path) -> None:
     if student.config is None:
         raise ExportError(
-            'this student is a classifier inside an algorithm of mmrazor, which plain mmpretrain cannot build; take '
-            'another format'
+            'this student was pruned by mmrazor, or can be, and plain mmpretrain cannot build it; take another format'
         )
     classifier = student.network.classifier
     ours = sorted({type(part).__name__ for part in classifier.modules() if type(part).__module__.startswith('r2kd_mm')})

@@ -16,6 +16,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, default_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import get_object_from_string  # what Registry.get falls back to
+from mmrazor.registry import sub_model
+from mmrazor.structures import export_fix_subnet
 from torch import Tensor, nn
 
 from r2kd_mm.compat import load_checkpoint_file
@@ -85,6 +87,8 @@ def load_student(
         _check_types(architecture)
         model = MODELS.build(ConfigDict(architecture))
         load_weights_(model, str(checkpoint))
+        if hasattr(model, 'mutator'):  # of mmrazor: without what was pruned
+            _, model = export_fix_subnet(model, 'mutator', slice_weight=True)
         classifier = unwrap_student(model).eval()
         preprocessing, batch, classes = _look_at_images(run, images)
     shape = tuple(batch.shape[1:])
@@ -101,7 +105,7 @@ def load_student(
         classes = tuple(str(index) for index in range(num_classes))
     return Student(
         network=Logits(classifier).eval(),
-        config=_classifier_config(architecture) if classifier is model else None,
+        config=None if _is_pruned(architecture) else _classifier_config(architecture),
         preprocessing=preprocessing,
         classes=tuple(map(str, classes)),
         images=batch,
@@ -131,13 +135,17 @@ def _read_run(loaded: Mapping[str, Any], name: str, config: str | os.PathLike | 
     model = run['model'].get('architecture', run['model'])
     if str(model.get('type')).endswith(build_classifier.__name__):
         model.pop('checkpoint', None)  # what the run began from
+    if str(model.get('type')).endswith(sub_model.__name__):
+        model.pop('init_cfg', None)  # likewise
     return run
 
 
 def _literal(node: ast.expr) -> Any:
     """The value of an expression in the text of a config: dicts, lists, tuples and constants; else its text."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {str(keyword.arg): _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        # keys that are no identifiers stand in a dict of their own
+        unnamed = [item for argument in node.args for item in _literal(argument).items()]
+        return dict(unnamed, **{str(keyword.arg): _literal(keyword.value) for keyword in node.keywords})
     if isinstance(node, ast.Dict):  # a dump has no **
         return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
     if isinstance(node, ast.List):
@@ -157,13 +165,18 @@ def _check_types(value: Any) -> None:
         if isinstance(kind, str) and '.' in kind:
             found = get_object_from_string(kind)
             is_part = isinstance(found, type) and issubclass(found, (nn.Module, BaseDataset, BaseTransform))
-            if not (found is None or is_part or found is build_classifier):  # None: a name in a registry
+            if not (found is None or is_part or found in (build_classifier, sub_model)):  # None: a name in a registry
                 raise ValueError(
                     f'the config in the checkpoint is refused: it builds {kind!r}, which is no network, data set or '
                     'transform; if you trust it, give its config as a file by --config'
                 )
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
         _check_types(item)
+
+
+def _is_pruned(architecture: dict[str, Any]) -> bool:
+    """Whether the classifier is part of an algorithm of mmrazor, or what one has left of it."""
+    return 'architecture' in architecture or str(architecture['type']).endswith(sub_model.__name__)
 
 
 def _classifier_config(architecture: dict[str, Any]) -> dict[str, Any]:

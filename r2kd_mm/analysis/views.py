@@ -1,0 +1,108 @@
+"""What a network sees: images as they were before they were normalised, and what a teacher makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from numpy.typing import NDArray
+from torch import Tensor
+
+from r2kd_mm.augmentations import BatchDraws, ViewContext
+from r2kd_mm.export.student import LOADER, short_types
+
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with a line or more of text.
+
+    Args:
+        pixels: Shape ``(H, W, 3)``, RGB, type uint8.
+        text: What is written below it.
+    """
+
+    pixels: NDArray[np.uint8]
+    text: str
+
+
+def augmented_view(
+    augmentation: Callable[[Tensor, ViewContext], Tensor],
+    images: Tensor,
+    teacher_logits: Callable[[Tensor], Tensor],
+    data_preprocessor: Any,
+    seed: int = 0,
+) -> Tensor:
+    """The view of ``images`` that ``augmentation`` makes of them with the draws of ``seed``.
+
+    Args:
+        augmentation: Of a distiller.
+        images: Normalised, shape ``(N, C, H, W)``.
+        teacher_logits: Of the distiller.
+        data_preprocessor: That normalised them.
+        seed: Of the draws.
+    """
+    normalises = getattr(data_preprocessor, '_enable_normalize', False)
+    mean, std = (data_preprocessor.mean, data_preprocessor.std) if normalises else (None, None)
+    draws = BatchDraws(torch.Generator().manual_seed(seed))
+    return augmentation(images, ViewContext(draws, teacher_logits, mean, std))
+
+
+def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.uint8]:
+    """Undo the normalisation.
+
+    Args:
+        images: Normalised, shape ``(N, C, H, W)`` with ``C`` 1 or 3.
+        data_preprocessor: That normalised them.
+        bgr: Whether their channels are in that order, see :func:`is_bgr`.
+
+    Returns:
+        Shape ``(N, H, W, 3)``, RGB.
+    """
+    if getattr(data_preprocessor, '_enable_normalize', False):
+        images = images * data_preprocessor.std + data_preprocessor.mean
+    images = images.flip(1) if bgr else images
+    pixels = images.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
+
+
+def is_bgr(config: Config, dataloader: str) -> bool:
+    """Whether a run's normalised images are BGR, as OpenMMLab reads files; data sets that hold images have RGB."""
+    normalise = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
+    pipeline = dataset_config(config[dataloader]).get('pipeline', ())
+    from_files = any(step['type'] == LOADER for step in short_types([step.to_dict() for step in pipeline]))
+    return from_files and not normalise.get('to_rgb', False)
+
+
+def dataset_config(dataloader: Mapping[str, Any]) -> Any:
+    """The data set of a data loader that has the pipeline: the inner one, where it is wrapped."""
+    dataset = dataloader['dataset']
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def top_classes(logits: Tensor, classes: Sequence[str]) -> list[str]:
+    """For each row of ``logits``, the :data:`TOP` most probable classes with their probabilities, a line each."""
+    values, indices = logits.softmax(dim=1).topk(min(TOP, logits.shape[1]), dim=1)
+    return [
+        '\n'.join(f'{classes[index]}: {100 * value:.0f} %' for value, index in zip(row, places))
+        for row, places in zip(values.tolist(), indices.tolist())
+    ]
+
+
+def spread_out(labels: Tensor, count: int) -> list[int]:
+    """Positions of ``count`` images, of different classes first, in the order of the labels."""
+    order = labels.argsort(stable=True)
+    repeats = torch.empty_like(order)  # how many images of its class come before an image
+    seen: dict[int, int] = {}
+    for place in order.tolist():
+        label = int(labels[place])
+        repeats[place] = seen.get(label, 0)
+        seen[label] = seen.get(label, 0) + 1
+    return sorted(range(len(labels)), key=lambda place: (int(repeats[place]), int(labels[place])))[:count]

@@ -1,0 +1,6 @@
+"""The fifteen usual corruptions of images, to test with."""
+
+from r2kd_mm.corruptions.filters import FAMILIES, NAMES, SEVERITIES, corrupt
+from r2kd_mm.corruptions.transform import Corrupt
+
+__all__ = ['FAMILIES', 'NAMES', 'SEVERITIES', 'Corrupt', 'corrupt']

@@ -1,0 +1,6 @@
+"""What mmpretrain's evaluators do not measure; for the ``val_evaluator`` and ``test_evaluator`` of any classifier."""
+
+from r2kd_mm.metrics.agreement import TeacherAgreement
+from r2kd_mm.metrics.calibration import CalibrationError, NegativeLogLikelihood, calibration_bins, calibration_error
+
+__all__ = ['CalibrationError', 'NegativeLogLikelihood', 'TeacherAgreement', 'calibration_bins', 'calibration_error']

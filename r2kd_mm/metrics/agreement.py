@@ -1,0 +1,88 @@
+"""How far a student says what its teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.evaluator import BaseMetric
+from torch import Tensor, nn
+
+from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits
+from r2kd_mm.functional.correlation import class_correlation
+from r2kd_mm.registry import METRICS, MODELS
+
+
+@METRICS.register_module()
+class TeacherAgreement(BaseMetric):
+    """Compare the predictions with those of a frozen teacher, which is run on the same images.
+
+    - ``agreement/top1``: share of the images on which both name the same class first, in percent.
+    - ``agreement/class_correlation_difference``: mean absolute difference of
+      :func:`~r2kd_mm.functional.correlation.class_correlation` between student and teacher, over all pairs of two
+      classes, in ``[0, 2]``. That function takes the mean off each row, so the logarithm of the student's
+      ``pred_score`` stands for its logits.
+
+    Args:
+        teacher: As for :func:`~r2kd_mm.distillers.teacher.build_teacher`, like ``teacher_ckpt``.
+        teacher_ckpt: Path or URL of its weights.
+        data_preprocessor: Of the run: normalises the images for the teacher.
+        collect_device: See :class:`mmengine.evaluator.BaseMetric`, like ``prefix``.
+        prefix: Before the names, ``agreement`` by default.
+
+    Raises:
+        ValueError: The teacher has no weights, or was trained with another normalisation.
+    """
+
+    default_prefix = 'agreement'
+
+    def __init__(
+        self,
+        teacher: dict | str | nn.Module,
+        data_preprocessor: dict | nn.Module,
+        teacher_ckpt: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        with torch.random.fork_rng(devices=[]):  # measuring a run does not change it
+            self.teacher = build_teacher(teacher, teacher_ckpt).eval().requires_grad_(False).to(get_device())
+        self.data_preprocessor = (
+            MODELS.build(data_preprocessor) if isinstance(data_preprocessor, dict) else (data_preprocessor)
+        )
+        check_same_inputs(self.teacher, self.data_preprocessor)
+        self.data_preprocessor.to(get_device())
+
+    @torch.no_grad()
+    def process(self, data_batch: dict, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Ask the teacher about a batch, and keep both answers."""
+        inputs = self.data_preprocessor(data_batch, training=False)['inputs']
+        answers = classifier_logits(self.teacher, inputs).float().cpu()
+        for sample, teacher_logits in zip(data_samples, answers):
+            scores = sample['pred_score'].float().cpu()
+            self.results.append((scores.clamp_min(torch.finfo(scores.dtype).tiny).log(), teacher_logits))
+
+    def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Both measures over all images.
+
+        Raises:
+            ValueError: Student and teacher know different numbers of classes.
+        """
+        student, teacher = (torch.stack(answers) for answers in zip(*results))
+        if student.shape != teacher.shape:
+            raise ValueError(
+                f'student and teacher must know the same classes, got {student.shape[1]} of the student and '
+                f'{teacher.shape[1]} of the teacher; set num_classes of both heads to that of the data set'
+            )
+        difference = _between_classes(class_correlation(student) - class_correlation(teacher))
+        return dict(
+            top1=100 * (student.argmax(dim=1) == teacher.argmax(dim=1)).double().mean().item(),
+            class_correlation_difference=difference.abs().mean().item(),
+        )
+
+
+def _between_classes(matrix: Tensor) -> Tensor:
+    """The entries off the diagonal: a class always correlates by 1 with itself."""
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool)]

@@ -1,0 +1,73 @@
+"""Make one HTML page that shows what trained runs did, with every figure as PNG and its numbers as CSV beside it."""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+from r2kd_mm.analysis import find_groups, make_exhibits, make_summary, measure, write_page
+from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.run_config import check_writable
+
+FAST = [(names[0], severity) for names in FAMILIES.values() for severity in SEVERITIES[::2]]
+ALL = [(name, severity) for name in NAMES for severity in SEVERITIES]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='RUN',
+        help='work_dir of tools/train.py, run of tools/compare.py, or a folder that holds such; runs in folders that '
+        'differ by seed_<n> are one method',
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder of the page')
+    parser.add_argument('--names', nargs='+', metavar='NAME', help='what the methods are called, in the order found')
+    parser.add_argument(
+        '--images', type=int, default=2000, metavar='N', help='look at N validation images (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--fast', action='store_true', help=f'{len(FAST)} corruptions, one of each kind, instead of {len(ALL)}'
+    )
+    parser.add_argument('--open-no', action='store_true', help='do not open the page in a browser')
+    args = parser.parse_args()
+    if args.images < 2:
+        parser.error(f'--images must be at least 2, got {args.images}')
+    return args
+
+
+def main() -> None:
+    """Find, measure, write."""
+    args = parse_args()
+    with clear_errors():
+        check_writable(args.out, 'folder', '--out')  # before minutes of measuring
+        groups = find_groups(args.runs, args.names)
+        init_default_scope('r2kd_mm')
+        MMLogger.get_instance('analyze', log_level='WARNING')  # which checkpoints are loaded goes without saying
+        found = measure(groups, args.images, FAST if args.fast else ALL)
+        unreadable = sum(run.unreadable_lines for group in groups for run in group.runs)
+        lines = 'line' if unreadable == 1 else 'lines'
+        notes = found.notes + ([f'{unreadable} {lines} of the logs could not be read.'] if unreadable else [])
+        page = write_page(
+            args.out,
+            'What the runs did',
+            f'{len(groups)} methods, {sum(len(group.runs) for group in groups)} runs. Measured on {found.data}, '
+            f'{len(found.classes)} classes.',
+            make_summary(found),
+            make_exhibits(groups, found),
+            notes,
+        )
+        print(f'wrote {page}')
+        if not args.open_no:
+            webbrowser.open(page.resolve().as_uri())
+
+
+if __name__ == '__main__':
+    main()
