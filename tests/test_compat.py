@@ -20,10 +20,11 @@ import toolbox
 import torch
 import toys
 from mmengine.dist import get_world_size
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
+from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from torch import nn
 
 from r2kd_mm import compat
@@ -148,7 +149,7 @@ compat.import_mmpretrain()
 compat.import_mmrazor()
 seen = {'recursion limit': sys.getrecursionlimit()}
 
-import toys
+import torch, toys
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS
 DefaultScope.get_instance('mmrazor', scope_name='mmrazor')
@@ -168,6 +169,13 @@ seen['train returns'] = str(model.train())
 losses = model(*toys.batch(), mode='loss')
 total, shown = model.parse_losses(losses)
 seen['recorded minimum'] = model.distiller.get_record('feature', from_student=True).min().item()
+from mmrazor.models.task_modules.recorder import ModuleOutputsRecorder
+recorder = ModuleOutputsRecorder('0')
+network = torch.nn.Sequential(torch.nn.Identity())
+recorder.initialize(network)
+with recorder:
+    network(torch.zeros(1)).add_(1)
+seen['record of a 0 that became 1'] = recorder.get_record_data().item()
 seen['total without distill.kd'] = 'distill.kd' in shown and total.item() == shown['student.loss'].item()
 print(json.dumps(seen))
 """
@@ -287,6 +295,38 @@ class TestSilentFaults:
         assert True in inplace(model.architecture)
         assert True in inplace(model.teacher)
 
+    @pytest.mark.parametrize('kind', [ModuleInputsRecorder, ModuleOutputsRecorder])
+    def test_a_record_stays_when_its_tensor_is_changed(self, upstream, kind):
+        assert upstream['record of a 0 that became 1'] == 1, 'the fault is gone: drop the cure'
+        recorder = kind('0')
+        network = nn.Sequential(nn.Identity())
+        recorder.initialize(network)
+        with recorder:
+            network(torch.zeros(1)).add_(1)
+        (value,) = recorder.get_record_data()
+        assert value == 0
+        recorder.reset_data_buffer()
+        network(torch.zeros(1))
+        assert recorder.data_buffer == []
+
+    def test_a_resumed_run_prunes_from_the_structure_that_the_first_one_began_with(self):
+        parse_cfg = dict(type='ChannelAnalyzer', demo_input=(1, 3, 8, 8), tracer_type='BackwardTracer')
+        units = dict(type='L1MutableChannelUnit', default_args=dict(choice_mode='ratio'))
+        mutator = dict(type='ChannelMutator', channel_unit_cfg=units, parse_cfg=parse_cfg)
+        algorithm = build(dict(type='mmrazor.ItePruneAlgorithm', architecture=toys.classifier(), mutator_cfg=mutator))
+        untouched = type(algorithm)._init_prune_config_manager.__wrapped__
+        hub = MessageHub.get_current_instance()
+        for name, value in dict(max_epochs=2, max_iters=8, iter=0).items():
+            hub.update_info(name, value)
+        full = algorithm._init_prune_config_manager().supernet
+        assert set(full.values()) == {1.0}
+        algorithm.mutator.set_choices(dict.fromkeys(full, 0.5))
+        hub.update_info('iter', 4)
+        assert set(untouched(algorithm).supernet.values()) == {0.5}, 'the fault is gone: drop the cure'
+        assert algorithm._init_prune_config_manager().supernet == full
+        hub.update_info('iter', 0)  # a new run that prunes further
+        assert set(algorithm._init_prune_config_manager().supernet.values()) == {0.5}
+
     def test_the_switch_is_left_alone_where_it_works(self, monkeypatch):
         from mmrazor.models.algorithms import BaseAlgorithm
 
@@ -322,7 +362,7 @@ class TestSilentFaults:
         assert shown['distill.loss_feature'].item() > 0
 
     def test_a_second_application_changes_nothing(self):
-        from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
+        from mmrazor.models.algorithms import BaseAlgorithm, ItePruneAlgorithm, SingleTeacherDistill
         from mmrazor.models.distillers import ConfigurableDistiller
 
         def patched():
@@ -330,6 +370,9 @@ class TestSilentFaults:
                 BaseAlgorithm.set_module_inplace_false,
                 SingleTeacherDistill.train,
                 ConfigurableDistiller.build_distill_losses,
+                ItePruneAlgorithm._init_prune_config_manager,
+                ModuleInputsRecorder.forward_hook,
+                ModuleOutputsRecorder.forward_hook,
                 mmcv.adjust_hue,
                 mmrazor.digit_version,
             )

@@ -79,6 +79,7 @@ FORMAT = pytest.mark.parametrize('name', [pytest.param(name, marks=needs(name)) 
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
+    torch.manual_seed(3)  # a network that does not say the same of every image
     return exports.write_checkpoint(tmp_path_factory.mktemp('run') / 'student.pth')
 
 
@@ -151,7 +152,7 @@ def test_a_missing_package_names_its_extra(checkpoint, tmp_path, monkeypatch):
 
 def test_plain_mmpretrain_is_not_given_a_student_of_mmrazor(checkpoint, tmp_path):
     student = dataclasses.replace(load_student(checkpoint), config=None)
-    with pytest.raises(ExportError, match='inside an algorithm of mmrazor.*take another format'):
+    with pytest.raises(ExportError, match='was pruned by mmrazor.*take another format'):
         FORMATS['mmpretrain'].write(student, {}, tmp_path)
 
 

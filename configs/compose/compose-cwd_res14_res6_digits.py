@@ -1,0 +1,25 @@
+# R2KD on the digits beside channel-wise distillation (Shu et al., arXiv 2011.13256): each channel is a
+# distribution over the places of the map.
+from mmengine.config import read_base
+
+with read_base():
+    from ..r2kd.r2kd_res14_res6_digits import *
+
+from mmrazor.models.architectures.connectors import TorchNNConnector
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.losses import ChannelWiseDivergence
+
+halve = dict(in_channels=3, out_channels=16, kernel_size=3, stride=2, padding=1)  # (N, 3, 8, 8) to (N, 16, 4, 4)
+model.features = dict(
+    type=ConfigurableDistiller,
+    student_recorders=dict(layer1=dict(type='ModuleOutputs', source='backbone.layer1')),
+    teacher_recorders=dict(layer1=dict(type='ModuleOutputs', source='backbone.layer1')),
+    connectors=dict(regressor=dict(type=TorchNNConnector, module_name='Conv2d', module_args=halve)),
+    distill_losses=dict(loss_channels=dict(type=ChannelWiseDivergence, tau=4.0)),
+    loss_forward_mappings=dict(
+        loss_channels=dict(
+            preds_S=dict(recorder='layer1', from_student=True, connector='regressor'),
+            preds_T=dict(recorder='layer1', from_student=False),
+        ),
+    ),
+)
