@@ -9,6 +9,8 @@ from mmpretrain.evaluation import ConfusionMatrix, SingleLabelMetric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from r2kd_mm.functional import entropy
+
 
 class Agreement(NamedTuple):
     """Share of images, in percent, on which a student names the class that the teacher names.
@@ -26,8 +28,7 @@ class Agreement(NamedTuple):
 
 def entropies(logits: Tensor) -> NDArray[np.float64]:
     """Entropy of each row's softmax in nats, shape ``(N,)``, from 0 to ``log C``."""
-    log_probabilities = logits.double().log_softmax(dim=1)
-    return -(log_probabilities.exp() * log_probabilities).sum(dim=1).numpy()
+    return entropy(logits.double()).numpy()
 
 
 def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:

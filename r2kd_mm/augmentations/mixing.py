@@ -13,7 +13,7 @@ from r2kd_mm.arguments import check_switches
 from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import Draws
 from r2kd_mm.distributed import gather_rows
-from r2kd_mm.functional import mixing
+from r2kd_mm.functional import entropy, mixing
 from r2kd_mm.registry import MODELS
 
 PICK_VARIANTS = ('mixed', 'released')
@@ -163,21 +163,20 @@ class CutMixPick(BatchAugmentation):
         else:
             pool = judged = torch.cat([mix(images, context), mix(images, context)])
             keep = len(images)
-        log_prob = context.teacher_logits(judged).float().log_softmax(dim=1)
-        entropy = -(log_prob.exp() * log_prob).sum(dim=1)
+        hardness = entropy(context.teacher_logits(judged).float())
         if self.pool == 'global' and get_world_size() > 1:
-            return _pick_globally(pool, entropy)
-        return pool[entropy.topk(keep).indices]
+            return _pick_globally(pool, hardness)
+        return pool[hardness.topk(keep).indices]
 
 
-def _pick_globally(pool: Tensor, entropy: Tensor) -> Tensor:
-    """The half with the highest ``entropy`` of the pools of all ranks, dealt to the ranks by the size of their pools.
+def _pick_globally(pool: Tensor, hardness: Tensor) -> Tensor:
+    """The half with the highest ``hardness`` of the pools of all ranks, dealt to the ranks by the size of their pools.
 
     Args:
         pool: Images of this rank, shape ``(2 N, C, H, W)``.
-        entropy: Shape ``(2 N,)``.
+        hardness: Shape ``(2 N,)``.
     """
-    entropies = [block for (block,) in gather_rows([entropy[:, None]])]
+    entropies = [block for (block,) in gather_rows([hardness[:, None]])]
     sizes = [len(block) for block in entropies]
     picked = torch.zeros(sum(sizes), dtype=torch.bool, device=pool.device)
     picked[torch.cat(entropies).flatten().topk(sum(sizes) // 2).indices] = True

@@ -47,7 +47,7 @@ class ConfigOptions(DictAction):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing share; mmpretrain's names."""
-    parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of the installed package')
+    parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of what is installed')
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints (default: that of the config, or work_dirs/<name of the config>)',

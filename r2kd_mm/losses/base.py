@@ -13,5 +13,5 @@ class LogitLoss(nn.Module):
     """Whether ``forward`` wants the labels as third argument: class indices ``(N,)`` or soft labels ``(N, C)``."""
 
     batch_wise: bool = False
-    """Whether samples of the batch are compared with each other, so that the loss of a batch is more than the mean of the
-    losses of its samples. In a distributed run such a loss is given the batches of all processes."""
+    """Whether samples of the batch are compared with each other, so that the loss of a batch is more than the mean of
+    the losses of its samples. In a distributed run such a loss is given the batches of all processes."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_switches, check_weights
 from r2kd_mm.functional.correlation import pearson
+from r2kd_mm.functional.entropy import entropy
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
 from r2kd_mm.functional.standardization import standardize
 from r2kd_mm.losses._checks import label_distribution, prepare_logits
@@ -22,9 +23,7 @@ from r2kd_mm.registry import MODELS
 
 def teacher_entropy(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:
     """Entropy of the teacher's probabilities over that of uniform ones: 0 for a sure teacher, 1 for an unsure one."""
-    log_prob = teacher_logits.log_softmax(dim=1)
-    entropy = -(log_prob.exp() * log_prob).sum(dim=1)
-    return entropy / math.log(max(teacher_logits.shape[1], 2))
+    return entropy(teacher_logits) / math.log(max(teacher_logits.shape[1], 2))
 
 
 def disagreement(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:

@@ -28,7 +28,8 @@ IMAGENET_PARAMETERS = {
     'res50': 25_557_032,
 }
 DISTILLERS = (LogitDistiller, R2KD)
-DATA_SETS = ('cifar100', 'cub200', 'digits', 'glyph100', 'imagenet', 'mit67', 'stanford-dogs', 'stanford40', 'tiny-imagenet')
+DATA_SETS = ('cifar100', 'cub200', 'digits', 'glyph100', 'imagenet', 'mit67', 'stanford-dogs', 'stanford40')
+DATA_SETS += ('tiny-imagenet',)
 
 
 @functools.cache

@@ -9,9 +9,9 @@ __all__ = [
     'CLASSES',
     'FONTS',
     'IMAGE_SIZE',
+    'Painter',
     'SHIFTED_FONTS',
     'SPLITS',
     'VERSION',
-    'Painter',
     'font_masks',
 ]
