@@ -3,4 +3,4 @@
 from r2kd_mm.corruptions.filters import FAMILIES, NAMES, SEVERITIES, corrupt
 from r2kd_mm.corruptions.transform import Corrupt
 
-__all__ = ['FAMILIES', 'NAMES', 'SEVERITIES', 'Corrupt', 'corrupt']
+__all__ = ['Corrupt', 'FAMILIES', 'NAMES', 'SEVERITIES', 'corrupt']
