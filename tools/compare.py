@@ -3,11 +3,18 @@
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
-import sys
 from pathlib import Path
 
-from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, write_comparison
-from r2kd_mm.engine import clear_errors
+from r2kd_mm.comparison import (
+    Method,
+    collect,
+    complete,
+    make_rows,
+    plan_runs,
+    report_failures,
+    run_to_exit,
+    write_comparison,
+)
 from r2kd_mm.engine.run_config import ConfigOptions
 
 
@@ -59,23 +66,13 @@ def compare(args: argparse.Namespace) -> int:
         teachers = {result.teachers['teacher'] for result in results if result.teachers}
         table = write_comparison(args.out, rows, args.baseline, teachers.pop() if len(teachers) == 1 else None)
         print(f'\n{table}\nwritten to {args.out}: table.md, results.json and plots')
-    for run, reason in failures.items():
-        print(f'failed: {run}: {reason}', file=sys.stderr)
-    return 1 if failures else 0
+    return report_failures(failures)
 
 
 def main() -> None:
     """Compare, and keep what is done when the user stops it."""
     args = parse_args()
-    with clear_errors():
-        try:
-            sys.exit(compare(args))
-        except KeyboardInterrupt:
-            print(
-                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
-                file=sys.stderr,
-            )
-            sys.exit(1)
+    run_to_exit(lambda: compare(args))
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Ru
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -25,12 +24,13 @@ from r2kd_mm.comparison import (
     make_rows,
     plan_runs,
     plot_class_correlations,
+    report_failures,
+    run_to_exit,
     trained_student,
     validation_logits,
     write_comparison,
 )
 from r2kd_mm.comparison.progress import format_seconds
-from r2kd_mm.engine import clear_errors
 from r2kd_mm.functional import class_correlation
 from r2kd_mm.pruning import MagnitudePruner
 
@@ -149,25 +149,10 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
     )
 
 
-def report_failures(failures: dict[Run, str]) -> int:
-    """Say what failed; the exit status."""
-    for run, reason in failures.items():
-        print(f'failed: {run}: {reason}', file=sys.stderr)
-    return 1
-
-
 def main() -> None:
     """Run the demo, and keep what is done when the user stops it."""
     args = parse_args()
-    with clear_errors():
-        try:
-            sys.exit(demo(args))
-        except KeyboardInterrupt:
-            print(
-                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
-                file=sys.stderr,
-            )
-            sys.exit(1)
+    run_to_exit(lambda: demo(args))
 
 
 if __name__ == '__main__':

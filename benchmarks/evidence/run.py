@@ -7,7 +7,6 @@ the first one stopped.
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
-import sys
 from pathlib import Path
 
 from grid import PAIRS, QUESTIONS, SCALES, Setting, teacher
@@ -19,9 +18,10 @@ from r2kd_mm.comparison import (
     load_result,
     make_rows,
     plan_runs,
+    report_failures,
+    run_to_exit,
     write_comparison,
 )
-from r2kd_mm.engine import clear_errors
 
 HERE = Path(__file__).resolve().parent
 
@@ -59,20 +59,13 @@ def answer(args: argparse.Namespace) -> int:
             subject = f'Glyph-100, {args.pair} pair, {args.scale} scale'
             table = write_comparison(out, rows, question.baseline, load_result(teacher_run).last, subject)
             print(f'\n{table}\nwritten to {out}: table.md, results.json and plots')
-    for run, reason in failures.items():
-        print(f'failed: {run}: {reason}', file=sys.stderr)
-    return 1 if failures else 0
+    return report_failures(failures)
 
 
 def main() -> None:
     """Answer, and keep what is done when the user stops it."""
     args = parse_args()
-    with clear_errors():
-        try:
-            sys.exit(answer(args))
-        except KeyboardInterrupt:
-            print('\ninterrupted; the same command skips what is finished and goes on', file=sys.stderr)
-            sys.exit(1)
+    run_to_exit(lambda: answer(args))
 
 
 if __name__ == '__main__':

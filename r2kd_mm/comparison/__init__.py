@@ -1,6 +1,6 @@
 """Compare methods over seeds: train every config with every seed, then tables and plots."""
 
-from r2kd_mm.comparison.compare import collect, complete, write_comparison
+from r2kd_mm.comparison.compare import collect, complete, report_failures, run_to_exit, write_comparison
 from r2kd_mm.comparison.logits import accuracy, trained_student, validation_logits
 from r2kd_mm.comparison.plots import plot_accuracy, plot_class_correlations, plot_differences, plot_pruned_teachers
 from r2kd_mm.comparison.pruned import PrunedTeacher, judge, pruned_to_csv, pruned_to_markdown
@@ -33,6 +33,8 @@ __all__ = [
     'plot_pruned_teachers',
     'pruned_to_csv',
     'pruned_to_markdown',
+    'report_failures',
+    'run_to_exit',
     'spread',
     'to_markdown',
     'trained_student',

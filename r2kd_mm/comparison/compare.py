@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from r2kd_mm.comparison.plots import plot_accuracy, plot_differences
@@ -10,6 +11,7 @@ from r2kd_mm.comparison.progress import ProgressPrinter
 from r2kd_mm.comparison.report import Row, to_markdown, write_report
 from r2kd_mm.comparison.runs import Method, Result, Run, State, load_result, look_at
 from r2kd_mm.comparison.workers import train_all
+from r2kd_mm.engine import clear_errors
 
 
 def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
@@ -43,6 +45,26 @@ def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[
         if run not in failures:
             results[run.method][run.seed] = load_result(run)
     return results
+
+
+def report_failures(failures: dict[Run, str]) -> int:
+    """Say on standard error what failed; return the exit status."""
+    for run, reason in failures.items():
+        print(f'failed: {run}: {reason}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def run_to_exit(task: Callable[[], int]) -> None:
+    """Leave the program with the status that ``task`` returns, or with a clear error, or by saying how to go on."""
+    with clear_errors():
+        try:
+            sys.exit(task())
+        except KeyboardInterrupt:
+            print(
+                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                file=sys.stderr,
+            )
+            sys.exit(1)
 
 
 def write_comparison(
