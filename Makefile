@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make compare | make clean; each installs what it needs into .venv first, and only then.
+# make demo | make test | make lint | make docs | make compare | make clean; each installs what it needs into .venv first, and only then.
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PY
 
 DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 
-.PHONY: demo test lint compare clean
+.PHONY: demo test lint docs compare clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python tools/demo.py
@@ -28,6 +28,10 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(STAMP)
+	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo 'The site: docs/_build/index.html'
+
 # every method on the digits, 5 seeds: about half an hour on two cores
 compare: $(STAMP) $(DIGITS_TEACHER)
 	$(VENV)/bin/python tools/compare.py configs/supervised/res6_digits.py configs/*/*_res14_res6_digits.py \
@@ -38,7 +42,7 @@ $(DIGITS_TEACHER): | $(STAMP)
 	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP):

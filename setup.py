@@ -52,7 +52,7 @@ setup(
     package_data={'r2kd_mm.analysis': ['page.html']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'export', 'tests')},
+    extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',

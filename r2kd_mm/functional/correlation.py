@@ -75,7 +75,8 @@ def spearman(x: Tensor, y: Tensor, dim: int = -1) -> Tensor:
         dim: The axis that is ranked.
 
     Returns:
-        Shape of ``x`` without ``dim``, in ``[-1, 1]`` up to rounding; 0 where ``x`` or ``y`` is constant (scipy: NaN).
+        Shape of ``x`` without ``dim``, in ``[-1, 1]`` up to rounding; 0, and not NaN as in scipy, where ``x`` or
+        ``y`` is constant.
 
     Raises:
         ValueError: The shapes differ.

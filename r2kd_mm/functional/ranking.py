@@ -147,7 +147,7 @@ def blackbox_rank(rows: Tensor, smoothing: float) -> Tensor:
         smoothing: :math:`\tau > 0`, in units of ``rows``.
 
     Returns:
-        Shape ``(N, C)``: :func:`hard_rank` of the rows. A row without incoming gradient gets none.
+        Shape ``(N, C)``, :func:`hard_rank` of the rows. A row without incoming gradient gets none.
     """
     return _BlackboxRank.apply(rows, smoothing)
 

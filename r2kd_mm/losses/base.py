@@ -10,7 +10,7 @@ class LogitLoss(nn.Module):
     """
 
     needs_target: bool = False
-    """Whether ``forward`` wants the labels as third argument: class indices ``(N,)`` or soft labels ``(N, C)``."""
+    """Whether ``forward`` wants the labels as third argument, class indices ``(N,)`` or soft labels ``(N, C)``."""
 
     batch_wise: bool = False
     """Whether samples of the batch are compared with each other, so that the loss of a batch is more than the mean of

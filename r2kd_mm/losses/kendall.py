@@ -26,7 +26,7 @@ def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: 
         smoothing: ``s > 0``, in standard deviations of the student's logits.
 
     Returns:
-        Scalar in ``[0, 2]``: 0 for the same order, 2 for the reverse, as ``smoothing`` goes to 0. A tied pair, and a
+        Scalar in ``[0, 2]``; 0 for the same order, 2 for the reverse, as ``smoothing`` goes to 0. A tied pair, and a
         single class, count 1.
 
     Raises:

@@ -1,0 +1,439 @@
+"""Every command and every Python block of the documents is run, in a folder that has what the reader would have.
+
+A new command needs a line in :data:`COMMANDS`: what makes it short, or, where it needs what tests do not have (eight
+GPUs, a cluster, a download), what is checked in its place.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import converters
+import documents
+import pytest
+import toolbox
+import torch
+
+from r2kd_mm.zoo import build_classifier, revert_state_dict
+
+
+@dataclass(frozen=True)
+class Short:
+    """Run the command as it stands, with something appended that only makes it short.
+
+    Attributes:
+        options: For ``--cfg-options``.
+        arguments: Other arguments.
+    """
+
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+    def complete(self, command: str) -> str:
+        """The command line that is run."""
+        options = self.options
+        if options and '--cfg-options' not in command:
+            options = ('--cfg-options', *options)
+        return shlex.join((*shlex.split(command), *options, *self.arguments))
+
+
+@dataclass(frozen=True)
+class Launches:
+    """Run the command where ``program`` only writes down its arguments, which must have ``arguments``, in order."""
+
+    program: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Covered:
+    """Do not run the command: ``test`` does what it does, and ``why`` it cannot be run here."""
+
+    test: str
+    why: str
+
+
+EPOCH = ('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
+UNTRAINED = ('model.teacher_ckpt=None', 'model.allow_untrained_teacher=True')
+IN_PROCESS = tuple(
+    f'{loader}_dataloader.{field}'
+    for loader in ('train', 'val', 'test')
+    for field in ('num_workers=0', 'persistent_workers=False')
+)
+SMALL_IMAGES = (
+    *IN_PROCESS,
+    'train_dataloader.batch_size=20',
+    *(f'{loader}_dataloader.dataset.pipeline.1.scale=32' for loader in ('train', 'val', 'test')),
+    *(f'{loader}_dataloader.dataset.pipeline.2.crop_size=32' for loader in ('val', 'test')),
+)
+TEN_CLASSES = ('model.architecture.head.num_classes=10', 'model.teacher.head.num_classes=10')
+SMALL_REPLAY = ('train_cfg.cycle=1', 'model.replay.top_k=None')
+FEW = tuple(f'{loader}_dataloader.dataset.indices=20' for loader in ('train', 'val'))
+TINY = (*EPOCH, *IN_PROCESS, 'train_dataloader.batch_size=6', 'val_evaluator.topk=1,')
+GLYPHS = (*EPOCH, *IN_PROCESS, *(f'{loader}_dataloader.dataset.size=100' for loader in ('train', 'val', 'test')))
+
+digits = Short(EPOCH)
+one_seed = Short(EPOCH, ('--seeds', '0'))
+flagship = Short((*EPOCH, *SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED))
+installs = Short(arguments=('--dry-run', '--no-deps', '--no-index', '--disable-pip-version-check'))
+shown = Short(arguments=('-n',))  # make prints what it would do
+as_it_stands = Short()
+
+IMAGENET = 'configs/r2kd/r2kd_res50_mbv1_imagenet.py'
+R2KD = 'configs/r2kd/r2kd_res14_res6_digits.py'
+TRAIN = 'python tools/train.py'
+TEST = 'python tools/test.py'
+EXPORT = 'python tools/model_converters/export_student.py'
+BROWSE = 'python tools/browse_augmentations.py'
+MIM = 'tests/e2e/test_mim.py'
+MINI_TINY = 'train_dataloader.dataset.data_root=data/mini-tiny val_dataloader.dataset.data_root=data/mini-tiny'
+MINI_IMAGENET = MINI_TINY.replace('mini-tiny', 'mini-imagenet')
+COMMANDS = {
+    # README
+    'make demo': shown,
+    'make test': shown,
+    'pip install -r requirements/tested.txt': installs,
+    'pip install --no-build-isolation -e .': installs,
+    'python tools/check_env.py': as_it_stands,
+    f'{TRAIN} {IMAGENET}': flagship,
+    f'tools/dist_train.sh {IMAGENET} 8': Launches(
+        'python', f'--nnodes=1 --nproc_per_node=8 {IMAGENET} --launcher pytorch'
+    ),
+    f'{TRAIN} {IMAGENET} --resume': flagship,
+    f'{TRAIN} {IMAGENET} --amp --cfg-options model.teacher_engine=fast model.channels_last=True': flagship,
+    f'{TEST} {IMAGENET} work_dirs/r2kd_res50_mbv1_imagenet/epoch_100.pth': flagship,
+    f'{EXPORT} work_dirs/run/epoch_100.pth exports/student --format onnx': as_it_stands,
+    'python tools/predict.py exports/student photos --top 3': as_it_stands,
+    'python tools/dataset_converters/make_mini.py imagenet data/mini-imagenet': as_it_stands,
+    f'{TRAIN} {IMAGENET} --work-dir work_dirs/mini --auto-scale-lr --cfg-options '
+    f'{MINI_IMAGENET} '
+    'model.architecture.head.num_classes=10 model.teacher.head.num_classes=10 model.teacher_ckpt=None '
+    'model.allow_untrained_teacher=True train_dataloader.batch_size=16 train_cfg.max_epochs=2 '
+    'default_hooks.logger.interval=1': Short((*EPOCH, *SMALL_IMAGES, *FEW)),
+    'python tools/dataset_converters/prepare_tiny_imagenet.py tiny-imagenet-200.zip data/tiny_imagenet': Short(
+        arguments=('--contents', *converters.CONTENTS)
+    ),
+    'python tools/model_converters/convert_zoo_checkpoint.py tiny/vgg13 vgg13_vanilla.pth '
+    'checkpoints/tiny-imagenet/vgg13.pth': as_it_stands,
+    f'{TRAIN} configs/supervised/vgg13_tiny-imagenet.py': Short((*TINY, 'model.num_classes=4')),
+    f'{TRAIN} configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py': Short(
+        (*TINY, 'model.architecture.num_classes=4', 'model.teacher.num_classes=4', *UNTRAINED)
+    ),
+    'python tools/dataset_converters/make_mini.py tiny_imagenet data/mini-tiny': as_it_stands,
+    f'{TRAIN} configs/supervised/vgg13_tiny-imagenet.py --work-dir work_dirs/mini-teacher --cfg-options '
+    f'{MINI_TINY} '
+    'model.num_classes=10 optim_wrapper.optimizer.lr=0.01 train_cfg.max_epochs=4': Short((*EPOCH, *IN_PROCESS, *FEW)),
+    f'{TRAIN} configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py --work-dir work_dirs/mini-student --cfg-options '
+    f'{MINI_TINY} '
+    'model.architecture.num_classes=10 model.teacher.num_classes=10 '
+    'model.teacher_ckpt=work_dirs/mini-teacher/epoch_4.pth train_cfg.max_epochs=2': Short(
+        (*EPOCH, *IN_PROCESS, *FEW, 'model.allow_untrained_teacher=True')
+    ),
+    # CONTRIBUTING
+    'make lint test': shown,
+    'make docs': shown,
+    '.venv/bin/python -m pytest -q tests/losses': Covered(
+        'tests/losses/test_base.py::*', 'it is part of this very run'
+    ),
+    # docs/get_started.md
+    'source .venv/bin/activate': Covered(
+        'tests/e2e/test_demo.py::*', 'the tests run in that environment, whatever its name'
+    ),
+    f'{TRAIN} configs/supervised/res14_digits.py': digits,
+    f'{TRAIN} {R2KD}': digits,
+    f'{TEST} {R2KD} work_dirs/r2kd_res14_res6_digits/epoch_200.pth': as_it_stands,
+    f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/digits --format torch': as_it_stands,
+    f'{TRAIN} {R2KD} --work-dir work_dirs/no-pruning --cfg-options model.pruner=None': digits,
+    f'{TRAIN} configs/own/r2kd_half_digits.py': digits,
+    'python tools/compare.py configs/kd/kd_res14_res6_digits.py configs/own/r2kd_half_digits.py --seeds 0 1 2 '
+    '--baseline kd_res14_res6_digits --out work_dirs/half': one_seed,
+    # docs/cmkd.md
+    f'{TRAIN} configs/cmkd/cmkd_res14_res6_digits.py': digits,
+    f'{TRAIN} configs/cmkd/cmkd-no-aug_res14_res6_digits.py': digits,
+    f'{TRAIN} configs/cmkd/cmkd-dkd_res14_res6_digits.py': digits,
+    # docs/teachers.md
+    'python tools/prune_teacher.py configs/supervised/res14_digits.py work_dirs/res14_digits/epoch_60.pth '
+    '--out work_dirs/pruned': Short(arguments=('--pruners', 'magnitude', '--amounts', '0.1')),
+    # how-to
+    'python tools/dataset_converters/make_mini.py imagenet data/mine': as_it_stands,
+    f'{TRAIN} configs/own/res34_mine.py': Short((*EPOCH, *SMALL_IMAGES, *FEW, 'model.backbone.init_cfg=None')),
+    f'{TRAIN} configs/own/r2kd_res34_res18_mine.py': Short(
+        (
+            *EPOCH,
+            *SMALL_IMAGES,
+            *FEW,
+            'model.teacher_ckpt=work_dirs/res34_mine/epoch_1.pth',
+            'model.allow_untrained_teacher=True',
+        )
+    ),
+    f'PYTHONPATH=. {TRAIN} configs/own/res18_csv.py': Short((*EPOCH, *SMALL_IMAGES)),
+    f'PYTHONPATH=. {TRAIN} configs/own/r2kd_res14_mine_digits.py': digits,
+    f'PYTHONPATH=. {EXPORT} work_dirs/r2kd_res14_mine_digits/epoch_200.pth exports/mine '
+    '--format torchscript': as_it_stands,
+    f'PYTHONPATH=. {TRAIN} configs/own/error_res14_res6_digits.py': digits,
+    f'PYTHONPATH=. {TRAIN} configs/own/relative_res14_res6_digits.py': digits,
+    f'PYTHONPATH=. {TRAIN} configs/own/shift_res14_res6_digits.py': digits,
+    f'PYTHONPATH=. {BROWSE} configs/own/shift_res14_res6_digits.py --out views.png': as_it_stands,
+    f'PYTHONPATH=. {TRAIN} configs/own/mirror_res14w16_res14w4_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
+    # docs/launchers.md
+    'PORT=29501 tools/dist_train.sh CONFIG 8': Launches('python', '--master_port=29501 --nproc_per_node=8 CONFIG'),
+    'tools/dist_test.sh CONFIG CHECKPOINT 8': Launches(
+        'python', '--nproc_per_node=8 CONFIG CHECKPOINT --launcher pytorch'
+    ),
+    'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh CONFIG 8 --work-dir /shared/run': Launches(
+        'python', '--nnodes=2 --node_rank=0 --master_addr=10.0.0.1 --nproc_per_node=8 CONFIG --work-dir /shared/run'
+    ),
+    'NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 tools/dist_train.sh CONFIG 8 --work-dir /shared/run': Launches(
+        'python', '--nnodes=2 --node_rank=1 --master_addr=10.0.0.1 --nproc_per_node=8 CONFIG --work-dir /shared/run'
+    ),
+    'NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 LOCAL_ADDR=10.0.0.2 MAX_RESTARTS=3 tools/dist_train.sh CONFIG 8 '
+    '--work-dir /shared/run': Launches(
+        'python', '--max-restarts=3 --local-addr=10.0.0.2 CONFIG --launcher pytorch --resume --work-dir /shared/run'
+    ),
+    'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR': Launches(
+        'srun', '--partition=PARTITION --job-name=JOB_NAME --gres=gpu:8 --ntasks=8 CONFIG --work-dir=WORK_DIR'
+    ),
+    'GPUS=16 GPUS_PER_NODE=8 tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR': Launches(
+        'srun', '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8 CONFIG'
+    ),
+    "SRUN_ARGS='--time=24:00:00 --mem=64G' tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR": Launches(
+        'srun', '--time=24:00:00 --mem=64G CONFIG'
+    ),
+    'tools/slurm_train.sh gpu my-run CONFIG WORK_DIR --resume': Launches('srun', '--partition=gpu CONFIG --resume'),
+    'MASTER_ADDR=127.0.0.1 mpirun -np 2 python tools/train.py CONFIG --launcher mpi': Launches(
+        'mpirun', '-np 2 tools/train.py CONFIG --launcher mpi'
+    ),
+    'mpirun -np 16 --hostfile hosts -x MASTER_ADDR=10.0.0.1 -x MASTER_PORT -x PATH python tools/train.py CONFIG '
+    '--launcher mpi': Launches('mpirun', 'tools/train.py CONFIG --launcher mpi'),
+    # docs/speed.md
+    f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
+    'python tools/cache_teacher.py configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
+        (*SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
+    ),
+    f'{TRAIN} configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
+        (*EPOCH, *SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
+    ),
+    # docs/mim.md
+    'pip install -r requirements/mim.txt': installs,
+    'pip install --no-deps openmim==0.3.9': installs,
+    'mim train r2kd_mm res14_digits.py --gpus 0': Covered(
+        f'{MIM}::test_mim_train_trains_a_config_of_the_package', 'mim looks for an installed package'
+    ),
+    'mim train r2kd_mm kd_res14_res6_digits.py --gpus 0': Covered(
+        f'{MIM}::test_mim_train_trains_a_config_of_the_package', 'likewise'
+    ),
+    'mim test r2kd_mm kd_res14_res6_digits.py --checkpoint work_dirs/kd_res14_res6_digits/epoch_200.pth '
+    '--gpus 0': Covered(f'{MIM}::test_mim_test_measures_what_training_did', 'likewise'),
+    'mim run r2kd_mm check_env': Covered(f'{MIM}::test_mim_run_finds_the_tools_also_those_in_folders', 'likewise'),
+    'mim run r2kd_mm dataset_converters:make_mini cifar100 data/mini-cifar100': Covered(
+        f'{MIM}::test_mim_run_finds_the_tools_also_those_in_folders', 'likewise'
+    ),
+    f'{TRAIN} r2kd_mm::kd/kd_res14_res6_digits.py': Covered(
+        f'{MIM}::test_a_config_of_the_package_goes_by_its_name', 'such a name is of an installed package'
+    ),
+    # docs/export.md
+    'python tools/predict.py exports/student photos --json': as_it_stands,
+    # docs/compose.md
+    f'{TRAIN} configs/compose/compose-fitnet_res14_res6_digits.py': digits,
+    f'{TRAIN} configs/compose/compose-l1_res14_res14_digits.py --work-dir run --cfg-options train_cfg.max_epochs=11 '
+    'train_cfg.val_interval=11 default_hooks.checkpoint.interval=11': as_it_stands,
+    f'{TEST} configs/compose/compose-l1_res14_res14_digits.py run/epoch_11.pth': as_it_stands,
+    # docs/analysis.md
+    "pip install 'r2kd_mm[analysis]'": Covered('tests/tools/test_analyze.py::*', 'r2kd_mm has to be installed for it'),
+    'python tools/analyze.py work_dirs/demo/runs --out work_dirs/demo/page': Short(
+        arguments=('--images', '20', '--fast', '--open-no')
+    ),
+    'python tools/analyze.py work_dirs/a work_dirs/b --out page --names KD R2KD --fast --open-no': Short(
+        arguments=('--images', '20')
+    ),
+    f'{BROWSE} {R2KD} --out views.png --num 16': as_it_stands,
+    # docs/faq.md
+    f'{TRAIN} {R2KD} --cfg-options custom_hooks.5.action=skip': digits,
+    f'python tools/compare.py configs/kd/kd-cutmix_res14_res6_digits.py {R2KD} --seeds 0 1 2 '
+    '--out work_dirs/gain --baseline kd-cutmix_res14_res6_digits': one_seed,
+    f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/plain --format mmpretrain': as_it_stands,
+    # docs/digits.md, docs/glyph100.md
+    'make compare': shown,
+    # hours; a slip in the options would show
+    'python benchmarks/digits_rank_term.py --jobs 2': Short(arguments=('--help',)),
+    'python tools/compare.py configs/supervised/res6_digits.py --seeds 0 1 2 --out work_dirs/lr_0.4 '
+    '--cfg-options optim_wrapper.optimizer.lr=0.4': one_seed,
+    f'{TRAIN} configs/supervised/res14w4_glyph100.py': Short(GLYPHS),
+    f'{TEST} configs/supervised/res14w4_glyph100.py work_dirs/res14w4_glyph100/epoch_60.pth '
+    '--cfg-options test_dataloader.dataset.split=shifted': Short(GLYPHS),
+    'python tools/dataset_converters/make_glyph100.py data/glyph100': Short(arguments=('--size', '100')),
+}
+# Python blocks that cannot stand alone, by page and first line: the test that runs what they show
+EXCERPTS = {
+    ('README.md', 'model = dict('): 'tests/configs/test_configs.py',
+    ('docs/teachers.md', 'model = dict('): 'tests/distillers/test_ensemble.py',
+    ('docs/glyph100.md', "dict(type=Glyph100, split='train')"): 'tests/datasets/test_glyph100.py',
+    ('docs/export.md', 'import torch'): 'tests/export/test_formats.py',
+    ('docs/export.md', 'import onnxruntime'): 'tests/export/test_formats.py',
+    ('docs/export.md', 'from mmpretrain import ImageClassificationInferencer'): 'tests/export/test_formats.py',
+    ('docs/mim.md', 'import r2kd_mm'): f'{MIM}::test_a_config_of_the_package_goes_by_its_name',
+    ('docs/analysis.md', 'from mmengine.visualization import Tens'): 'tests/analysis/test_backends.py',
+    ('docs/compose.md', 'model.features = dict('): 'tests/compose/test_feature_losses.py',
+    ('docs/analysis.md', 'from r2kd_mm.corruptions import Corrupt'): 'tests/corruptions/test_transform.py',
+    ('docs/analysis.md', 'from r2kd_mm.metrics import CalibrationError'): 'tests/metrics/test_calibration.py',
+}
+
+
+def documented() -> dict[str, list[str]]:
+    """The commands of all pages, each with the pages that have it."""
+    found: dict[str, list[str]] = {}
+    for page in documents.PAGES:
+        for block in documents.blocks(page):
+            for command in block.commands if block.language == 'bash' else []:
+                found.setdefault(command, []).append(block.page)
+    return found
+
+
+def test_the_table_knows_every_command_and_no_other():
+    unknown = [
+        f'{command}    ({", ".join(pages)})' for command, pages in documented().items() if command not in COMMANDS
+    ]
+    assert not unknown, 'tell COMMANDS how to run these:\n' + '\n'.join(unknown)
+    gone = sorted(COMMANDS.keys() - documented().keys())
+    assert not gone, 'no document has these any more; take them out of COMMANDS:\n' + '\n'.join(gone)
+
+
+def test_code_has_a_language_so_that_commands_and_python_are_found():
+    unmarked = {block.page for page in documents.PAGES for block in documents.blocks(page) if not block.language}
+    assert not unmarked
+
+
+def test_what_is_covered_elsewhere_is_there():
+    tests = {how.test for how in COMMANDS.values() if isinstance(how, Covered)}
+    for file, _, function in (test.partition('::') for test in sorted({*tests, *EXCERPTS.values()})):
+        path = toolbox.ROOT / file
+        assert path.is_file(), f'there is no {file}'
+        names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+        assert function in {*names, '*', ''}, f'{file} has no test {function}'
+
+
+def is_excerpt(block: documents.Block) -> bool:
+    return any(block.page == page and block.text.startswith(start) for page, start in EXCERPTS)
+
+
+def test_every_excerpt_is_in_a_document():
+    python = [block for page in documents.PAGES for block in documents.blocks(page) if block.language == 'python']
+    for page, start in EXCERPTS:
+        assert any(block.page == page and block.text.startswith(start) for block in python), (page, start)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as a reader has it after the steps that tests cannot take: data, public weights, long runs."""
+    place = tmp_path_factory.mktemp('repository')
+    private = {'.git', '.venv', 'data', 'work_dirs', 'configs', 'r2kd_mm.egg-info'}
+    for path in toolbox.ROOT.iterdir():
+        if path.name not in private:
+            (place / path.name).symlink_to(path)
+    shutil.copytree(toolbox.ROOT / 'configs', place / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+
+    converters.make_mini('imagenet', place / 'data/imagenet', '--classes', '10', '--size', '40')
+    converters.make_mini('tiny_imagenet', place / 'archives', '--archive')
+    shutil.copy(next((place / 'archives').glob('*.zip')), place / 'tiny-imagenet-200.zip')
+    photos = sorted((place / 'data/imagenet/val').rglob('*.JPEG'))[:4]
+    for folder in ('photos', 'data/pets'):
+        (place / folder).mkdir(parents=True)
+        for photo in photos:
+            shutil.copy(photo, place / folder / f'{photo.stem}.jpg')
+    names = [f'{photo.stem}.jpg' for photo in photos]
+    for split in ('train', 'val'):
+        lines = [f'{name},{("cat", "dog")[index % 2]}\n' for index, name in enumerate(names)]
+        (place / f'data/pets/{split}.csv').write_text(''.join(lines))
+    teacher = build_classifier('tiny/vgg13')
+    torch.save({'model': revert_state_dict('tiny/vgg13', teacher.state_dict())}, place / 'vgg13_vanilla.pth')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        options = ('--cfg-options', 'train_cfg.max_epochs=10', *EPOCH[1:])
+        assert toolbox.run_forked('train.py', 'configs/supervised/res14_digits.py', *options).returncode == 0
+        shutil.copy('work_dirs/res14_digits/epoch_10.pth', 'work_dirs/res14_digits/epoch_60.pth')
+        options = ('--work-dir', 'work_dirs/run', '--cfg-options', *EPOCH)
+        assert toolbox.run_forked('train.py', 'configs/kd/kd_res14_res6_digits.py', *options).returncode == 0
+        for folder in ('a', 'b', 'demo/runs/KD/seed_0'):
+            shutil.copytree('work_dirs/run', f'work_dirs/{folder}')
+    return place
+
+
+@pytest.fixture(scope='module')
+def done() -> set[str]:
+    """Commands that were run: one that several pages have is run once."""
+    return set()
+
+
+def take_last_for_checkpoint(place: Path, command: str) -> None:
+    """Stand in for the checkpoint of a long run that the command names, by that of the short one."""
+    for argument in shlex.split(command):
+        path = place / argument.rpartition('=')[2]
+        if path.suffix == '.pth' and not path.exists() and (path.parent / 'epoch_1.pth').is_file():
+            shutil.copy(path.parent / 'epoch_1.pth', path)
+
+
+def run_short(command: str, place: Path, patch: pytest.MonkeyPatch) -> toolbox.Finished:
+    """Run a command line: a tool in a fork, anything else in a shell."""
+    words = shlex.split(command)
+    if words[0] == 'PYTHONPATH=.':
+        patch.syspath_prepend(place)
+        words = words[1:]
+    if words[0] == 'python' and words[1].startswith('tools/'):
+        return toolbox.run_forked(words[1].removeprefix('tools/'), *words[2:])
+    ran = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=toolbox.TIMEOUT, env=toolbox.environment()
+    )
+    return toolbox.Finished(ran.returncode, ran.stdout, ran.stderr)
+
+
+def check_launch(command: str, how: Launches, folder: Path) -> None:
+    """Run a command with a stand-in for the program that it starts, and compare the arguments that this one gets."""
+    stub, record = folder / 'bin' / how.program, folder / 'arguments.json'
+    stub.parent.mkdir(exist_ok=True)
+    stub.write_text(f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open({str(record)!r}, "w"))\n')
+    stub.chmod(0o755)
+    environment = toolbox.environment()
+    environment['PATH'] = f'{stub.parent}{os.pathsep}{environment["PATH"]}'
+    ran = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, executable='/bin/bash')
+    assert ran.returncode == 0, ran.stderr
+    launched = iter(argument.removeprefix(f'{toolbox.ROOT}/') for argument in json.loads(record.read_text()))
+    assert all(any(given == argument for given in launched) for argument in how.arguments.split()), record.read_text()
+
+
+@pytest.mark.parametrize(
+    'page',
+    [page for page in documents.PAGES if re.search(r'^```(bash|python)', page.read_text(), re.M)],
+    ids=documents.name,
+)
+def test_what_a_page_says_works(page, place, done, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    for block in documents.blocks(page):
+        if block.file is not None:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.file).write_text(block.text)
+        elif block.language == 'python' and not is_excerpt(block):
+            Path('block.py').write_text(block.text)
+            finished = toolbox.run_forked(str(place / 'block.py'))
+            assert finished.returncode == 0, f'{block.text}\n{finished.stderr}'
+        for command in block.commands if block.language == 'bash' else []:
+            how = COMMANDS[command]
+            if command in done or isinstance(how, Covered):
+                continue
+            if isinstance(how, Launches):
+                check_launch(command, how, tmp_path)
+            else:
+                take_last_for_checkpoint(place, command)
+                with monkeypatch.context() as patch:
+                    finished = run_short(how.complete(command), place, patch)
+                assert finished.returncode == 0, f'{command}\n{finished.stdout[-2000:]}\n{finished.stderr[-3000:]}'
+            done.add(command)
