@@ -30,7 +30,7 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     """Read the command line, of this script or of one that measures the runs of this one."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('question', choices=QUESTIONS, help='which table')
-    parser.add_argument('--scale', choices=SCALES, default='reduced', help='how much is trained (default %(default)s)')
+    parser.add_argument('--scale', choices=SCALES, default='short', help='how much is trained (default %(default)s)')
     parser.add_argument('--pair', choices=PAIRS, default='same-family', help='of networks (default %(default)s)')
     parser.add_argument('--seeds', nargs='+', type=int, default=list(range(5)), metavar='SEED', help='default: 0 to 4')
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each')

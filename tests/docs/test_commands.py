@@ -261,6 +261,16 @@ COMMANDS = {
     f'python tools/compare.py configs/kd/kd-cutmix_res14_res6_digits.py {R2KD} --seeds 0 1 2 '
     '--out work_dirs/gain --baseline kd-cutmix_res14_res6_digits': one_seed,
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/plain --format mmpretrain': as_it_stands,
+    # docs/evidence.md
+    **{
+        f'python benchmarks/evidence/{rest}': Covered(f'tests/benchmarks/test_evidence.py::{test}', 'it takes hours')
+        for rest, test in (
+            ('run.py methods --scale short --jobs 2', 'test_one_command_answers_a_question'),
+            ('conditions.py methods --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
+            ('run.py parts --scale reduced --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py methods --scale full --pair other-family', 'test_one_command_answers_a_question'),
+        )
+    },
     # docs/digits.md, docs/glyph100.md
     'make compare': shown,
     # hours; a slip in the options would show
