@@ -6,6 +6,7 @@ those on which the class distribution of the teacher has a high entropy.
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
+import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ def _ask(networks: Mapping[tuple[str, int], nn.Module], cfg: Config) -> tuple[di
 
 def _changed(cfg: Config, corruption: str | None = None, **dataset: str | int) -> Config:
     """The config with other test images."""
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)  # Config.copy() shares what is nested
     cfg.test_dataloader.dataset.update(dataset)
     if corruption is not None:
         corrupt = dict(type=Corrupt, name=corruption, severity=SEVERITY)

@@ -10,6 +10,8 @@ import pytest
 from mmengine.config import Config
 from run import answer, parse_args
 
+from r2kd_mm.corruptions import Corrupt
+
 SETTING = grid.Setting(grid.SCALES['reduced'], 'same-family', 'teacher.pth')
 METHODS = {name: question.methods(SETTING) for name, question in grid.QUESTIONS.items()}
 
@@ -92,6 +94,15 @@ def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
     assert answer(parse_args()) == 0
     assert '4 of 4 runs are finished' in capsys.readouterr().out
     assert (out / 'table.md').read_text() == table
+
+
+def test_one_condition_does_not_change_the_next():
+    cfg = config_of(METHODS['methods'][0])
+    before = str(cfg)
+    corrupted = conditions._changed(cfg, corruption='fog', size=100).test_dataloader.dataset
+    assert [step['type'] for step in corrupted.pipeline][0] is Corrupt
+    assert conditions._changed(cfg, split='shifted').test_dataloader.dataset.split == 'shifted'
+    assert str(cfg) == before
 
 
 def test_conditions_are_measured_on_the_runs_that_are_there(tmp_path, monkeypatch, capsys):
