@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 from mmengine.config import Config
 from numpy.typing import NDArray
 
+from r2kd_mm.comparison.runs import SCALARS, logged_rows
 from r2kd_mm.compat import load_checkpoint_file
 
-_SCALARS = '*/vis_data/scalars.json'
 _POINTER = 'last_checkpoint'
 _SEED_SUFFIX = re.compile(r'(?:^|[-_])seed[-_]?\d+$')
 _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/compare.py gives
@@ -124,8 +123,8 @@ def read_scalars(folder: Path) -> tuple[dict[str, Series], int]:
     """
     points: dict[str, dict[int, float]] = {}
     unreadable = 0
-    for row in _rows(folder):
-        if row is None:
+    for row in logged_rows(folder):
+        if row is None or not isinstance(row.get('step'), (int, float)):
             unreadable += 1
             continue
         for name, value in row.items():
@@ -166,7 +165,7 @@ def _find_folders(path: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / _POINTER).is_file() or any(folder.glob(_SCALARS))
+    return (folder / _POINTER).is_file() or any(folder.glob(SCALARS))
 
 
 def _last_checkpoint(folder: Path) -> Path:
@@ -222,18 +221,6 @@ def _validation_data(config: Config) -> dict[str, Any]:
 
 def _first_repeated(values: Sequence[Any]) -> Any:
     return next(value for value in values if values.count(value) > 1)
-
-
-# ------------------------------------------------------------------------------------------------------------- scalars
-def _rows(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """A logged line each, or ``None`` for one that a killed run or a full disk cut off."""
-    for path in sorted(folder.glob(_SCALARS)):
-        for line in path.read_text(errors='replace').splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            yield row if isinstance(row, dict) and isinstance(row.get('step'), (int, float)) else None
 
 
 def _series(values: Mapping[int, float]) -> Series:

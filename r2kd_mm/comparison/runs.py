@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -24,6 +24,7 @@ from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.resume import AUTO
 from r2kd_mm.engine.run_config import load_run_config
 
+SCALARS = '*/vis_data/scalars.json'  # in the folder of a run
 METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 
 _FINGERPRINT_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
@@ -244,27 +245,36 @@ def _test(runner: Runner) -> dict[str, float]:
     return found
 
 
+def logged_rows(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines that MMEngine's LocalVisBackend logged in the folder of a run, in order.
+
+    A line that a killed run or a full disk cut off comes as ``None``. Each start of a run writes a file of its own.
+    """
+    for path in sorted(folder.glob(SCALARS)):
+        for line in path.read_text(errors='replace').splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                row = None
+            yield row if isinstance(row, dict) else None
+
+
 def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
     """Accuracy by epoch, and of the teachers, from the scalars that MMEngine's LocalVisBackend wrote.
 
     Each start of the Runner writes a folder of its own, named by the time; after a resume the later value counts.
     """
     accuracy, teachers = {}, {}
-    for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                scalars = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a run that was killed
-                continue
-            if METRIC in scalars:
-                accuracy[scalars['step']] = scalars[METRIC]
-            teachers.update(
-                {
-                    name.removesuffix('/accuracy'): value
-                    for name, value in scalars.items()
-                    if name.endswith('teacher/accuracy')
-                }
-            )
+    for scalars in filter(None, logged_rows(folder)):
+        if METRIC in scalars:
+            accuracy[scalars['step']] = scalars[METRIC]
+        teachers.update(
+            {
+                name.removesuffix('/accuracy'): value
+                for name, value in scalars.items()
+                if name.endswith('teacher/accuracy')
+            }
+        )
     if not accuracy:
         raise ValueError(
             f'the run left no {METRIC!r} in {str(folder)!r}: a config that is to be compared needs '
