@@ -15,7 +15,7 @@ from r2kd_mm.hooks import LossScheduleHook
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEACHER = 'res14w16'
 # Pair to student; the teacher is the same.
-PAIRS = {'same-family': 'res14w4', 'other-family': 'mv2'}
+PAIRS = {'same-family': 'res14w8', 'other-family': 'mv2'}
 WARM_UP_SHARE = 1 / 30  # of the epochs, as in the configs
 DKD_WARM_UP_SHARE = 20 / 240  # as in its authors' runs
 Options = dict[str, Any]
@@ -74,7 +74,7 @@ class Scale:
 SCALES = {
     # what the tests run
     'tiny': Scale(200, 100, 100, epochs=1, teacher_epochs=1, difficulty=0.0, crop=False, num_workers=0),
-    # what two CPU cores do in an hour; the students are still learning when it ends
+    # what two CPU cores do in an hour
     'short': Scale(6000, 2000, 10000, epochs=7, teacher_epochs=20, difficulty=0.2, crop=False, num_workers=0),
     # over night
     'reduced': Scale(6000, 2000, 10000, epochs=30, teacher_epochs=40, difficulty=0.2, crop=False, num_workers=0),
@@ -123,8 +123,9 @@ class Setting:
             hooks = [hook['type'] for hook in Config.fromfile(config).custom_hooks]
             place = hooks.index(LossScheduleHook)
             schedule[f'custom_hooks.{place}.ramp'] = max(1, round(DKD_WARM_UP_SHARE * epochs))
-        # bf16 where the device computes in it; one engine for all methods
+        # for speed: bf16 where the device computes in it; one engine for all methods
         shared: Options = {'model.teacher_ckpt': self.teacher_ckpt, 'model.teacher_engine': 'fast'}
+        shared['model.channels_last'] = True
         if self.scale.teacher_epochs == 1:  # may be no better than guessing
             shared['model.allow_untrained_teacher'] = True
         return Method(name, config, {**schedule, **shared, **(options or {})})

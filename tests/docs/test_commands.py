@@ -183,7 +183,7 @@ COMMANDS = {
     f'PYTHONPATH=. {TRAIN} configs/own/relative_res14_res6_digits.py': digits,
     f'PYTHONPATH=. {TRAIN} configs/own/shift_res14_res6_digits.py': digits,
     f'PYTHONPATH=. {BROWSE} configs/own/shift_res14_res6_digits.py --out views.png': as_it_stands,
-    f'PYTHONPATH=. {TRAIN} configs/own/mirror_res14w16_res14w4_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
+    f'PYTHONPATH=. {TRAIN} configs/own/mirror_res14w16_res14w8_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
     # docs/launchers.md
     'PORT=29501 tools/dist_train.sh CONFIG 8': Launches('python', '--master_port=29501 --nproc_per_node=8 CONFIG'),
     'tools/dist_test.sh CONFIG CHECKPOINT 8': Launches(
@@ -277,8 +277,8 @@ COMMANDS = {
     'python benchmarks/digits_rank_term.py --jobs 2': Short(arguments=('--help',)),
     'python tools/compare.py configs/supervised/res6_digits.py --seeds 0 1 2 --out work_dirs/lr_0.4 '
     '--cfg-options optim_wrapper.optimizer.lr=0.4': one_seed,
-    f'{TRAIN} configs/supervised/res14w4_glyph100.py': Short(GLYPHS),
-    f'{TEST} configs/supervised/res14w4_glyph100.py work_dirs/res14w4_glyph100/epoch_60.pth '
+    f'{TRAIN} configs/supervised/res14w8_glyph100.py': Short(GLYPHS),
+    f'{TEST} configs/supervised/res14w8_glyph100.py work_dirs/res14w8_glyph100/epoch_60.pth '
     '--cfg-options test_dataloader.dataset.split=shifted': Short(GLYPHS),
     'python tools/dataset_converters/make_glyph100.py data/glyph100': Short(arguments=('--size', '100')),
 }

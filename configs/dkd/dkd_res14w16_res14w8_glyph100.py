@@ -1,9 +1,9 @@
-# DKD on Glyph-100, ResNet-14 to one with a quarter of its channels.
+# DKD on Glyph-100, ResNet-14 to one with half of its channels.
 from mmengine.config import read_base
 
 with read_base():
     from .._base_.methods.dkd import *
-    from .._base_.res14w16_res14w4_glyph100 import *
+    from .._base_.res14w16_res14w8_glyph100 import *
 
 from r2kd_mm.hooks import LossScheduleHook
 

@@ -1,8 +1,8 @@
-# KD on standardised logits on Glyph-100, ResNet-14 to one with a quarter of its channels.
+# KD on standardised logits on Glyph-100, ResNet-14 to one with half of its channels.
 from mmengine.config import read_base
 
 with read_base():
     from .._base_.methods.kd_ls import *
-    from .._base_.res14w16_res14w4_glyph100 import *
+    from .._base_.res14w16_res14w8_glyph100 import *
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
