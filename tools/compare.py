@@ -64,7 +64,9 @@ def compare(args: argparse.Namespace) -> int:
         # what TeacherCheckHook measured, on the validation images: left out of a table of the test images
         results = [result for row in rows for result in row.results.values() if not result.test]
         teachers = {result.teachers['teacher'] for result in results if result.teachers}
-        table = write_comparison(args.out, rows, args.baseline, teachers.pop() if len(teachers) == 1 else None)
+        table = write_comparison(
+            args.out, rows, args.baseline, dict(teacher=teachers.pop()) if len(teachers) == 1 else None
+        )
         print(f'\n{table}\nwritten to {args.out}: table.md, results.json and plots')
     return report_failures(failures)
 

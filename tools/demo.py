@@ -103,7 +103,7 @@ def demo(args: argparse.Namespace) -> int:
 
     print('\n3. What it brought')
     rows = make_rows(collect(alone_runs + distillation_runs, {}), 'KD')
-    table = write_comparison(args.out, rows, 'KD', teacher_accuracy, SUBJECT)
+    table = write_comparison(args.out, rows, 'KD', dict(teacher=teacher_accuracy), SUBJECT)
     plot_correlations(args.out / 'class_correlation.png', teacher_runs, alone_runs + distillation_runs)
     print(f'\n{table}')
     print('Accuracy on the 1497 other images, mean ± standard deviation over seeds.')

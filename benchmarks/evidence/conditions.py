@@ -13,18 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from grid import QUESTIONS, SCALES, Setting, teacher
+from grid import QUESTIONS
 from mmengine.config import Config
-from run import parse_args
+from run import parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
 from r2kd_mm.comparison import (
     Run,
     State,
     environment,
-    last_checkpoint,
     paired_difference,
-    plan_runs,
     spread,
     trained_student,
     validation_logits,
@@ -109,21 +107,19 @@ def main() -> None:
     """Measure what is finished; write ``conditions.md`` and ``conditions.json`` beside the table of the question."""
     args = parse_args(__doc__)
     with clear_errors():
-        scale, question = SCALES[args.scale], QUESTIONS[args.question]
-        folder = args.runs / args.scale
-        (teacher_run,) = plan_runs([teacher(scale)], [0], folder)
-        if look_at([teacher_run])[teacher_run] is not State.FINISHED:
+        folder, baseline = args.runs / args.scale, QUESTIONS[args.question].baseline
+        teachers = plan_teachers(args)
+        if any(state is not State.FINISHED for state in look_at(teachers.values()).values()):
             sys.exit(f'no finished teacher in {str(folder)!r}; train it and the students by run.py {args.question}')
-        setting = Setting(scale, args.pair, last_checkpoint(teacher_run))
-        runs = plan_runs(question.methods(setting), args.seeds, folder / args.pair)
+        runs = plan_students(args, teachers)
         finished = [run for run, state in look_at(runs).items() if state is State.FINISHED]
-        if not any(run.method.name == question.baseline for run in finished):
-            sys.exit(f'no run of {question.baseline!r} is finished in {str(folder)!r}; train it first by run.py')
+        if not any(run.method.name == baseline for run in finished):
+            sys.exit(f'no run of {baseline!r} is finished in {str(folder)!r}; train it first by run.py')
         with torch.no_grad():
-            found = measure(finished, teacher_run)
+            found = measure(finished, next(iter(teachers.values())))
         out = Path(args.out, f'{args.question}_{args.pair}_{args.scale}')
         out.mkdir(parents=True, exist_ok=True)
-        table = to_table(found, question.baseline)
+        table = to_table(found, baseline)
         content = dict(severity=SEVERITY, corrupted_images=CORRUPTED_IMAGES, accuracy=found, environment=environment())
         AtomicLocalBackend().put_text(json.dumps(content, indent=2) + '\n', out / 'conditions.json')
         (out / 'conditions.md').write_text(table)

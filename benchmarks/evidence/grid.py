@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from r2kd_mm.hooks import LossScheduleHook
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEACHER = 'res14w16'
+TEACHER_WIDTH = 16
 # Pair to student; the teacher is the same.
 PAIRS = {'same-family': 'res14w8', 'other-family': 'mv2'}
 WARM_UP_SHARE = 1 / 30  # of the epochs, as in the configs
 DKD_WARM_UP_SHARE = 20 / 240  # as in its authors' runs
+LS_TEMPERATURE = 2.0  # of z-scores, as in the paper of logit standardisation
 Options = dict[str, Any]
 
 
@@ -35,6 +38,7 @@ class Scale:
         difficulty: Of the images.
         crop: Whether the training images are cropped at random, which the drawing has shifted already.
         num_workers: Data workers.
+        label_noise: Share of wrong labels in the training images.
     """
 
     train_size: int
@@ -45,6 +49,7 @@ class Scale:
     difficulty: float
     crop: bool
     num_workers: int
+    label_noise: float = 0.0
 
     def options(self, epochs: int) -> Options:
         """Options of a run of so many epochs."""
@@ -68,6 +73,8 @@ class Scale:
             options[f'{split}_dataloader.pin_memory'] = False
         if not self.crop:
             options['train_dataloader.dataset.pipeline'] = [dict(type='PackInputs')]
+        if self.label_noise:
+            options['train_dataloader.dataset.label_noise'] = self.label_noise
         return options
 
 
@@ -84,18 +91,54 @@ SCALES = {
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A network to learn from.
+
+    Args:
+        width: Channels of its first stage; the last has four times as many.
+        label_noise: Share of wrong labels that it was trained with.
+    """
+
+    width: int = TEACHER_WIDTH
+    label_noise: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        width = '' if self.width == TEACHER_WIDTH else f' of {self.width} channels'
+        noise = f', {self.label_noise:.0%} wrong labels' if self.label_noise else ''
+        return f'teacher{width}{noise}'
+
+    def network(self, prefix: str) -> Options:
+        """Options that give the network at ``prefix`` of a config its width."""
+        return {
+            f'{prefix}.backbone.base_channels': self.width,
+            f'{prefix}.backbone.stem_channels': self.width,
+            f'{prefix}.head.in_channels': 4 * self.width,
+        }
+
+    def training(self, scale: Scale) -> Method:
+        """How it is trained."""
+        config = str(CONFIGS / 'supervised' / f'{TEACHER}_glyph100.py')
+        options = replace(scale, label_noise=self.label_noise).options(scale.teacher_epochs)
+        return Method(self.name, config, {**options, **self.network('model')})
+
+
+@dataclass(frozen=True)
 class Setting:
     """What the questions are asked about: a pair at a scale, with its teacher.
 
     Args:
         scale: The sizes.
         pair: One of :data:`PAIRS`.
-        teacher_ckpt: Weights of the trained teacher.
+        teacher_ckpts: Teacher to its weights, of all that the question needs.
+        teacher: The one that teaches, unless a method says another.
     """
 
     scale: Scale
     pair: str
-    teacher_ckpt: str
+    teacher_ckpts: Mapping[Teacher, str] = field(hash=False)
+    teacher: Teacher
 
     @property
     def student_config(self) -> str:
@@ -124,8 +167,8 @@ class Setting:
             place = hooks.index(LossScheduleHook)
             schedule[f'custom_hooks.{place}.ramp'] = max(1, round(DKD_WARM_UP_SHARE * epochs))
         # for speed: bf16 where the device computes in it; one engine for all methods
-        shared: Options = {'model.teacher_ckpt': self.teacher_ckpt, 'model.teacher_engine': 'fast'}
-        shared['model.channels_last'] = True
+        shared: Options = {'model.teacher_engine': 'fast', 'model.channels_last': True}
+        shared |= {'model.teacher_ckpt': self.teacher_ckpts[self.teacher], **self.teacher.network('model.teacher')}
         if self.scale.teacher_epochs == 1:  # may be no better than guessing
             shared['model.allow_untrained_teacher'] = True
         return Method(name, config, {**schedule, **shared, **(options or {})})
@@ -135,12 +178,6 @@ class Setting:
         options = {f'model.{key.replace("__", ".")}': value for key, value in options.items()}
         views = 1 if options.get('model.augmentation', ...) is None else 2
         return self.distilled(name, 'r2kd', views, options)
-
-
-def teacher(scale: Scale, **options: Any) -> Method:
-    """The teacher of both pairs."""
-    config = str(CONFIGS / 'supervised' / f'{TEACHER}_glyph100.py')
-    return Method('teacher', config, {**scale.options(scale.teacher_epochs), **options})
 
 
 def which_method(setting: Setting) -> list[Method]:
@@ -204,27 +241,94 @@ def which_claim(setting: Setting) -> list[Method]:
 def few_labels(setting: Setting) -> list[Method]:
     """(d) With a fifth of the images, as many steps; the teacher has seen them all."""
     few = replace(setting.scale, train_size=setting.scale.train_size // 5, epochs=setting.scale.epochs * 5)
-    setting = replace(setting, scale=few)
+    return _selected(replace(setting, scale=few), 'few labels')
+
+
+def wrong_labels(setting: Setting, share: float) -> list[Method]:
+    """(d) With wrong labels, those that the teacher has learned from too."""
+    noisy = replace(setting.scale, label_noise=share)
+    return _selected(replace(setting, scale=noisy), f'{share:.0%} wrong labels')
+
+
+def _selected(setting: Setting, condition: str) -> list[Method]:
+    """A selection of methods to ask about a condition."""
     return [
-        setting.alone('student alone, few labels'),
-        setting.distilled('KD, few labels', 'kd', 1),
-        setting.distilled('DIST, few labels', 'dist', 1),
-        setting.r2kd('R2KD, few labels'),
-        setting.distilled('R2KD, no pruned teacher, few labels', 'r2kd', 2, {'model.pruner': None}),
+        setting.alone(f'student alone, {condition}'),
+        setting.distilled(f'KD, {condition}', 'kd', 1),
+        setting.distilled(f'DIST, {condition}', 'dist', 1),
+        setting.r2kd(f'R2KD, {condition}'),
+        setting.distilled(f'R2KD, no pruned teacher, {condition}', 'r2kd', 2, {'model.pruner': None}),
+    ]
+
+
+def which_teacher(setting: Setting) -> list[Method]:
+    """(e) Does a stronger teacher make a better student?"""
+    methods = []
+    for teacher in TEACHER_SIZES:
+        sized = replace(setting, teacher=teacher)
+        source = '' if teacher == setting.teacher else f', {teacher.name}'
+        methods += [
+            sized.distilled(f'KD{source}', 'kd', 1),
+            sized.distilled(f'DIST{source}', 'dist', 1),
+            sized.distilled(f'CMKD{source}', 'cmkd', 2),
+            sized.r2kd(f'R2KD{source}'),
+        ]
+    return methods
+
+
+def which_step(setting: Setting) -> list[Method]:
+    """What goes beyond both papers? Each row changes one thing."""
+    r2kd = setting.r2kd('R2KD')
+    cfg = Config.fromfile(r2kd.config)
+    losses = cfg.model.losses.to_dict()
+    value = dict(type='LogitStandardization', loss=dict(losses['loss_value'], temperature=LS_TEMPERATURE))
+    difficulty = dict(loss_cmkd=dict(type='CMKDLoss', batch_wise=True), _delete_=True)
+    teacher = dict(teacher=cfg.model.teacher.to_dict(), teacher_ckpt=setting.teacher_ckpts[setting.teacher])
+    members = dict(
+        teacher=dict(teacher, weight=0.6),
+        pruned_teacher=dict(copy_of='teacher', pruner=dict(type='MagnitudePruner', amount=0.1), weight=0.2),
+        twice_pruned_teacher=dict(copy_of='teacher', pruner=dict(type='MagnitudePruner', amount=0.3), weight=0.2),
+    )
+    copies: Options = {
+        'model.teacher': dict(type='TeacherEnsemble', members=members, _delete_=True),
+        'model.teacher_ckpt': None,
+        'model.losses': dict(losses, _delete_=True),
+    }
+    hooks = [hook.to_dict() for hook in cfg.custom_hooks]
+    ramp = dict(type='AugmentationScheduleHook', ramp=setting.scale.epochs // 2)
+    return [
+        r2kd,
+        setting.r2kd('teachers: by confidence', weighting=dict(type='ConfidenceWeights')),
+        setting.distilled('teachers: two pruned copies', 'cmkd', 2, copies),  # R2KD itself makes one copy
+        setting.r2kd('terms: weighed by difficulty', losses=difficulty),
+        setting.r2kd('value: temperature per sample', losses__loss_value=dict(value, _delete_=True)),
+        setting.distilled('view: let in slowly', 'r2kd', 2, {'custom_hooks': [*hooks, ramp]}),
     ]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A table: which methods, and which of them the others are compared with."""
+    """A table.
+
+    Args:
+        methods: Its rows.
+        baseline: The one that the others are compared with.
+        teachers: All that its methods learn from; the first is the one that teaches unless a row says another.
+    """
 
     methods: Callable[[Setting], list[Method]]
     baseline: str
+    teachers: tuple[Teacher, ...] = (Teacher(),)
 
 
+TEACHER_SIZES = (Teacher(), Teacher(8), Teacher(32))
 QUESTIONS = {
     'methods': Question(which_method, 'KD'),
     'parts': Question(which_part, 'R2KD'),
     'claims': Question(which_claim, 'KD'),
     'few-labels': Question(few_labels, 'KD, few labels'),
+    'wrong-labels-20': Question(partial(wrong_labels, share=0.2), 'KD, 20% wrong labels', (Teacher(label_noise=0.2),)),
+    'wrong-labels-40': Question(partial(wrong_labels, share=0.4), 'KD, 40% wrong labels', (Teacher(label_noise=0.4),)),
+    'teachers': Question(which_teacher, 'KD', TEACHER_SIZES),
+    'next': Question(which_step, 'R2KD'),
 }

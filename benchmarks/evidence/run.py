@@ -7,11 +7,13 @@ the first one stopped.
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
-from grid import PAIRS, QUESTIONS, SCALES, Setting, teacher
+from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
 
 from r2kd_mm.comparison import (
+    Run,
     collect,
     complete,
     last_checkpoint,
@@ -43,21 +45,35 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def plan_teachers(args: argparse.Namespace) -> dict[Teacher, Run]:
+    """The runs that train the teachers of the question, the one that teaches by default first."""
+    teachers = QUESTIONS[args.question].teachers
+    methods = [teacher.training(SCALES[args.scale]) for teacher in teachers]
+    return dict(zip(teachers, plan_runs(methods, [0], args.runs / args.scale)))
+
+
+def plan_students(args: argparse.Namespace, teachers: Mapping[Teacher, Run]) -> list[Run]:
+    """The runs of the question, once its teachers are trained."""
+    question = QUESTIONS[args.question]
+    checkpoints = {teacher: last_checkpoint(run) for teacher, run in teachers.items()}
+    setting = Setting(SCALES[args.scale], args.pair, checkpoints, question.teachers[0])
+    return plan_runs(question.methods(setting), args.seeds, args.runs / args.scale / args.pair)
+
+
 def answer(args: argparse.Namespace) -> int:
     """Train, write the report, and return the exit status."""
-    scale, question = SCALES[args.scale], QUESTIONS[args.question]
-    folder = args.runs / args.scale
-    (teacher_run,) = plan_runs([teacher(scale)], [0], folder)
-    failures = complete([teacher_run], 1)
+    teachers = plan_teachers(args)
+    failures = complete(list(teachers.values()), args.jobs)
     if not failures:
-        setting = Setting(scale, args.pair, last_checkpoint(teacher_run))
-        runs = plan_runs(question.methods(setting), args.seeds, folder / args.pair)
+        runs = plan_students(args, teachers)
         failures = complete(runs, args.jobs)
-        rows = make_rows(collect(runs, failures), question.baseline)
+        baseline = QUESTIONS[args.question].baseline
+        rows = make_rows(collect(runs, failures), baseline)
         if rows:
             out = args.out / f'{args.question}_{args.pair}_{args.scale}'
             subject = f'Glyph-100, {args.pair} pair, {args.scale} scale'
-            table = write_comparison(out, rows, question.baseline, load_result(teacher_run).last, subject)
+            accuracies = {teacher.name: load_result(run).last for teacher, run in teachers.items()}
+            table = write_comparison(out, rows, baseline, accuracies, subject)
             print(f'\n{table}\nwritten to {out}: table.md, results.json and plots')
     return report_failures(failures)
 

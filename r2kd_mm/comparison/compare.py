@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from r2kd_mm.comparison.plots import plot_accuracy, plot_differences
@@ -68,7 +68,11 @@ def run_to_exit(task: Callable[[], int]) -> None:
 
 
 def write_comparison(
-    folder: Path, rows: Sequence[Row], baseline: str | None = None, teacher: float | None = None, subject: str = ''
+    folder: Path,
+    rows: Sequence[Row],
+    baseline: str | None = None,
+    teachers: Mapping[str, float] | None = None,
+    subject: str = '',
 ) -> str:
     """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
 
@@ -76,20 +80,20 @@ def write_comparison(
         folder: Where; made if need be.
         rows: The methods; at least one.
         baseline: Name of the method that the others are compared with.
-        teacher: Accuracy of the teacher in percent, on the images of the table.
+        teachers: Name to accuracy of the teachers in percent, on the images of the table.
         subject: What was trained on what, for the titles of the plots.
 
     Returns:
         The table.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = to_markdown(rows, baseline, teacher)
+    table = to_markdown(rows, baseline, teachers)
     (folder / 'table.md').write_text(table)
     write_report(folder / 'results.json', rows, baseline)
     prefix = f'{subject}: ' if subject else ''
     validation_is_test = not any(result.test for row in rows for result in row.results.values())
     plot_accuracy(
-        folder / 'accuracy.png', rows, f'{prefix}accuracy while training', teacher if validation_is_test else None
+        folder / 'accuracy.png', rows, f'{prefix}accuracy while training', teachers if validation_is_test else None
     )
     if any(row.difference for row in rows):
         plot_differences(folder / 'differences.png', rows, baseline, f'{prefix}difference to {baseline}')

@@ -23,19 +23,19 @@ _DPI = 150
 matplotlib.use('Agg')  # pictures go to files, on machines without a screen too
 
 
-def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teacher: float | None = None) -> None:
+def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping[str, float] | None = None) -> None:
     """Accuracy against epoch: the mean over seeds, and a band of one standard deviation where there are several.
 
     Args:
         path: The PNG to write.
         rows: The methods.
         title: What was trained on what.
-        teacher: Accuracy of the teacher in percent, for a line to aim at.
+        teachers: Name to accuracy of the teachers in percent, for lines to aim at.
     """
     figure = Figure(figsize=(8.5, 5), layout='constrained')
     axes = figure.subplots()
-    if teacher is not None:
-        axes.axhline(teacher, color=_TEACHER_COLOR, linewidth=1.2, linestyle='-.', label=f'teacher ({teacher:.1f} %)')
+    for name, accuracy in (teachers or {}).items():
+        axes.axhline(accuracy, color=_TEACHER_COLOR, linewidth=1.2, linestyle='-.', label=f'{name} ({accuracy:.1f} %)')
     for row, (color, line, marker) in zip(sorted(rows, key=lambda row: -row.last.mean), _styles()):
         epochs, curves = row.curve
         mean = curves.mean(axis=0)

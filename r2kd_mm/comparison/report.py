@@ -76,8 +76,8 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
     ]
 
 
-def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float | None = None) -> str:
-    """The comparison as a Markdown table; its foot gives the accuracy of the teacher and the compute, where known."""
+def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapping[str, float] | None = None) -> str:
+    """The comparison as a Markdown table; its foot gives the accuracy of the teachers and the compute, where known."""
     results = [result for row in rows for result in row.results.values()]
     if all(result.test for result in results):
         header = ['method', 'test, last epoch, %', 'test, epoch chosen by validation, %', 'seeds']
@@ -91,8 +91,8 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teacher: float
         if baseline is not None:
             cells.insert(3, format_difference(row.difference) if row.method.name != baseline else 'baseline')
         lines.append(cells)
-    if teacher is not None:
-        lines.append(['teacher', f'{teacher:.2f}'] + [''] * (len(header) - 2))
+    for name, accuracy in (teachers or {}).items():
+        lines.append([name, f'{accuracy:.2f}'] + [''] * (len(header) - 2))
     times = [result.cpu_seconds for result in results]
     if None not in times:
         hours = f'{math.fsum(times) / 3600:.2f} processor hours'

@@ -153,12 +153,19 @@ def load_config(run: Run) -> Config:
 
 
 def fingerprint(cfg: Config) -> str:
-    """Short hash of all that decides a result: the config, its seed, and the content of the teacher's checkpoint."""
+    """Short hash of all that decides a result: the config, its seed, and the content of the teachers' checkpoints."""
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
-    checkpoint = content.get('model', {}).get('teacher_ckpt')
-    if checkpoint is not None:
-        content['model']['teacher_ckpt'] = digest_of_file(checkpoint)
+    _name_by_content(content.get('model', {}))
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _name_by_content(model: dict[str, Any]) -> None:
+    """Put the digest of its file in the place of every path of a teacher's checkpoint, members of an ensemble too."""
+    for name, value in model.items():
+        if name == 'teacher_ckpt' and value is not None:
+            model[name] = digest_of_file(value)
+        elif isinstance(value, dict):
+            _name_by_content(value)
 
 
 def look_at(runs: Iterable[Run]) -> dict[Run, State]:

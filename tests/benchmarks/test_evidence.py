@@ -2,18 +2,29 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import conditions
 import grid
 import pytest
+import torch
 from mmengine.config import Config
 from run import answer, parse_args
 
+from r2kd_mm.comparison import Method
 from r2kd_mm.corruptions import Corrupt
+from r2kd_mm.registry import MODELS
 
-SETTING = grid.Setting(grid.SCALES['reduced'], 'same-family', 'teacher.pth')
-METHODS = {name: question.methods(SETTING) for name, question in grid.QUESTIONS.items()}
+SCALE = grid.SCALES['reduced']
+
+
+def methods_of(question: grid.Question) -> list[Method]:
+    checkpoints = {teacher: f'{teacher.name}.pth' for teacher in question.teachers}
+    return question.methods(grid.Setting(SCALE, 'same-family', checkpoints, question.teachers[0]))
+
+
+METHODS = {name: methods_of(question) for name, question in grid.QUESTIONS.items()}
 
 
 def config_of(method) -> Config:
@@ -41,9 +52,28 @@ def test_all_of_a_table_share_data_teacher_and_the_baseline_is_among_them(questi
     assert {cfg.test_dataloader.dataset.split for cfg in configs} == {'test'}
     assert {cfg.val_dataloader.dataset.split for cfg in configs} == {'val'}
     distilled = [cfg.model for cfg in configs if 'teacher' in cfg.model]
-    assert {(str(model.teacher), model.teacher_ckpt, model.teacher_engine) for model in distilled} == {
-        (str(distilled[0].teacher), 'teacher.pth', 'fast')
-    }
+    assert {model.teacher_engine for model in distilled} == {'fast'}
+    checkpoint_of = {teacher.width: f'{teacher.name}.pth' for teacher in grid.QUESTIONS[question].teachers}
+    for model in distilled:
+        taught_by = model.teacher.members.teacher if 'members' in model.teacher else model
+        assert taught_by.teacher_ckpt == checkpoint_of[taught_by.teacher.backbone.base_channels]
+
+
+def test_teachers_of_all_sizes_and_with_wrong_labels_can_be_trained():
+    teachers = {teacher for question in grid.QUESTIONS.values() for teacher in question.teachers}
+    assert len({teacher.training(SCALE).folder_name for teacher in teachers}) == len(teachers)
+    for teacher in teachers:
+        cfg = config_of(teacher.training(SCALE))
+        assert MODELS.build(cfg.model)(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
+        assert cfg.train_dataloader.dataset.get('label_noise', 0) == teacher.label_noise
+
+
+@pytest.mark.parametrize('share', [20, 40])
+def test_student_and_teacher_have_the_same_wrong_labels(share):
+    question = grid.QUESTIONS[f'wrong-labels-{share}']
+    of_students = {str(config_of(method).train_dataloader.dataset) for method in methods_of(question)}
+    assert of_students == {str(config_of(question.teachers[0].training(SCALE)).train_dataloader.dataset)}
+    assert f"'label_noise': {share / 100}" in of_students.pop()
 
 
 @pytest.mark.parametrize('question', grid.QUESTIONS)
@@ -65,6 +95,28 @@ def test_each_part_differs_from_r2kd_in_what_its_row_names():
             assert changed | set(model) - set(r2kd) <= {'pruner', 'teacher_weight', 'pruned_teacher_mode'}, name
         else:
             assert changed == {fields[expected]}, name
+
+
+def test_each_next_step_differs_from_r2kd_in_what_its_row_names():
+    rows = {method.name: config_of(method) for method in METHODS['next']}
+    r2kd = rows.pop('R2KD').to_dict()
+    allowed = {
+        'teachers': {'model.type', 'model.teacher', 'model.teacher_ckpt', 'model.weighting', 'model.pruner'}
+        | {'model.teacher_weight'},  # which stand in the members of the ensemble
+        'terms': {'model.losses'},
+        'value': {'model.losses'},
+        'view': {'custom_hooks'},
+    }
+    for name, cfg in rows.items():
+        row = cfg.to_dict()
+        changed = {key for key in r2kd if key != 'model' and row[key] != r2kd[key]}
+        changed |= {
+            f'model.{key}'
+            for key in r2kd['model'].keys() | row['model'].keys()
+            if row['model'].get(key) != r2kd['model'].get(key)
+        }
+        assert changed, name
+        assert changed <= allowed[name.split(':')[0]], name
 
 
 def test_the_warm_up_of_dkd_is_the_share_that_its_authors_took():
@@ -94,6 +146,20 @@ def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
     assert answer(parse_args()) == 0
     assert '4 of 4 runs are finished' in capsys.readouterr().out
     assert (out / 'table.md').read_text() == table
+
+
+@pytest.mark.parametrize('question', ['teachers', 'wrong-labels-20', 'next'])
+def test_every_kind_of_method_can_be_trained(question, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if question == 'teachers':  # they differ by their teacher alone
+        only_kd = replace(grid.QUESTIONS[question], methods=lambda setting: grid.which_teacher(setting)[::4])
+        monkeypatch.setitem(grid.QUESTIONS, question, only_kd)
+    command = ['run.py', question, '--scale', 'tiny', '--seeds', '0', '--runs', 'runs', '--out', 'out']
+    monkeypatch.setattr('sys.argv', command)
+    assert answer(parse_args()) == 0
+    table = Path(f'out/{question}_same-family_tiny/table.md').read_text()
+    for row in (*grid.QUESTIONS[question].teachers, *methods_of(grid.QUESTIONS[question])):
+        assert f'| {row.name} ' in table
 
 
 def test_one_condition_does_not_change_the_next():

@@ -30,7 +30,7 @@ def drawn(monkeypatch):
 
 
 def test_accuracy_shows_mean_band_and_teacher(rows, drawn, tmp_path):
-    plots.plot_accuracy(tmp_path / 'new' / 'accuracy.png', rows, 'digits', teacher=94.2)
+    plots.plot_accuracy(tmp_path / 'new' / 'accuracy.png', rows, 'digits', teachers=dict(teacher=94.2))
     axes = drawn[0].axes[0]
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert list(lines) == ['teacher (94.2 %)', 'r2kd (50.0 %)', 'kd (25.0 %)']

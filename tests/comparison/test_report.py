@@ -24,7 +24,7 @@ def results():
 
 
 def test_the_table_shows_last_and_best_epoch_and_the_paired_difference(results):
-    lines = to_markdown(make_rows(results, 'kd'), 'kd', teacher=94.257).splitlines()
+    lines = to_markdown(make_rows(results, 'kd'), 'kd', teachers=dict(teacher=94.257)).splitlines()
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert cells[2] == ['kd', '25.00 ± 7.07', '30.00 ± 0.00', 'baseline', '2']
     assert cells[3][:3] == ['r2kd', '47.00 ± 9.90', '55.00 ± 7.07']

@@ -150,10 +150,16 @@ def test_a_changed_config_is_noticed_and_trained_anew(finished, tmp_path):
     assert state(run) is State.FINISHED
 
 
-def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(tmp_path):
+ENSEMBLE = dict(type='TeacherEnsemble', members=dict(teacher=dict(teacher=dict(type='ResNet'))), _delete_=True)
+
+
+@pytest.mark.parametrize('teacher', [{}, {'model.teacher': ENSEMBLE}], ids=['one teacher', 'ensemble'])
+def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(teacher, tmp_path):
+    place = 'model.teacher.members.teacher.teacher_ckpt' if teacher else 'model.teacher_ckpt'
+
     def teach(name: str, content: bytes) -> str:
         (tmp_path / name).write_bytes(content)
-        run = plan_runs([Method('kd', KD, {'model.teacher_ckpt': str(tmp_path / name)})], [0], tmp_path)[0]
+        run = plan_runs([Method('kd', KD, {**teacher, place: str(tmp_path / name)})], [0], tmp_path)[0]
         return fingerprint(load_config(run))
 
     assert teach('a.pth', b'one') == teach('b.pth', b'one')
