@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
@@ -95,10 +96,16 @@ def _apart_from_this_process() -> Iterator[None]:
 
     Ctrl-C reaches the whole group of processes, while it is for this one to end its workers; and this one has said
     already what there is to say about the packages. A child inherits the signal mask and the environment.
+
+    Nor is this process interrupted meanwhile, which would leave a child that waits for what it is to do.
     """
     variable = 'PYTHONWARNINGS'
     before = os.environ.get(variable)
     os.environ[variable] = 'ignore'
+    interrupts: list[int] = []
+    # the mask alone would not keep this process from it: the signal may reach another thread
+    handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    resource_tracker.ensure_running()  # else the first start of a worker starts it, which lifts the mask
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -106,7 +113,10 @@ def _apart_from_this_process() -> Iterator[None]:
         os.environ.pop(variable)
         if before is not None:
             os.environ[variable] = before
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # an interrupt that came meanwhile is raised here
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> Run:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from multiprocessing import util
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     assert '1 of 2 runs are finished and are not repeated' in output
     assert 'network, seed 0: was interrupted, so it goes on from its last checkpoint' in output
     assert set(look_at(runs).values()) == {State.FINISHED}
+
+
+def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
+    start, workers = util.spawnv_passfds, []
+
+    def start_and_interrupt(path, arguments, descriptors):
+        pid = start(path, arguments, descriptors)
+        if '--multiprocessing-fork' in arguments:  # the worker, which has not been told yet what it is to do
+            workers.append(pid)
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(util, 'spawnv_passfds', start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], Path('unused')), 1, Killer())
+    (worker,) = workers
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+    assert 'Traceback' not in capfd.readouterr().err
 
 
 def test_an_interrupt_leaves_no_worker_behind(tmp_path):
