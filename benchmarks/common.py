@@ -35,7 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import r2kd_mm
 from r2kd_mm.distillers.teacher import build_teacher
 from r2kd_mm.engine import SampleIndex, clear_errors
-from r2kd_mm.engine.run_config import ConfigOptions
+from r2kd_mm.engine.run_config import add_config_options
 from r2kd_mm.registry import MODELS
 
 RESULTS = Path(__file__).parent / 'results'
@@ -47,9 +47,7 @@ def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
     """A parser of the arguments that every benchmark of a config has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of a run')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE', help='change its fields'
-    )
+    add_config_options(parser, 'change its fields')
     parser.add_argument('--rounds', type=positive, default=rounds, help='measured rounds (default %(default)s)')
     parser.add_argument('--threads', type=positive, default=1, help='CPU threads of a process (default %(default)s)')
     parser.add_argument(

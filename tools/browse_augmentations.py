@@ -18,7 +18,7 @@ from r2kd_mm.analysis.figures import draw_pictures, to_png
 from r2kd_mm.analysis.views import Picture, is_bgr, to_pixels, top_classes
 from r2kd_mm.augmentations import ViewContext
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors, unwrapped_model
-from r2kd_mm.engine.run_config import ConfigOptions, load_run_config
+from r2kd_mm.engine.run_config import add_config_options, load_run_config
 
 IN_A_ROW = 8
 
@@ -56,14 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num', type=int, default=IN_A_ROW, metavar='N', help='number of images (default: %(default)s)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='change fields of the config',
-    )
+    add_config_options(parser, 'change fields of the config')
     args = parser.parse_args()
     if args.num < 1:
         parser.error(f'--num must be at least 1, got {args.num}')

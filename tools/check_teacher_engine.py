@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.distillers.teacher_engine import PRESETS, TeacherEngine
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.engine.run_config import ConfigOptions
+from r2kd_mm.engine.run_config import add_config_options
 from r2kd_mm.functional import pearson
 from r2kd_mm.registry import MODELS
 
@@ -31,13 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of a distillation')
     parser.add_argument('--engine', choices=list(PRESETS), help="what to check (default: the config's, else fast)")
     parser.add_argument('--batches', type=int, default=4, help='validation batches to compare (default %(default)s)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='change fields of the config: model.teacher_ckpt=x.pth val_dataloader.batch_size=64 '
+    add_config_options(
+        parser,
+        'change fields of the config: model.teacher_ckpt=x.pth val_dataloader.batch_size=64 '
         'model.teacher_engine.dtype=bf16',
     )
     args = parser.parse_args()

@@ -15,7 +15,7 @@ from r2kd_mm.comparison import (
     run_to_exit,
     write_comparison,
 )
-from r2kd_mm.engine.run_config import ConfigOptions
+from r2kd_mm.engine.run_config import add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,14 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each (default: 1)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='change fields of every config',
-    )
+    add_config_options(parser, 'change fields of every config')
     parser.add_argument(
         '--out',
         type=Path,

@@ -32,7 +32,7 @@ from r2kd_mm.comparison import (
 )
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
-from r2kd_mm.engine.run_config import ConfigOptions
+from r2kd_mm.engine.run_config import add_config_options
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
 
@@ -75,14 +75,7 @@ def parse_args() -> argparse.Namespace:
         help='look at the view that this augmentation, such as CutMix, makes of the validation images',
     )
     parser.add_argument('--save', action='store_true', help='write each pruned network as a checkpoint, too')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='change fields of the config: val_dataloader.batch_size=64',
-    )
+    add_config_options(parser, 'change fields of the config: val_dataloader.batch_size=64')
     return parser.parse_args()
 
 

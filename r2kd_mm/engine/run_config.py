@@ -34,7 +34,7 @@ RUN_FIELDS = {
 } - {'cfg'}
 
 
-class ConfigOptions(DictAction):
+class _ConfigOptions(DictAction):
     """``--cfg-options key=value ...``; anything else is a usage error."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -43,6 +43,11 @@ class ConfigOptions(DictAction):
             if '=' not in value:
                 parser.error(f'{option_string} takes key=value pairs, got {value!r}')
         super().__call__(parser, namespace, values, option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add ``--cfg-options``, which is a dict of dotted keys; ``help`` says what they change."""
+    parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +59,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='change fields of the config: model.teacher_ckpt=x.pth train_cfg.max_epochs=2 '
+    add_config_options(
+        parser,
+        'change fields of the config: model.teacher_ckpt=x.pth train_cfg.max_epochs=2 '
         'val_evaluator.topk="(1,)" train_dataloader.dataset.pipeline.1.scale=64',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started the processes')

@@ -17,6 +17,7 @@ from r2kd_mm.corruptions import Corrupt
 from r2kd_mm.registry import MODELS
 
 SCALE = grid.SCALES['reduced']
+RESULTS = Path(grid.__file__).parent / 'results'
 
 
 def methods_of(question: grid.Question) -> list[Method]:
@@ -146,6 +147,15 @@ def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
     assert answer(parse_args()) == 0
     assert '4 of 4 runs are finished' in capsys.readouterr().out
     assert (out / 'table.md').read_text() == table
+
+
+@pytest.mark.parametrize(
+    'table', sorted(Path(grid.__file__).parent.glob('results/*/table.md')), ids=lambda p: p.parent.name
+)
+def test_the_page_shows_every_table_as_it_was_measured(table):
+    page = (Path(grid.__file__).parents[2] / 'docs/evidence.md').read_text()
+    assert table.read_text() in page
+    assert f'benchmarks/evidence/results/{table.parent.name}/results.json' in page
 
 
 @pytest.mark.parametrize('question', ['teachers', 'wrong-labels-20', 'next'])
