@@ -62,8 +62,8 @@ class Scale:
         options: Options = {
             'param_scheduler': scheduler,
             'train_cfg.max_epochs': epochs,
-            'train_cfg.val_interval': max(1, epochs // 10),
-            'default_hooks.checkpoint.interval': max(1, epochs // 10),
+            'train_cfg.val_interval': max(1, epochs // 5),
+            'default_hooks.checkpoint.interval': max(1, epochs // 5),
         }
         for split in ('train', 'val', 'test'):
             options[f'{split}_dataloader.dataset.size'] = getattr(self, f'{split}_size')
@@ -72,7 +72,7 @@ class Scale:
             options[f'{split}_dataloader.persistent_workers'] = self.num_workers > 0
             options[f'{split}_dataloader.pin_memory'] = False
         if not self.crop:
-            options['train_dataloader.dataset.pipeline'] = [dict(type='PackInputs')]
+            options['train_dataloader.dataset.pipeline'] = [dict(type='NormalizeContrast'), dict(type='PackInputs')]
         if self.label_noise:
             options['train_dataloader.dataset.label_noise'] = self.label_noise
         return options
@@ -82,7 +82,7 @@ SCALES = {
     # what the tests run
     'tiny': Scale(200, 100, 100, epochs=1, teacher_epochs=1, difficulty=0.0, crop=False, num_workers=0),
     # what two CPU cores do in an hour
-    'short': Scale(6000, 2000, 10000, epochs=7, teacher_epochs=20, difficulty=0.2, crop=False, num_workers=0),
+    'short': Scale(6000, 2000, 10000, epochs=5, teacher_epochs=20, difficulty=0.2, crop=False, num_workers=0),
     # over night
     'reduced': Scale(6000, 2000, 10000, epochs=30, teacher_epochs=40, difficulty=0.2, crop=False, num_workers=0),
     # for a GPU

@@ -1,6 +1,7 @@
 """Data sets that mmpretrain lacks, or whose faults it does not name."""
 
 from r2kd_mm.datasets.cifar100 import CIFAR100
+from r2kd_mm.datasets.contrast import NormalizeContrast
 from r2kd_mm.datasets.cub200 import CUB200
 from r2kd_mm.datasets.digits import Digits
 from r2kd_mm.datasets.glyph100 import Glyph100
@@ -19,6 +20,7 @@ __all__ = [
     'ImageFolder',
     'LoadImageFromFile',
     'MIT67',
+    'NormalizeContrast',
     'Stanford40',
     'StanfordDogs',
     'TinyImageNet',
