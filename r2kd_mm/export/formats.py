@@ -21,6 +21,7 @@ from torch import Tensor
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.export.network import ExportError, network_source
 from r2kd_mm.export.student import Student
+from r2kd_mm.registry import TRANSFORMS
 
 DESCRIPTION = 'export.json'  # beside every export: preprocessing and classes
 BATCH = 'batch'
@@ -80,6 +81,13 @@ def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Pat
             'Python file beside the weights'
         )
     preprocessing = student.preprocessing
+    kinds = [step['type'] for step in preprocessing.transforms]
+    ours = sorted(kind for kind in kinds if TRANSFORMS.get(kind).__module__.startswith('r2kd_mm'))
+    if ours:
+        raise ExportError(
+            f'plain mmpretrain cannot prepare images for this student: {", ".join(ours)} is of r2kd_mm; take another '
+            'format, and tools/predict.py, or prepare the images as export.json says'
+        )
     loader = dict(type='LoadImageFromFile')
     if preprocessing.channel_order == 'GRAY':
         loader['color_type'] = 'grayscale'
