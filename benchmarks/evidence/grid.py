@@ -280,9 +280,8 @@ def which_teacher(setting: Setting) -> list[Method]:
 
 
 def which_step(setting: Setting) -> list[Method]:
-    """What goes beyond both papers? Each row changes one thing."""
-    r2kd = setting.r2kd('R2KD')
-    cfg = Config.fromfile(r2kd.config)
+    """What goes beyond both papers? Each row changes one thing of R2KD without its augmented view, or of that view."""
+    cfg = Config.fromfile(setting.r2kd('R2KD').config)
     losses = cfg.model.losses.to_dict()
     value = dict(type='LogitStandardization', loss=dict(losses['loss_value'], temperature=LS_TEMPERATURE))
     difficulty = dict(loss_cmkd=dict(type='CMKDLoss', batch_wise=True), _delete_=True)
@@ -293,19 +292,32 @@ def which_step(setting: Setting) -> list[Method]:
         twice_pruned_teacher=dict(copy_of='teacher', pruner=dict(type='MagnitudePruner', amount=0.3), weight=0.2),
     )
     copies: Options = {
+        'model.augmentation': None,
         'model.teacher': dict(type='TeacherEnsemble', members=members, _delete_=True),
         'model.teacher_ckpt': None,
         'model.losses': dict(losses, _delete_=True),
     }
     hooks = [hook.to_dict() for hook in cfg.custom_hooks]
     ramp = dict(type='AugmentationScheduleHook', ramp=setting.scale.epochs // 2)
+
+    def one_view(change: str, **options: Any) -> Method:
+        return setting.r2kd(f'view: none, {change}', augmentation=None, **options)
+
     return [
-        r2kd,
-        setting.r2kd('teachers: by confidence', weighting=dict(type='ConfidenceWeights')),
-        setting.distilled('teachers: two pruned copies', 'cmkd', 1, copies),  # R2KD itself makes one copy
-        setting.r2kd('terms: weighed by difficulty', losses=difficulty),
-        setting.r2kd('value: temperature per sample', losses__loss_value=dict(value, _delete_=True)),
+        setting.distilled('DIST', 'dist', 2),
+        setting.r2kd('R2KD'),
         setting.distilled('view: let in slowly', 'r2kd', 1, {'custom_hooks': [*hooks, ramp]}),
+        setting.r2kd('view: none', augmentation=None),
+        one_view('value: centred', losses__loss_value__centered=True),
+        one_view('value: rows only', losses__loss_value__class_wise=False),
+        one_view('value: temperature per sample', losses__loss_value=dict(value, _delete_=True)),
+        one_view('rank: none', losses__loss_rank__loss_weight=0.0),
+        one_view('terms: weighed by difficulty', losses=difficulty),
+        one_view('pruned: none', pruner=None),
+        one_view('pruned: weight 0.5', teacher_weight=0.5),
+        one_view('pruned: by confidence', weighting=dict(type='ConfidenceWeights')),
+        # R2KD itself makes one copy
+        setting.distilled('view: none, pruned: two copies', 'cmkd', 2, copies),
     ]
 
 
@@ -333,5 +345,5 @@ QUESTIONS = {
     'wrong-labels-20': Question(partial(wrong_labels, share=0.2), 'KD, 20% wrong labels', (Teacher(label_noise=0.2),)),
     'wrong-labels-40': Question(partial(wrong_labels, share=0.4), 'KD, 40% wrong labels', (Teacher(label_noise=0.4),)),
     'teachers': Question(which_teacher, 'KD', TEACHER_SIZES),
-    'next': Question(which_step, 'R2KD'),
+    'next': Question(which_step, 'DIST'),
 }
