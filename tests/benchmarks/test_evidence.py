@@ -155,13 +155,16 @@ def test_one_command_answers_a_question(tmp_path, monkeypatch, capsys):
     assert (out / 'table.md').read_text() == table
 
 
-@pytest.mark.parametrize(
-    'table', sorted(Path(grid.__file__).parent.glob('results/*/table.md')), ids=lambda p: p.parent.name
-)
-def test_the_page_shows_every_table_as_it_was_measured(table):
-    page = (Path(grid.__file__).parents[2] / 'docs/evidence.md').read_text()
-    assert table.read_text() in page
-    assert f'benchmarks/evidence/results/{table.parent.name}/results.json' in page
+@pytest.mark.parametrize('folder', sorted(path.parent.name for path in RESULTS.glob('*/table.md')))
+def test_the_page_shows_every_table_as_it_was_measured(folder):
+    page = (RESULTS.parents[2] / 'docs/evidence.md').read_text()
+    assert (RESULTS / folder / 'table.md').read_text() in page
+    assert f'benchmarks/evidence/results/{folder}/results.json' in page
+
+
+def test_the_readme_shows_the_main_table():
+    readme = (RESULTS.parents[2] / 'README.md').read_text()
+    assert (RESULTS / 'methods_same-family_short/table.md').read_text() in readme
 
 
 @pytest.mark.parametrize('question', ['teachers', 'wrong-labels-20', 'next'])
