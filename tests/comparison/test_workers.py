@@ -71,8 +71,9 @@ def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
     monkeypatch.setattr(util, 'spawnv_passfds', start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], Path('unused')), 1, Killer())
-    (worker,) = workers
-    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+    (worker,) = [process for process in multiprocessing.active_children() if process.pid in workers]
+    worker.join(60)
+    assert worker.exitcode == 0
     assert 'Traceback' not in capfd.readouterr().err
 
 
