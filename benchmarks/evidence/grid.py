@@ -298,6 +298,7 @@ def which_step(setting: Setting) -> list[Method]:
         'model.losses': dict(losses, _delete_=True),
     }
     hooks = [hook.to_dict() for hook in cfg.custom_hooks]
+    flat = dict(augmentation=dict(type='AutoAugment', policy='svhn', _delete_=True))  # of one image
     ramp = dict(type='AugmentationScheduleHook', ramp=setting.scale.epochs // 2)
 
     def one_view(change: str, **options: Any) -> Method:
@@ -307,6 +308,8 @@ def which_step(setting: Setting) -> list[Method]:
         setting.distilled('DIST', 'dist', 2),
         setting.r2kd('R2KD'),
         setting.distilled('view: let in slowly', 'r2kd', 1, {'custom_hooks': [*hooks, ramp]}),
+        setting.r2kd('view: AutoAugment (SVHN)', **flat),
+        setting.r2kd('view: AutoAugment (SVHN), consistent', **flat, consistency=dict(type='KLDivergenceLoss')),
         setting.r2kd('view: none', augmentation=None),
         one_view('value: centred', losses__loss_value__centered=True),
         one_view('value: rows only', losses__loss_value__class_wise=False),

@@ -38,8 +38,9 @@ class LogitDistiller(BaseAlgorithm):
     One step: the student's own loss (its head's, usually cross entropy) on the clean images; every distillation loss
     on the clean images; and, with an ``augmentation``, every distillation loss once more on the augmented view, for
     which student and teacher run again and no label is used. Losses are logged as ``student.loss``, ``clean.<name>``
-    and ``augmented.<name>``, and MMEngine trains their sum. With ``features``, losses between what lies inside of both
-    networks on the clean images join them, as ``features.<name>``.
+    and ``augmented.<name>``, and MMEngine trains their sum. With ``consistency``, a loss between the student's own
+    logits of the two views joins them, as ``consistency.loss``; with ``features``, losses between what lies inside of
+    both networks on the clean images, as ``features.<name>``.
 
     With one :class:`~r2kd_mm.losses.KLDivergenceLoss` and no augmentation this is plain knowledge distillation;
     :class:`~r2kd_mm.distillers.R2KD` adds the pruned teacher.
@@ -64,6 +65,9 @@ class LogitDistiller(BaseAlgorithm):
         teacher_ckpt: Path or URL of the teacher's weights; those of an ensemble are given in it.
         allow_untrained_teacher: Accept a teacher without ``teacher_ckpt``.
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
+        consistency: Loss that draws the student's logits of the augmented view to those of the clean images, which
+            stand in the teacher's place and get no gradient (Xie et al., NeurIPS 2020, arXiv 1904.12848, Eq. 1). The
+            augmentation must keep labels, and the loss needs none.
         task_loss_weight: Factor of the student's own loss, >= 0.
         gather: In a run of several processes, make every loss that of all their batches together, whose gradient does
             not depend on the number of processes; losses that compare samples see them all, in one collective a step.
@@ -96,6 +100,7 @@ class LogitDistiller(BaseAlgorithm):
         teacher_ckpt: str | None = None,
         allow_untrained_teacher: bool = False,
         augmentation: dict | BatchAugmentation | None = None,
+        consistency: dict | nn.Module | None = None,
         task_loss_weight: float = 1.0,
         gather: bool = True,
         teacher_engine: str | dict | TeacherEngine = 'exact',
@@ -137,6 +142,9 @@ class LogitDistiller(BaseAlgorithm):
             None if augmentation is None else build_component(augmentation, 'augmentation', 'r2kd_mm.augmentations')
         )
         self._augmented_losses = self._choose_augmented_losses()
+        self.consistency = None if consistency is None else build_component(consistency, 'loss', 'r2kd_mm.losses')
+        if self.consistency is not None:
+            self._check_consistency()
 
         with torch.random.fork_rng(devices=[]):  # a student starts the same with features and without
             self.features = None if features is None else build_features(features)
@@ -206,7 +214,8 @@ class LogitDistiller(BaseAlgorithm):
     @property
     def batch_wise_losses(self) -> list[str]:
         """Names of the losses that compare the samples of a batch; a loss that does not say counts as none."""
-        return [name for name, loss in self.distillation_losses.items() if getattr(loss, 'batch_wise', False)]
+        losses = {**self.distillation_losses, 'consistency': self.consistency}
+        return [name for name, loss in losses.items() if getattr(loss, 'batch_wise', False)]
 
     @torch.no_grad()
     def teacher_logits(self, inputs: Tensor) -> Tensor:
@@ -346,6 +355,11 @@ class LogitDistiller(BaseAlgorithm):
                     batch, scale = views[view], scale * shares[view]
                 target = (batch.labels,) if _needs_target(loss) else ()
                 losses[f'{view}.{name}'] = scale * loss(batch.student, batch.teacher, *target)
+        if self.consistency is not None and 'augmented' in views:
+            is_batch_wise = 'consistency' in self.batch_wise_losses
+            batches, share = (whole, 1.0) if is_batch_wise else (views, shares['augmented'])
+            term = self.consistency(batches['augmented'].student, batches['clean'].student.detach())
+            losses['consistency.loss'] = self._augmented_scale * share * term
         return losses
 
     def _views(self, inputs: Tensor, data_samples: list[DataSample], names: Iterable[str]) -> dict[str, Tensor]:
@@ -451,7 +465,10 @@ class LogitDistiller(BaseAlgorithm):
         counts = {'task': len(inputs), **{name: len(view.student) for name, view in views.items()}}
         if not self.gather or get_world_size() == 1:
             return views, dict.fromkeys(counts, 1.0)
-        if not any(name in self.batch_wise_losses for active in scales.values() for name in active):
+        acting = {name for active in scales.values() for name in active}
+        if 'augmented' in scales:
+            acting.add('consistency')
+        if acting.isdisjoint(self.batch_wise_losses):
             return views, self._gatherer.shares(counts, inputs.device)
         whole, shares = self._gatherer.gather(views)
         return whole, {'task': shares['clean'], **shares}
@@ -491,6 +508,20 @@ class LogitDistiller(BaseAlgorithm):
                 level=logging.WARNING,
             )
         return tuple(name for name in self.distillation_losses if name not in left_out)
+
+    def _check_consistency(self) -> None:
+        if self.augmentation is None:
+            raise ValueError('consistency compares the augmented view with the clean one; give an augmentation as well')
+        if not self.augmentation.keeps_labels:
+            raise ValueError(
+                f'consistency compares an image with its view, which {type(self.augmentation).__name__} makes of '
+                'several images; take an augmentation that keeps labels, such as AutoAugment or Cutout'
+            )
+        if _needs_target(self.consistency):
+            raise ValueError(
+                f'consistency compares the student with itself, and {type(self.consistency).__name__} needs labels; '
+                'take a loss that does not, such as KLDivergenceLoss'
+            )
 
     def _check_teacher(self, name: str, teacher: nn.Module) -> None:
         check_same_inputs(teacher, self.data_preprocessor)

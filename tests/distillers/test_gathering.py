@@ -76,6 +76,10 @@ def every_loss(split: list[int]) -> dict[str, tuple[float, list[torch.Tensor]]]:
     results = {name: loss_and_gradients(losses, split) for name, losses in LOSSES.items()}
     # the labels do not hold for the view, so that the clean one alone has them
     results['DKD and DIST, mixed'] = loss_and_gradients(LOSSES['DKD and DIST'], split, keeps_labels=False)
+    for consistency in ('KLDivergenceLoss', 'DISTLoss'):
+        results[f'KL, {consistency} between views'] = loss_and_gradients(
+            LOSSES['KL'], split, consistency=dict(type=consistency)
+        )
     return results
 
 

@@ -200,6 +200,41 @@ class TestAugmentedView:
         assert torch.equal(images, before)
 
 
+class TestConsistency:
+    def test_draws_the_students_augmented_logits_to_its_clean_ones(self):
+        loss = SquaredError()
+        model = build(consistency=loss, augmentation=Cutout(3)).eval()
+        terms = model.loss(*toys.batch())
+        assert set(terms) == {'student.loss', 'clean.loss_kd', 'augmented.loss_kd', 'consistency.loss'}
+        moved, drawn_to = loss.given
+        assert torch.equal(moved, model.step_logits['augmented', 'student'])
+        assert torch.equal(drawn_to, model.step_logits['clean', 'student'])
+        assert moved.requires_grad
+        assert not drawn_to.requires_grad
+        assert terms['consistency.loss'] > 0
+
+    def test_goes_with_the_augmented_view(self):
+        model = build(consistency=SquaredError(), augmentation=Cutout(32)).eval()  # of images without a pixel left
+        whole = model.loss(*toys.batch())['consistency.loss']
+        model.set_augmented_scale(0.25)
+        torch.testing.assert_close(model.loss(*toys.batch())['consistency.loss'], 0.25 * whole)
+        model.set_augmented_scale(0)
+        assert set(model.loss(*toys.batch())) == {'student.loss', 'clean.loss_kd'}
+
+    @pytest.mark.parametrize(
+        ('fields', 'message'),
+        [
+            (dict(), 'consistency compares the augmented view with the clean one; give an augmentation'),
+            (dict(augmentation=dict(type='CutMix')), 'which CutMix makes of several images; take .* AutoAugment'),
+            (dict(augmentation=Cutout(3), consistency=dict(type='DKDLoss')), 'DKDLoss needs labels; take a loss that'),
+        ],
+        ids=['no view', 'mixed view', 'labels'],
+    )
+    def test_refuses_what_has_no_counterpart(self, fields, message):
+        with pytest.raises(ValueError, match=message):
+            build(**dict(dict(consistency=dict(type='KLDivergenceLoss')), **fields))
+
+
 def test_losses_get_the_labels_that_they_need():
     loss = Labelled()
     images, samples = toys.batch()
