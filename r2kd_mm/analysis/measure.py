@@ -18,6 +18,7 @@ from r2kd_mm.analysis.runs import RunGroup, TrainedRun
 from r2kd_mm.analysis.views import Picture, augmented_view, dataset_config, is_bgr, spread_out, to_pixels, top_classes
 from r2kd_mm.comparison import accuracy, validation_logits
 from r2kd_mm.corruptions import Corrupt
+from r2kd_mm.datasets import NormalizeContrast
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import load_weights_
 from r2kd_mm.export.card import count_flops, measure_latency
@@ -178,7 +179,7 @@ def measure(
     for index, (name, severity) in enumerate(corruptions):
         if index % max(1, len(corruptions) // 5) == 0:
             report(f'corruption {index + 1} of {len(corruptions)}: {name}')
-        corrupted, _ = _ask_all(networks, [_corrupted(config, name, severity) for config in configs])
+        corrupted, _ = _ask_all(networks, [corrupted_config(config, name, severity) for config in configs])
         for method, answers in zip(methods, corrupted):
             scores = {key: accuracy(values, labels) for key, values in answers.items()}
             if method.teacher is not None:
@@ -282,12 +283,13 @@ def _looked_at(config: Config, num_images: int) -> Config:
     return config
 
 
-def _corrupted(config: Config, name: str, severity: int) -> Config:
+def corrupted_config(config: Config, name: str, severity: int) -> Config:
+    """The config with images of the network's size corrupted, before anything evens them out."""
     config = copy.deepcopy(config)
     pipeline = dataset_config(config.val_dataloader).pipeline
     types = [step['type'] for step in short_types([step.to_dict() for step in pipeline])]
-    place = types.index(PACKER) if PACKER in types else len(pipeline)
-    pipeline.insert(place, dict(type=Corrupt, name=name, severity=severity))
+    places = [place for place, type in enumerate(types) if type in (NormalizeContrast.__name__, PACKER)]
+    pipeline.insert(min(places, default=len(pipeline)), dict(type=Corrupt, name=name, severity=severity))
     return config
 
 

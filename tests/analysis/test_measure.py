@@ -5,13 +5,16 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from run_folders import R2KD, write_run
+from toolbox import ROOT
 
 from r2kd_mm.analysis import find_groups, measure
+from r2kd_mm.analysis.measure import corrupted_config
 from r2kd_mm.analysis.views import spread_out
 from r2kd_mm.comparison import accuracy
-from r2kd_mm.corruptions import corrupt
-from r2kd_mm.datasets import Digits
+from r2kd_mm.corruptions import Corrupt, corrupt
+from r2kd_mm.datasets import Digits, NormalizeContrast
 from r2kd_mm.distillers.teacher import load_weights_
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
@@ -61,6 +64,13 @@ def test_the_corrupted_images_are_those_of_the_transform(found, groups):
     assert found.methods[0].corrupted['contrast', 5] == [pytest.approx(expected)]
     assert list(found.methods[1].teacher.corrupted) == list(found.methods[0].corrupted)
     assert len(found.methods[1].corrupted['contrast', 5]) == 2
+
+
+def test_images_are_corrupted_before_their_contrast_is_evened_out():
+    config = Config.fromfile(ROOT / 'configs/supervised/res14w8_glyph100.py')
+    dataset = corrupted_config(config, 'contrast', 5).val_dataloader.dataset
+    assert [step['type'] for step in dataset.pipeline][:2] == [Corrupt, NormalizeContrast]
+    assert len(config.val_dataloader.dataset.pipeline) + 1 == len(dataset.pipeline)
 
 
 def test_views_show_what_the_augmentation_makes_and_only_where_there_is_one(found):
