@@ -10,12 +10,11 @@ import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from grid import QUESTIONS
 from mmengine.config import Config
-from run import parse_args, plan_students, plan_teachers
+from run import answer_folder, parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
 from r2kd_mm.comparison import (
@@ -117,7 +116,7 @@ def main() -> None:
             sys.exit(f'no run of {baseline!r} is finished in {str(folder)!r}; train it first by run.py')
         with torch.no_grad():
             found = measure(finished, next(iter(teachers.values())))
-        out = Path(args.out, f'{args.question}_{args.pair}_{args.scale}')
+        out = answer_folder(args)
         out.mkdir(parents=True, exist_ok=True)
         table = to_table(found, baseline)
         content = dict(severity=SEVERITY, corrupted_images=CORRUPTED_IMAGES, accuracy=found, environment=environment())

@@ -45,6 +45,11 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def answer_folder(args: argparse.Namespace) -> Path:
+    """Where the answer is written."""
+    return args.out / f'{args.question}_{args.pair}_{args.scale}'
+
+
 def plan_teachers(args: argparse.Namespace) -> dict[Teacher, Run]:
     """The runs that train the teachers of the question, the one that teaches by default first."""
     teachers = QUESTIONS[args.question].teachers
@@ -70,7 +75,7 @@ def answer(args: argparse.Namespace) -> int:
         baseline = QUESTIONS[args.question].baseline
         rows = make_rows(collect(runs, failures), baseline)
         if rows:
-            out = args.out / f'{args.question}_{args.pair}_{args.scale}'
+            out = answer_folder(args)
             subject = f'Glyph-100, {args.pair} pair, {args.scale} scale'
             accuracies = {teacher.name: load_result(run).last for teacher, run in teachers.items()}
             table = write_comparison(out, rows, baseline, accuracies, subject)
