@@ -51,6 +51,9 @@ def test_all_of_a_table_share_data_teacher_and_the_baseline_is_among_them(questi
     methods = METHODS[question]
     assert grid.QUESTIONS[question].baseline in [method.name for method in methods]
     configs = [config_of(method) for method in methods]
+    for method, cfg in zip(methods, configs):
+        batch_size = cfg.train_dataloader.pop('batch_size')
+        assert batch_size == (32 if method.name.endswith('half batches') else 64), method.name
     assert len({str(cfg.train_dataloader) for cfg in configs}) == 1
     assert {cfg.test_dataloader.dataset.split for cfg in configs} == {'test'}
     assert {cfg.val_dataloader.dataset.split for cfg in configs} == {'val'}
@@ -110,6 +113,7 @@ def test_each_next_step_changes_what_its_row_names():
         'value': {'model.losses'},
         'rank': {'model.losses'},
         'terms': {'model.losses'},
+        'R2KD, half batches': {'train_dataloader'},
         'view: let in slowly': {'custom_hooks'},
         'view: AutoAugment (SVHN)': {'model.augmentation'},
         'view: AutoAugment (SVHN), consistent': {'model.augmentation', 'model.consistency'},
