@@ -1,7 +1,8 @@
-"""Where the accuracy of a question's students comes from: easy and hard images, unseen fonts, corruptions.
+"""Where the accuracy of a question's students comes from: hard images, augmented ones, unseen fonts, corruptions.
 
 It measures the last checkpoint of every finished run of ``run.py`` on test images and trains nothing. Hard images are
-those on which the class distribution of the teacher has a high entropy.
+those on which the class distribution of the teacher has a high entropy. Augmented are all by AutoAugment, which keeps
+their labels.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
@@ -10,6 +11,7 @@ import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from grid import QUESTIONS
@@ -17,6 +19,7 @@ from mmengine.config import Config
 from run import answer_folder, parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
+from r2kd_mm.augmentations import AutoAugment, BatchDraws, ViewContext
 from r2kd_mm.comparison import (
     Run,
     State,
@@ -35,6 +38,8 @@ from r2kd_mm.functional import entropy
 SEVERITY = 3  # of 5
 CORRUPTED_IMAGES = 1000
 BINS = ('easiest third', 'middle third', 'hardest third')
+AUGMENTED = 'augmented'
+AUGMENTATION = AutoAugment('svhn')
 TEACHER = 'teacher'
 # Method to condition to seed to accuracy in percent
 Accuracies = dict[str, dict[str, dict[int, float]]]
@@ -48,17 +53,17 @@ def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
     networks[TEACHER, 0], cfg = trained_student(teacher_run)
     found: Accuracies = {method: {} for method, _ in networks}
 
-    def look(condition: str, data: Config, by_entropy: bool = False) -> None:
-        logits, labels = _ask(networks, data)
-        hardness = entropy(logits[TEACHER, 0]).argsort()
-        parts = dict(zip(BINS, hardness.tensor_split(len(BINS)))) if by_entropy else {}
+    def look(condition: str, data: Config, bins: Sequence[str] = (), augmented: bool = False) -> None:
+        logits, labels = _ask(networks, data, augmented)
+        parts = dict(zip(bins, entropy(logits[TEACHER, 0]).argsort().tensor_split(len(BINS))))
         for (method, seed), answers in logits.items():
             correct = (answers.argmax(dim=1) == labels).double()
             found[method].setdefault(condition, {})[seed] = 100 * correct.mean().item()
             for part, images in parts.items():
                 found[method].setdefault(part, {})[seed] = 100 * correct[images].mean().item()
 
-    look('test', cfg, by_entropy=True)
+    look('test', cfg, BINS)
+    look(AUGMENTED, cfg, [f'{AUGMENTED}, {part}' for part in BINS], augmented=True)
     look('unseen fonts', _changed(cfg, split='shifted'))
     for family, names in FAMILIES.items():
         each: dict[str, dict[int, list[float]]] = {}
@@ -72,9 +77,29 @@ def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
     return found
 
 
-def _ask(networks: Mapping[tuple[str, int], nn.Module], cfg: Config) -> tuple[dict[tuple[str, int], Tensor], Tensor]:
+def _ask(
+    networks: Mapping[tuple[str, int], nn.Module], cfg: Config, augmented: bool = False
+) -> tuple[dict[tuple[str, int], Tensor], Tensor]:
     cfg.val_dataloader = cfg.test_dataloader
-    return validation_logits(networks, cfg)
+    if not augmented:
+        return validation_logits(networks, cfg)
+    view = AugmentedView(cfg)
+    return validation_logits({key: partial(view.answer, network) for key, network in networks.items()}, cfg)
+
+
+class AugmentedView:
+    """The augmented view of each batch, the same one for every network that is asked about the batch."""
+
+    def __init__(self, cfg: Config) -> None:
+        mean, std = (Tensor(cfg.data_preprocessor[name]).reshape(-1, 1, 1) for name in ('mean', 'std'))
+        self.context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), nn.Identity(), mean, std)
+        self.clean = self.augmented = torch.empty(0)
+
+    def answer(self, network: nn.Module, images: Tensor, mode: str) -> Tensor:
+        """What the network says of the view of the images."""
+        if images is not self.clean:
+            self.clean, self.augmented = images, AUGMENTATION(images, self.context)
+        return network(self.augmented, mode=mode)
 
 
 def _changed(cfg: Config, corruption: str | None = None, **dataset: str | int) -> Config:
@@ -119,7 +144,13 @@ def main() -> None:
         out = answer_folder(args)
         out.mkdir(parents=True, exist_ok=True)
         table = to_table(found, baseline)
-        content = dict(severity=SEVERITY, corrupted_images=CORRUPTED_IMAGES, accuracy=found, environment=environment())
+        content = dict(
+            augmentation=str(AUGMENTATION),
+            severity=SEVERITY,
+            corrupted_images=CORRUPTED_IMAGES,
+            accuracy=found,
+            environment=environment(),
+        )
         AtomicLocalBackend().put_text(json.dumps(content, indent=2) + '\n', out / 'conditions.json')
         (out / 'conditions.md').write_text(table)
         print(f'\n{table}\nwritten to {out}: conditions.md and conditions.json')

@@ -198,6 +198,18 @@ def test_one_condition_does_not_change_the_next():
     assert str(cfg) == before
 
 
+def test_every_network_sees_the_same_augmented_view():
+    cfg = config_of(METHODS['methods'][0])
+    images = torch.randn(8, 3, 32, 32)
+    view, again = conditions.AugmentedView(cfg), conditions.AugmentedView(cfg)
+    seen = [view.answer(lambda images, mode: images, images, mode='tensor') for _ in range(2)]
+    assert torch.equal(*seen)
+    assert not torch.equal(seen[0], images)
+    assert torch.equal(again.answer(lambda images, mode: images, images, mode='tensor'), seen[0])
+    other = view.answer(lambda images, mode: images, images.clone(), mode='tensor')
+    assert not torch.equal(other, seen[0])
+
+
 def test_conditions_are_measured_on_the_runs_that_are_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     question = grid.Question(lambda setting: [setting.distilled('KD', 'kd', 2), setting.r2kd('R2KD')], 'KD')
@@ -218,5 +230,7 @@ def test_conditions_are_measured_on_the_runs_that_are_there(tmp_path, monkeypatc
             assert found[method['name']]['test'][seed] == pytest.approx(run['last'])
             thirds = [found[method['name']][third][seed] for third in conditions.BINS]
             assert sum(thirds) / 3 == pytest.approx(run['last'], abs=2)  # thirds of 100 images: 34, 33 and 33
-    assert list(found['KD']) == ['test', *conditions.BINS, 'unseen fonts', 'noise', 'blur', 'weather', 'digital']
+    augmented = ['augmented', *(f'augmented, {part}' for part in conditions.BINS)]
+    expected = ['test', *conditions.BINS, *augmented, 'unseen fonts', 'noise', 'blur', 'weather', 'digital']
+    assert list(found['KD']) == expected
     assert '| R2KD - KD' in (out / 'conditions.md').read_text()
