@@ -195,9 +195,6 @@ def which_method(setting: Setting) -> list[Method]:
 def which_part(setting: Setting) -> list[Method]:
     """(b) Which part of R2KD? Each row changes one thing."""
 
-    def view(**augmentation: Any) -> Options:
-        return dict(augmentation=dict(augmentation, _delete_=True))
-
     return [
         setting.r2kd('R2KD'),
         setting.r2kd('value: rows only', losses__loss_value__class_wise=False),
@@ -214,10 +211,25 @@ def which_part(setting: Setting) -> list[Method]:
         setting.r2kd('pruned: weight 0.5', teacher_weight=0.5),
         setting.r2kd('pruned: train mode (released)', pruned_teacher_mode='train'),
         setting.r2kd('view: none', augmentation=None),
-        setting.r2kd('view: Mixup', **view(type='Mixup', alpha=0.2)),
-        setting.r2kd('view: Cutout', **view(type='Cutout', length=8)),
-        setting.r2kd('view: AutoAugment (SVHN)', **view(type='AutoAugment', policy='svhn')),
-        setting.r2kd('view: CutMixPick', **view(type='CutMixPick', alpha=1.0)),
+        setting.r2kd('view: Mixup', **_view(type='Mixup', alpha=0.2)),
+        setting.r2kd('view: Cutout', **_view(type='Cutout', length=8)),
+        setting.r2kd('view: AutoAugment (SVHN)', **_view(type='AutoAugment', policy='svhn')),
+        setting.r2kd('view: CutMixPick', **_view(type='CutMixPick', alpha=1.0)),
+    ]
+
+
+def _view(**augmentation: Any) -> Options:
+    return dict(augmentation=dict(augmentation, _delete_=True))
+
+
+def which_recipe(setting: Setting) -> list[Method]:
+    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and two of them together."""
+    above = ('value: rows only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
+    together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
+    return [
+        *(method for method in which_part(setting) if method.name in ('R2KD', *above)),
+        setting.r2kd('view: CutMixPick, value: centred', **together),
+        setting.distilled('DIST', 'dist', 2),
     ]
 
 
@@ -303,7 +315,7 @@ def which_step(setting: Setting) -> list[Method]:
         'model.losses': dict(losses, _delete_=True),
     }
     hooks = [hook.to_dict() for hook in cfg.custom_hooks]
-    flat = dict(augmentation=dict(type='AutoAugment', policy='svhn', _delete_=True))  # of one image
+    flat = _view(type='AutoAugment', policy='svhn')  # of one image
     ramp = dict(type='AugmentationScheduleHook', ramp=setting.scale.epochs // 2)
 
     def one_view(change: str, **options: Any) -> Method:
@@ -354,5 +366,6 @@ QUESTIONS = {
     'wrong-labels-20': Question(partial(wrong_labels, share=0.2), 'KD, 20% wrong labels', (Teacher(label_noise=0.2),)),
     'wrong-labels-40': Question(partial(wrong_labels, share=0.4), 'KD, 40% wrong labels', (Teacher(label_noise=0.4),)),
     'teachers': Question(which_teacher, 'KD', TEACHER_SIZES),
+    'recipe': Question(which_recipe, 'R2KD'),
     'next': Question(which_step, 'DIST'),
 }
