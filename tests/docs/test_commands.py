@@ -268,6 +268,8 @@ COMMANDS = {
             ('run.py methods --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('conditions.py methods --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
             ('run.py parts --scale short --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py claims --scale short --jobs 2', 'test_one_command_answers_a_question'),
+            ('conditions.py claims --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
             ('run.py methods --scale reduced --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py methods --scale full --pair other-family', 'test_one_command_answers_a_question'),
         )
