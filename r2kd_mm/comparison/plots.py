@@ -87,7 +87,8 @@ def plot_differences(path: Path, rows: Sequence[Row], baseline: str, title: str)
         )
     axes.set_yticks(range(len(compared)), [row.method.name for row in compared])
     axes.set_ylim(len(compared) - 0.4, -0.7)  # first row on top
-    axes.set(xlabel=f'accuracy minus that of {baseline} (percentage points)', title=title)
+    axes.set(xlabel=f'accuracy minus that of {baseline} (percentage points)')
+    figure.suptitle(title)  # the axes are narrow where the names are long
     axes.grid(axis='x', alpha=0.25)
     for side in ('top', 'right', 'left'):
         axes.spines[side].set_visible(False)

@@ -56,6 +56,21 @@ def test_differences_show_each_method_but_the_baseline(rows, drawn, tmp_path):
     assert point.get_xdata() == pytest.approx([25])
 
 
+def test_long_names_leave_the_title_its_room(drawn, tmp_path):
+    results = {
+        Method(name, 'm.py'): {seed: Result([1], [50.0 + seed], {}, 1.0) for seed in (0, 1)} for name in ('a', 'b' * 45)
+    }
+    title = 'Glyph-100, same-family pair, short scale: difference to a'
+    plots.plot_differences(tmp_path / 'differences.png', make_rows(results, 'a'), 'a', title)
+    (figure,) = drawn
+    texts = [*figure.texts, figure.axes[0].title]
+    assert title in [text.get_text() for text in texts]
+    for text in texts:
+        extent = text.get_window_extent()
+        assert figure.bbox.x0 <= extent.x0, text
+        assert extent.x1 <= figure.bbox.x1, text
+
+
 def test_correlation_maps_show_each_network_and_its_difference_to_the_teacher(drawn, tmp_path):
     teacher, student = np.eye(3), np.eye(3) - 0.25
     plots.plot_class_correlations(tmp_path / 'maps.png', dict(teacher=teacher, student=student), 'teacher', 'abc', 'x')
