@@ -223,12 +223,13 @@ def _view(**augmentation: Any) -> Options:
 
 
 def which_recipe(setting: Setting) -> list[Method]:
-    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and two of them together."""
+    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and pairs of them."""
     above = ('value: rows only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
     together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
     return [
         *(method for method in which_part(setting) if method.name in ('R2KD', *above)),
         setting.r2kd('view: CutMixPick, value: centred', **together),
+        setting.r2kd('view: none, pruned: train mode', augmentation=None, pruned_teacher_mode='train'),
         setting.distilled('DIST', 'dist', 2),
     ]
 
