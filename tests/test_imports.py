@@ -46,6 +46,7 @@ ALLOWED = {
         'comparison',
         'compat',
         'corruptions',
+        'datasets',
         'distillers',
         'engine',
         'export',

@@ -58,6 +58,15 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     assert set(look_at(runs).values()) == {State.FINISHED}
 
 
+@pytest.fixture
+def interruptible():
+    """Python's handler of Ctrl-C, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('interruptible')
 def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
     start, workers = util.spawnv_passfds, []
 
