@@ -18,9 +18,9 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
-from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
+from r2kd_mm.analysis.views import View
 from r2kd_mm.comparison import (
     PrunedTeacher,
     environment,
@@ -114,39 +114,6 @@ def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
     return classifier.to(get_device()).eval(), cfg
 
 
-class View:
-    """The images that all networks are shown: as they are, or a view that is made once for each batch.
-
-    Args:
-        augmentation: Makes the view; ``None`` leaves the images as they are.
-        teacher: Whom the augmentation asks.
-        cfg: Config with the ``data_preprocessor`` of the images.
-    """
-
-    def __init__(self, augmentation: BatchAugmentation | None, teacher: nn.Module, cfg: Config) -> None:
-        self.augmentation = augmentation
-        preprocessor = MODELS.build(cfg.data_preprocessor).to(get_device())
-        normalises = getattr(preprocessor, '_enable_normalize', False)
-        self.context = ViewContext(
-            BatchDraws(torch.Generator().manual_seed(0)),
-            partial(classifier_logits, teacher),
-            *((preprocessor.mean, preprocessor.std) if normalises else (None, None)),
-        )
-        self._images: Tensor | None = None  # the last that were shown
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """The view of ``images``, of the same shape, on the device of the networks."""
-        if self._images is not images:
-            self._images, self._view = images, images.to(get_device())
-            if self.augmentation is not None:
-                self._view = self.augmentation(self._view, self.context)
-        return self._view
-
-    def ask(self, network: nn.Module, images: Tensor, mode: str) -> Tensor:
-        """Logits of ``network`` on the view, on the CPU."""
-        return network(self(images), mode=mode).cpu()
-
-
 def look(
     classifier: nn.Module, copies: list[tuple[str, float, nn.Module, PruningReport]], view: View, cfg: Config
 ) -> tuple[PrunedTeacher, list[PrunedTeacher]]:
@@ -187,7 +154,8 @@ def run(args: argparse.Namespace) -> None:
     if args.augmented is not None:
         augmentation = build_component(dict(type=args.augmented), 'augmentation', 'r2kd_mm.augmentations')
     classifier, cfg = load_classifier(args)
-    view = View(augmentation, classifier, cfg)
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    view = View(augmentation, partial(classifier_logits, classifier), preprocessor, get_device())
 
     copies, pruners, left_out = [], [], {}
     for name, amount, pruner in planned:

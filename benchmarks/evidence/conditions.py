@@ -19,7 +19,8 @@ from mmengine.config import Config
 from run import answer_folder, parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
-from r2kd_mm.augmentations import AutoAugment, BatchDraws, ViewContext
+from r2kd_mm.analysis.views import View
+from r2kd_mm.augmentations import AutoAugment
 from r2kd_mm.comparison import (
     Run,
     State,
@@ -32,8 +33,10 @@ from r2kd_mm.comparison import (
 from r2kd_mm.comparison.report import format_difference, format_spread, markdown_table
 from r2kd_mm.comparison.runs import look_at
 from r2kd_mm.corruptions import FAMILIES, Corrupt
+from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
 from r2kd_mm.functional import entropy
+from r2kd_mm.registry import MODELS
 
 SEVERITY = 3  # of 5
 CORRUPTED_IMAGES = 1000
@@ -83,23 +86,9 @@ def _ask(
     cfg.val_dataloader = cfg.test_dataloader
     if not augmented:
         return validation_logits(networks, cfg)
-    view = AugmentedView(cfg)
-    return validation_logits({key: partial(view.answer, network) for key, network in networks.items()}, cfg)
-
-
-class AugmentedView:
-    """The augmented view of each batch, the same one for every network that is asked about the batch."""
-
-    def __init__(self, cfg: Config) -> None:
-        mean, std = (Tensor(cfg.data_preprocessor[name]).reshape(-1, 1, 1) for name in ('mean', 'std'))
-        self.context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), nn.Identity(), mean, std)
-        self.clean = self.augmented = torch.empty(0)
-
-    def answer(self, network: nn.Module, images: Tensor, mode: str) -> Tensor:
-        """What the network says of the view of the images."""
-        if images is not self.clean:
-            self.clean, self.augmented = images, AUGMENTATION(images, self.context)
-        return network(self.augmented, mode=mode)
+    teacher = partial(classifier_logits, networks[TEACHER, 0])
+    view = View(AUGMENTATION, teacher, MODELS.build(cfg.data_preprocessor))
+    return validation_logits({key: partial(view.ask, network) for key, network in networks.items()}, cfg)
 
 
 def _changed(cfg: Config, corruption: str | None = None, **dataset: str | int) -> Config:

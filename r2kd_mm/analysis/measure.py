@@ -288,7 +288,7 @@ def corrupted_config(config: Config, name: str, severity: int) -> Config:
     config = copy.deepcopy(config)
     pipeline = dataset_config(config.val_dataloader).pipeline
     types = [step['type'] for step in short_types([step.to_dict() for step in pipeline])]
-    places = [place for place, type in enumerate(types) if type in (NormalizeContrast.__name__, PACKER)]
+    places = [place for place, kind in enumerate(types) if kind in (NormalizeContrast.__name__, PACKER)]
     pipeline.insert(min(places, default=len(pipeline)), dict(type=Corrupt, name=name, severity=severity))
     return config
 

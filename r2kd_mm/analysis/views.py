@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from r2kd_mm.augmentations import BatchDraws, ViewContext
+from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
 from r2kd_mm.export.student import LOADER, short_types
 
 TOP = 3
@@ -47,10 +47,48 @@ def augmented_view(
         data_preprocessor: That normalised them.
         seed: Of the draws.
     """
+    return augmentation(images, _view_context(teacher_logits, data_preprocessor, seed))
+
+
+class View:
+    """What several networks are shown: the images as they are, or a view that is made once for each batch.
+
+    Args:
+        augmentation: Makes the view; ``None`` leaves the images as they are.
+        teacher_logits: As for :func:`augmented_view`.
+        data_preprocessor: Likewise; it is moved to ``device``.
+        device: Of the networks.
+    """
+
+    def __init__(
+        self,
+        augmentation: BatchAugmentation | None,
+        teacher_logits: Callable[[Tensor], Tensor],
+        data_preprocessor: nn.Module,
+        device: str = 'cpu',
+    ) -> None:
+        self.augmentation = augmentation
+        self.device = device
+        self.context = _view_context(teacher_logits, data_preprocessor.to(device), seed=0)
+        self._images: Tensor | None = None  # the last that were shown
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The view of ``images``, of the same shape, on the device of the networks."""
+        if self._images is not images:
+            self._images, self._view = images, images.to(self.device)
+            if self.augmentation is not None:
+                self._view = self.augmentation(self._view, self.context)
+        return self._view
+
+    def ask(self, network: nn.Module, images: Tensor, mode: str) -> Tensor:
+        """Logits of ``network`` on the view, on the CPU."""
+        return network(self(images), mode=mode).cpu()
+
+
+def _view_context(teacher_logits: Callable[[Tensor], Tensor], data_preprocessor: Any, seed: int) -> ViewContext:
     normalises = getattr(data_preprocessor, '_enable_normalize', False)
     mean, std = (data_preprocessor.mean, data_preprocessor.std) if normalises else (None, None)
-    draws = BatchDraws(torch.Generator().manual_seed(seed))
-    return augmentation(images, ViewContext(draws, teacher_logits, mean, std))
+    return ViewContext(BatchDraws(torch.Generator().manual_seed(seed)), teacher_logits, mean, std)
 
 
 def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from run import answer, parse_args
 
+from r2kd_mm.analysis.views import View
 from r2kd_mm.comparison import Method
 from r2kd_mm.corruptions import Corrupt
 from r2kd_mm.registry import MODELS
@@ -211,14 +212,14 @@ def test_one_condition_does_not_change_the_next():
 
 
 def test_every_network_sees_the_same_augmented_view():
-    cfg = config_of(METHODS['methods'][0])
+    preprocessor = MODELS.build(config_of(METHODS['methods'][0]).data_preprocessor)
     images = torch.randn(8, 3, 32, 32)
-    view, again = conditions.AugmentedView(cfg), conditions.AugmentedView(cfg)
-    seen = [view.answer(lambda images, mode: images, images, mode='tensor') for _ in range(2)]
+    view, again = (View(conditions.AUGMENTATION, torch.nn.Identity(), preprocessor) for _ in range(2))
+    seen = [view.ask(lambda images, mode: images, images, mode='tensor') for _ in range(2)]
     assert torch.equal(*seen)
     assert not torch.equal(seen[0], images)
-    assert torch.equal(again.answer(lambda images, mode: images, images, mode='tensor'), seen[0])
-    other = view.answer(lambda images, mode: images, images.clone(), mode='tensor')
+    assert torch.equal(again.ask(lambda images, mode: images, images, mode='tensor'), seen[0])
+    other = view.ask(lambda images, mode: images, images.clone(), mode='tensor')
     assert not torch.equal(other, seen[0])
 
 
