@@ -155,7 +155,7 @@ class Setting:
             rounds: Epochs in units of the scale's: 2 with one view of an image, 1 with two, for as many passes.
             options: Further fields to change.
         """
-        folder = 'r2kd' if method.startswith('r2kd') else method
+        folder = {'r2kd-released': 'r2kd', 'r2kd-plus': 'r2kd_plus'}.get(method, method)
         config = str(CONFIGS / folder / f'{method}_{TEACHER}_{PAIRS[self.pair]}_glyph100.py')
         epochs = self.scale.epochs * rounds
         schedule = self.scale.options(epochs)
@@ -223,15 +223,25 @@ def _view(**augmentation: Any) -> Options:
 
 
 def which_recipe(setting: Setting) -> list[Method]:
-    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and pairs of them."""
+    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and pairs of them.
+
+    R2KD+ is that of ``configs/r2kd_plus``: without the view, and the pruned copy in train mode.
+    """
     above = ('value: rows only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
     together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
     return [
         *(method for method in which_part(setting) if method.name in ('R2KD', *above)),
         setting.r2kd('view: CutMixPick, value: centred', **together),
-        setting.r2kd('view: none, pruned: train mode', augmentation=None, pruned_teacher_mode='train'),
+        setting.distilled('R2KD+', 'r2kd-plus', 2),
         setting.distilled('DIST', 'dist', 2),
     ]
+
+
+def which_plus(setting: Setting) -> list[Method]:
+    """Is R2KD+ above R2KD, and with which of its two changes? The rows of it and those that it has to beat."""
+    changes = ('R2KD', 'pruned: train mode (released)', 'view: none', 'R2KD+', 'DIST')
+    rows = {method.name: method for method in which_recipe(setting)}
+    return [setting.distilled('KD', 'kd', 2), *(rows[name] for name in changes)]
 
 
 def which_claim(setting: Setting) -> list[Method]:
@@ -368,5 +378,6 @@ QUESTIONS = {
     'wrong-labels-40': Question(partial(wrong_labels, share=0.4), 'KD, 40% wrong labels', (Teacher(label_noise=0.4),)),
     'teachers': Question(which_teacher, 'KD', TEACHER_SIZES),
     'recipe': Question(which_recipe, 'R2KD'),
+    'plus': Question(which_plus, 'R2KD'),
     'next': Question(which_step, 'DIST'),
 }

@@ -106,14 +106,20 @@ def test_each_part_differs_from_r2kd_in_what_its_row_names():
 
 def test_the_recipe_is_looked_for_among_the_parts():
     recipes, parts = ({method.name: method for method in METHODS[question]} for question in ('recipe', 'parts'))
-    pairs = {'view: CutMixPick, value: centred', 'view: none, pruned: train mode'}
     assert len(recipes) == 9
-    assert recipes.keys() - parts.keys() == {*pairs, 'DIST'}
+    assert recipes.keys() - parts.keys() == {'view: CutMixPick, value: centred', 'R2KD+', 'DIST'}
     together = config_of(recipes['view: CutMixPick, value: centred']).model
     pick, centred = (config_of(parts[name]).model for name in ('view: CutMixPick', 'value: centred'))
     assert (together.augmentation, together.losses) == (pick.augmentation, centred.losses)
-    together = config_of(recipes['view: none, pruned: train mode']).model
-    assert (together.augmentation, together.pruned_teacher_mode) == (None, 'train')
+
+
+def test_r2kd_plus_is_both_changes_to_r2kd_that_are_above_it():
+    rows = {method.name: config_of(method).to_dict() for method in METHODS['plus']}
+    plus, one_view, train_mode = (rows[name] for name in ('R2KD+', 'view: none', 'pruned: train mode (released)'))
+    assert plus.pop('model') == dict(
+        one_view.pop('model'), pruned_teacher_mode=train_mode['model']['pruned_teacher_mode']
+    )
+    assert plus == one_view
 
 
 def test_each_next_step_changes_what_its_row_names():

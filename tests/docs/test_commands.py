@@ -278,6 +278,8 @@ COMMANDS = {
             ('run.py methods --scale full --pair other-family', 'test_one_command_answers_a_question'),
         )
     },
+    f'{TRAIN} configs/supervised/res14w16_glyph100.py': Short(GLYPHS),
+    f'{TRAIN} configs/r2kd_plus/r2kd-plus_res14w16_res14w8_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
     # docs/digits.md, docs/glyph100.md
     'make compare': shown,
     # hours; a slip in the options would show
