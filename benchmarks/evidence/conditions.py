@@ -19,6 +19,7 @@ from mmengine.config import Config
 from run import answer_folder, parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
+from r2kd_mm.analysis.measure import corrupted_config
 from r2kd_mm.analysis.views import View
 from r2kd_mm.augmentations import AutoAugment
 from r2kd_mm.comparison import (
@@ -32,7 +33,7 @@ from r2kd_mm.comparison import (
 )
 from r2kd_mm.comparison.report import format_difference, format_spread, markdown_table
 from r2kd_mm.comparison.runs import look_at
-from r2kd_mm.corruptions import FAMILIES, Corrupt
+from r2kd_mm.corruptions import FAMILIES
 from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
 from r2kd_mm.functional import entropy
@@ -54,6 +55,7 @@ def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
     for run in runs:
         networks[run.method.name, run.seed], _ = trained_student(run)
     networks[TEACHER, 0], cfg = trained_student(teacher_run)
+    cfg.val_dataloader = cfg.test_dataloader
     found: Accuracies = {method: {} for method, _ in networks}
 
     def look(condition: str, data: Config, bins: Sequence[str] = (), augmented: bool = False) -> None:
@@ -67,11 +69,11 @@ def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
 
     look('test', cfg, BINS)
     look(AUGMENTED, cfg, [f'{AUGMENTED}, {part}' for part in BINS], augmented=True)
-    look('unseen fonts', _changed(cfg, split='shifted'))
+    look('unseen fonts', _of_images(cfg, split='shifted'))
     for family, names in FAMILIES.items():
         each: dict[str, dict[int, list[float]]] = {}
         for name in names:
-            look(name, _changed(cfg, size=CORRUPTED_IMAGES, corruption=name))
+            look(name, _of_images(corrupted_config(cfg, name, SEVERITY), size=CORRUPTED_IMAGES))
             for method, conditions in found.items():
                 for seed, value in conditions.pop(name).items():
                     each.setdefault(method, {}).setdefault(seed, []).append(value)
@@ -83,7 +85,6 @@ def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
 def _ask(
     networks: Mapping[tuple[str, int], nn.Module], cfg: Config, augmented: bool = False
 ) -> tuple[dict[tuple[str, int], Tensor], Tensor]:
-    cfg.val_dataloader = cfg.test_dataloader
     if not augmented:
         return validation_logits(networks, cfg)
     teacher = partial(classifier_logits, networks[TEACHER, 0])
@@ -91,13 +92,10 @@ def _ask(
     return validation_logits({key: partial(view.ask, network) for key, network in networks.items()}, cfg)
 
 
-def _changed(cfg: Config, corruption: str | None = None, **dataset: str | int) -> Config:
-    """The config with other test images."""
+def _of_images(cfg: Config, **dataset: str | int) -> Config:
+    """The config with other images to validate on."""
     cfg = copy.deepcopy(cfg)  # Config.copy() shares what is nested
-    cfg.test_dataloader.dataset.update(dataset)
-    if corruption is not None:
-        corrupt = dict(type=Corrupt, name=corruption, severity=SEVERITY)
-        cfg.test_dataloader.dataset.pipeline = [corrupt, *cfg.test_dataloader.dataset.pipeline]
+    cfg.val_dataloader.dataset.update(dataset)
     return cfg
 
 
