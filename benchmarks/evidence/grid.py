@@ -289,6 +289,7 @@ def _selected(setting: Setting, condition: str) -> list[Method]:
         setting.distilled(f'DIST, {condition}', 'dist', 2),
         setting.r2kd(f'R2KD, {condition}'),
         setting.distilled(f'R2KD, no pruned teacher, {condition}', 'r2kd', 1, {'model.pruner': None}),
+        setting.distilled(f'R2KD+, {condition}', 'r2kd-plus', 2),
     ]
 
 
