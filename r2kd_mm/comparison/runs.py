@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from mmengine.config import Config
@@ -39,7 +40,7 @@ class Method:
     Args:
         name: What the tables and plots call it; unique in a comparison.
         config: Path of the config.
-        options: Dotted keys and their values, as ``--cfg-options``.
+        options: Dotted keys and their values, as ``--cfg-options``; a type as itself or by its name.
     """
 
     name: str
@@ -141,7 +142,7 @@ def load_config(run: Run) -> Config:
     cfg = load_run_config(
         argparse.Namespace(
             config=run.method.config,
-            cfg_options=dict(run.method.options),
+            cfg_options=_by_name(run.method.options),
             work_dir=str(run.folder),
             launcher='none',
             local_rank=0,
@@ -150,6 +151,15 @@ def load_config(run: Run) -> Config:
     )
     cfg.merge_from_dict(dict(randomness=dict(seed=run.seed), experiment_name=str(run)))
     return cfg
+
+
+def _by_name(value: Any) -> Any:
+    """The value with classes and functions named, since the Runner writes down what it was configured with."""
+    if isinstance(value, Mapping):
+        return {key: _by_name(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_by_name, value))
+    return f'{value.__module__}.{value.__qualname__}' if isinstance(value, (type, FunctionType)) else value
 
 
 def fingerprint(cfg: Config) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmpretrain.datasets import PackInputs
 
 from r2kd_mm.comparison import (
     Method,
@@ -168,6 +170,16 @@ def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(tea
 
 def test_seeds_have_fingerprints_of_their_own(tmp_path):
     assert fingerprint(load_config(short_run(tmp_path))) != fingerprint(load_config(short_run(tmp_path, seed=1)))
+
+
+def test_options_may_state_types_as_a_config_does(tmp_path):
+    pipeline = [dict(type=PackInputs)]
+    run = short_run(tmp_path, **{'train_dataloader.dataset.pipeline': pipeline, 'train_cfg.max_epochs': 1})
+    assert train(run, lambda share: None).epochs == [1]
+    (written,) = run.folder.glob('*/vis_data/config.py')
+    (step,) = Config.fromfile(written).train_dataloader.dataset.pipeline
+    assert step.type == 'mmpretrain.datasets.transforms.formatting.PackInputs'
+    assert pipeline == [dict(type=PackInputs)]
 
 
 def test_a_config_without_accuracy_is_refused(tmp_path):
