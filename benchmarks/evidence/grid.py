@@ -238,10 +238,9 @@ def which_recipe(setting: Setting) -> list[Method]:
 
 
 def which_plus(setting: Setting) -> list[Method]:
-    """Is R2KD+ above R2KD, and with which of its two changes? The rows of it and those that it has to beat."""
-    changes = ('R2KD', 'pruned: train mode (released)', 'view: none', 'R2KD+', 'DIST')
-    rows = {method.name: method for method in which_recipe(setting)}
-    return [setting.distilled('KD', 'kd', 2), *(rows[name] for name in changes)]
+    """Is R2KD+ above R2KD, and what it would have to beat, in longer training too? Its two changes are rows of (b)."""
+    rows = {method.name: method for method in (*which_method(setting), *which_recipe(setting))}
+    return [rows[name] for name in ('KD', 'DIST', 'R2KD', 'R2KD+')]
 
 
 def which_claim(setting: Setting) -> list[Method]:

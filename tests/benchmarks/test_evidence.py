@@ -113,7 +113,7 @@ def test_the_recipe_is_looked_for_among_the_parts():
 
 
 def test_r2kd_plus_is_both_changes_to_r2kd_that_are_above_it():
-    rows = {method.name: config_of(method).to_dict() for method in METHODS['plus']}
+    rows = {method.name: config_of(method).to_dict() for method in METHODS['recipe']}
     plus, one_view, train_mode = (rows[name] for name in ('R2KD+', 'view: none', 'pruned: train mode (released)'))
     assert plus.pop('model') == dict(
         one_view.pop('model'), pruned_teacher_mode=train_mode['model']['pruned_teacher_mode']
