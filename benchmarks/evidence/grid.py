@@ -197,8 +197,8 @@ def which_part(setting: Setting) -> list[Method]:
 
     return [
         setting.r2kd('R2KD'),
-        setting.r2kd('value: rows only', losses__loss_value__class_wise=False),
-        setting.r2kd('value: columns only', losses__loss_value__batch_wise=False),
+        setting.r2kd('value: rows only', losses__loss_value__batch_wise=False),
+        setting.r2kd('value: columns only', losses__loss_value__class_wise=False),
         setting.r2kd('value: centred', losses__loss_value__centered=True),
         setting.r2kd('no value term', losses__loss_value__loss_weight=0.0),
         setting.r2kd('no rank term', losses__loss_rank__loss_weight=0.0),
@@ -227,7 +227,7 @@ def which_recipe(setting: Setting) -> list[Method]:
 
     R2KD+ is that of ``configs/r2kd_plus``: without the view, and the pruned copy in train mode.
     """
-    above = ('value: rows only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
+    above = ('value: columns only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
     together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
     return [
         *(method for method in which_part(setting) if method.name in ('R2KD', *above)),
@@ -336,12 +336,13 @@ def which_step(setting: Setting) -> list[Method]:
         setting.distilled('DIST', 'dist', 2),
         setting.r2kd('R2KD'),
         setting.distilled('R2KD, half batches', 'r2kd', 1, HALF_BATCHES),
+        setting.distilled('R2KD, gradients up to 20', 'r2kd', 1, {'optim_wrapper.clip_grad.max_norm': 20.0}),
         setting.distilled('view: let in slowly', 'r2kd', 1, {'custom_hooks': [*hooks, ramp]}),
         setting.r2kd('view: AutoAugment (SVHN)', **flat),
         setting.r2kd('view: AutoAugment (SVHN), consistent', **flat, consistency=dict(type='KLDivergenceLoss')),
         setting.r2kd('view: none', augmentation=None),
         one_view('value: centred', losses__loss_value__centered=True),
-        one_view('value: rows only', losses__loss_value__class_wise=False),
+        one_view('value: columns only', losses__loss_value__class_wise=False),
         one_view('value: temperature per sample', losses__loss_value=dict(value, _delete_=True)),
         one_view('rank: none', losses__loss_rank__loss_weight=0.0),
         one_view('terms: weighed by difficulty', losses=difficulty),

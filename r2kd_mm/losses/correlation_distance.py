@@ -31,9 +31,10 @@ def correlation_distance(
         teacher_logits: Same shape; treated as a constant.
         temperature: Softening :math:`\tau > 0`, dimensionless.
         centered: Pearson's correlation instead of the uncentred cosine.
-        class_wise: Include the first sum, over the classes of each sample.
-        batch_wise: Include the second sum, over the batch for each class. It depends on the batch: gather first if the
-            batch is spread over processes. For a batch of one it has no gradient, its value is 0 (1 if ``centered``).
+        class_wise: Include the first sum, over the rows: the classes of each sample.
+        batch_wise: Include the second sum, over the columns: the batch for each class. It depends on the batch: gather
+            first if the batch is spread over processes. For a batch of one it has no gradient, and its value is 0 (1 if
+            ``centered``).
         eps: ``None`` guards relatively, so that equal logits are at distance 0. A number is added to the product of
             norms; 1e-8 is the released code.
 

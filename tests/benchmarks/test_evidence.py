@@ -103,6 +103,20 @@ def test_each_part_differs_from_r2kd_in_what_its_row_names():
             assert changed == {fields[expected]}, name
 
 
+def test_rows_are_images_and_columns_are_classes():
+    value_of = {
+        method.name: MODELS.build(config_of(method).model.losses.loss_value)
+        for method in METHODS['parts']
+        if method.name in ('R2KD', 'value: rows only', 'value: columns only')
+    }
+    student, teacher = torch.randn(2, 8, 100)
+    whole, rows, columns = (loss(student, teacher) for loss in value_of.values())
+    one_by_one = [value_of['value: rows only'](*pair) for pair in zip(student.split(1), teacher.split(1))]
+    assert rows == pytest.approx(torch.stack(one_by_one).mean())
+    assert columns == pytest.approx(whole - rows)
+    assert columns != pytest.approx(rows)
+
+
 def test_the_recipe_is_looked_for_among_the_parts():
     recipes, parts = ({method.name: method for method in METHODS[question]} for question in ('recipe', 'parts'))
     assert len(recipes) == 9
@@ -132,6 +146,7 @@ def test_each_next_step_changes_what_its_row_names():
         'rank': {'model.losses'},
         'terms': {'model.losses'},
         'R2KD, half batches': {'train_dataloader'},
+        'R2KD, gradients up to 20': {'optim_wrapper'},
         'view: let in slowly': {'custom_hooks'},
         'view: AutoAugment (SVHN)': {'model.augmentation'},
         'view: AutoAugment (SVHN), consistent': {'model.augmentation', 'model.consistency'},
