@@ -283,7 +283,7 @@ COMMANDS = {
     # docs/digits.md, docs/glyph100.md
     'make compare': shown,
     # hours; a slip in the options would show
-    'python benchmarks/digits_rank_term.py --jobs 2': Short(arguments=('--help',)),
+    'python benchmarks/digits_rank_term.py --seeds 0 1 2 --jobs 2': Short(arguments=('--help',)),
     'python tools/compare.py configs/supervised/res6_digits.py --seeds 0 1 2 --out work_dirs/lr_0.4 '
     '--cfg-options optim_wrapper.optimizer.lr=0.4': one_seed,
     f'{TRAIN} configs/supervised/res14w8_glyph100.py': Short(GLYPHS),
