@@ -109,7 +109,7 @@ def test_rows_are_images_and_columns_are_classes():
         for method in METHODS['parts']
         if method.name in ('R2KD', 'value: rows only', 'value: columns only')
     }
-    student, teacher = torch.randn(2, 8, 100)
+    student, teacher = torch.randn(2, 8, 100, dtype=torch.float64)
     whole, rows, columns = (loss(student, teacher) for loss in value_of.values())
     one_by_one = [value_of['value: rows only'](*pair) for pair in zip(student.split(1), teacher.split(1))]
     assert rows == pytest.approx(torch.stack(one_by_one).mean())
