@@ -271,6 +271,7 @@ COMMANDS = {
             ('run.py claims --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('conditions.py claims --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
             ('run.py methods --scale short --pair other-family --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py teachers --scale short --jobs 2', 'test_every_kind_of_method_can_be_trained'),
             ('run.py recipe --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py recipe --scale short --pair other-family --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py next --scale short --jobs 2', 'test_every_kind_of_method_can_be_trained'),
