@@ -50,7 +50,7 @@ class Method:
     @property
     def folder_name(self) -> str:
         """The name without what a shell or a file system might mind."""
-        return re.sub(r'[^\w.-]+', '_', self.name)
+        return re.sub(r'[^\w.+-]+', '_', self.name)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def test_every_student_of_a_table_sees_as_many_images(question):
 def test_all_of_a_table_share_data_teacher_and_the_baseline_is_among_them(question):
     methods = METHODS[question]
     assert grid.QUESTIONS[question].baseline in [method.name for method in methods]
+    assert len({method.folder_name for method in methods}) == len(methods)
     configs = [config_of(method) for method in methods]
     for method, cfg in zip(methods, configs):
         batch_size = cfg.train_dataloader.pop('batch_size')
