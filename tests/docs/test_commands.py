@@ -277,6 +277,7 @@ COMMANDS = {
             ('run.py teachers --scale short --jobs 2', 'test_every_kind_of_method_can_be_trained'),
             ('run.py recipe --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py recipe --scale short --pair other-family --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py plus --scale reduced --seeds 0 1 2 --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py next --scale short --jobs 2', 'test_every_kind_of_method_can_be_trained'),
             ('run.py methods --scale reduced --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py methods --scale full --pair other-family', 'test_one_command_answers_a_question'),
