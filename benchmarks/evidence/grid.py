@@ -239,8 +239,12 @@ def which_recipe(setting: Setting) -> list[Method]:
 
 def which_plus(setting: Setting) -> list[Method]:
     """Is R2KD+ above R2KD, and what it would have to beat, in longer training too? Its two changes are rows of (b)."""
-    rows = {method.name: method for method in (*which_method(setting), *which_recipe(setting))}
-    return [rows[name] for name in ('KD', 'DIST', 'R2KD', 'R2KD+')]
+    return [
+        setting.distilled('KD', 'kd', 2),
+        setting.distilled('DIST', 'dist', 2),
+        setting.r2kd('R2KD'),
+        setting.distilled('R2KD+', 'r2kd-plus', 2),
+    ]
 
 
 def which_claim(setting: Setting) -> list[Method]:
