@@ -86,6 +86,8 @@ SCALES = {
     'short': Scale(6000, 2000, 10000, epochs=5, teacher_epochs=20, difficulty=0.2, crop=False, num_workers=0),
     # over night
     'reduced': Scale(6000, 2000, 10000, epochs=30, teacher_epochs=40, difficulty=0.2, crop=False, num_workers=0),
+    # over night, with room above the teacher
+    'hard': Scale(6000, 2000, 10000, epochs=30, teacher_epochs=40, difficulty=0.5, crop=False, num_workers=0),
     # for a GPU
     'full': Scale(20000, 5000, 10000, epochs=60, teacher_epochs=60, difficulty=0.5, crop=True, num_workers=4),
 }
