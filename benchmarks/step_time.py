@@ -182,9 +182,8 @@ class Published(Case):
         losses = {'student.loss': self.task_loss_weight * self.task_loss(student_logits, labels)}
         losses |= self.distil('clean', images, student_logits, labels)
         if self.augmentation is not None:
-            mean, std = (getattr(self.preprocessor, name, None) for name in ('mean', 'std'))
             draws = BatchDraws(torch.Generator().manual_seed(0))
-            context = ViewContext(draws, lambda batch: self.teacher(batch, mode='tensor'), mean, std)
+            context = ViewContext.behind(self.preprocessor, draws, lambda batch: self.teacher(batch, mode='tensor'))
             with torch.no_grad():
                 view = self.augmentation(images, context)
             view_labels = labels if self.augmentation.keeps_labels else None

@@ -35,7 +35,7 @@ def augmented_view(
     augmentation: Callable[[Tensor, ViewContext], Tensor],
     images: Tensor,
     teacher_logits: Callable[[Tensor], Tensor],
-    data_preprocessor: Any,
+    data_preprocessor: nn.Module,
     seed: int = 0,
 ) -> Tensor:
     """The view of ``images`` that ``augmentation`` makes of them with the draws of ``seed``.
@@ -85,10 +85,8 @@ class View:
         return network(self(images), mode=mode).cpu()
 
 
-def _view_context(teacher_logits: Callable[[Tensor], Tensor], data_preprocessor: Any, seed: int) -> ViewContext:
-    normalises = getattr(data_preprocessor, '_enable_normalize', False)
-    mean, std = (data_preprocessor.mean, data_preprocessor.std) if normalises else (None, None)
-    return ViewContext(BatchDraws(torch.Generator().manual_seed(seed)), teacher_logits, mean, std)
+def _view_context(teacher_logits: Callable[[Tensor], Tensor], data_preprocessor: nn.Module, seed: int) -> ViewContext:
+    return ViewContext.behind(data_preprocessor, BatchDraws(torch.Generator().manual_seed(seed)), teacher_logits)
 
 
 def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.uint8]:

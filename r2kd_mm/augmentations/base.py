@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from r2kd_mm.augmentations.draws import Draws
 
@@ -27,6 +27,15 @@ class ViewContext:
     teacher_logits: Callable[[Tensor], Tensor]
     mean: Tensor | None = None
     std: Tensor | None = None
+
+    @classmethod
+    def behind(
+        cls, data_preprocessor: nn.Module, draws: Draws, teacher_logits: Callable[[Tensor], Tensor]
+    ) -> ViewContext:
+        """For images that come out of ``data_preprocessor``, which knows how it normalised them."""
+        if getattr(data_preprocessor, '_enable_normalize', False):
+            return cls(draws, teacher_logits, data_preprocessor.mean, data_preprocessor.std)
+        return cls(draws, teacher_logits)
 
 
 class BatchAugmentation(ABC):

@@ -474,11 +474,8 @@ class LogitDistiller(BaseAlgorithm):
         return whole, {'task': shares['clean'], **shares}
 
     def _view_context(self, data_samples: list[DataSample]) -> ViewContext:
-        mean = std = None
-        if getattr(self.data_preprocessor, '_enable_normalize', False):
-            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
         draws = self.replay.draws(data_samples) if self.replay else BatchDraws(self._step_generator())
-        return ViewContext(draws, lambda images: self.ask('teacher', images), mean, std)
+        return ViewContext.behind(self.data_preprocessor, draws, lambda images: self.ask('teacher', images))
 
     def _step_generator(self) -> torch.Generator:
         """Generator of this step's draws, decided by the seed, the rank and the iteration.
