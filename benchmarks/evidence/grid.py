@@ -22,6 +22,7 @@ WARM_UP_SHARE = 1 / 30  # of the epochs, as in the configs
 DKD_WARM_UP_SHARE = 20 / 240  # as in its authors' runs
 LS_TEMPERATURE = 2.0  # of z-scores, as in the paper of logit standardisation
 Options = dict[str, Any]
+CUTMIX: Options = {'model.augmentation': dict(type='CutMix', alpha=1.0)}
 HALF_BATCHES: Options = {'train_dataloader.batch_size': 32}  # in place of 64 images
 
 
@@ -249,6 +250,16 @@ def which_plus(setting: Setting) -> list[Method]:
     ]
 
 
+def who_ends_higher(setting: Setting) -> list[Method]:
+    """Who ends higher, once training is long enough to end, and does the augmented view help then? As many passes."""
+    return [
+        setting.alone(),
+        *which_plus(setting),
+        setting.distilled('KD, CutMix', 'kd', 1, CUTMIX),
+        setting.distilled('DIST, CutMix', 'dist', 1, CUTMIX),
+    ]
+
+
 def which_claim(setting: Setting) -> list[Method]:
     """(c) Does KL suffer from the augmented view where the correlation distance gains?
 
@@ -256,16 +267,15 @@ def which_claim(setting: Setting) -> list[Method]:
     of half the size a student with the view has as many passes in as many steps.
     """
     half = 'half the passes'
-    cutmix = dict(type='CutMix', alpha=1.0)
     return [
         setting.distilled('KD', 'kd', 2),
         setting.distilled(f'KD, {half}', 'kd', 1),
-        setting.distilled('KD, CutMix', 'kd', 1, {'model.augmentation': cutmix}),
-        setting.distilled('KD, CutMix, half batches', 'kd', 1, {'model.augmentation': cutmix, **HALF_BATCHES}),
+        setting.distilled('KD, CutMix', 'kd', 1, CUTMIX),
+        setting.distilled('KD, CutMix, half batches', 'kd', 1, CUTMIX | HALF_BATCHES),
         setting.distilled('DIST', 'dist', 2),
         setting.distilled(f'DIST, {half}', 'dist', 1),
-        setting.distilled('DIST, CutMix', 'dist', 1, {'model.augmentation': cutmix}),
-        setting.distilled('DIST, CutMix, half batches', 'dist', 1, {'model.augmentation': cutmix, **HALF_BATCHES}),
+        setting.distilled('DIST, CutMix', 'dist', 1, CUTMIX),
+        setting.distilled('DIST, CutMix, half batches', 'dist', 1, CUTMIX | HALF_BATCHES),
         setting.r2kd('view: none', augmentation=None),
         setting.distilled(f'view: none, {half}', 'r2kd', 1, {'model.augmentation': None}),
         setting.r2kd('no pruned teacher', pruner=None),
@@ -386,5 +396,6 @@ QUESTIONS = {
     'teachers': Question(which_teacher, 'KD', TEACHER_SIZES),
     'recipe': Question(which_recipe, 'R2KD'),
     'plus': Question(which_plus, 'R2KD'),
+    'ends': Question(who_ends_higher, 'KD'),
     'next': Question(which_step, 'DIST'),
 }
