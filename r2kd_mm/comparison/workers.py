@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections import deque
@@ -135,6 +136,7 @@ def _work(connection: Connection) -> None:
 
     warnings.simplefilter('default')
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             run = connection.recv()
@@ -148,6 +150,15 @@ def _work(connection: Connection) -> None:
             traceback.print_exc()
             event = ('failed', readable_message(error))
         connection.send(event)
+
+
+def _end_with_parent() -> None:
+    """Stop as on SIGTERM, with a checkpoint, once the process that gives out the runs is gone, however it ended.
+
+    Who starts the comparison again would else have two processes train in one folder.
+    """
+    wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _redirect_output(run: Run) -> None:

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from multiprocessing import util
 from pathlib import Path
 
@@ -94,3 +97,33 @@ def test_an_interrupt_leaves_no_worker_behind(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], tmp_path), 1, Interrupter())
     assert not multiprocessing.active_children()
+
+
+KILLED_COMPARISON = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from comparison.test_workers import NETWORK, SHORT, Killer
+from r2kd_mm.comparison import Method, plan_runs
+from r2kd_mm.comparison.workers import train_all
+
+class Killed(Killer):
+    def advanced(self, run, share):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == '__main__':
+    many_steps = dict(SHORT, **{{'train_dataloader.batch_size': 2}})
+    train_all(plan_runs([Method('network', NETWORK, many_steps)], [0], Path({folder!r})), 1, Killed())
+"""
+
+
+def test_a_worker_stops_with_a_checkpoint_when_the_comparison_is_killed(tmp_path):
+    script = tmp_path / 'compare.py'
+    script.write_text(KILLED_COMPARISON.format(tests=str(ROOT / 'tests'), folder=str(tmp_path)))
+    assert subprocess.run([sys.executable, script], timeout=300).returncode == -signal.SIGKILL
+    log = tmp_path / 'network/seed_0.log'
+    deadline = time.monotonic() + 60
+    while 'Stopped by SIGTERM' not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert 'Stopped by SIGTERM after iteration' in log.read_text()
+    assert 'Traceback' not in log.read_text()
