@@ -1,4 +1,4 @@
-"""What all backbones for small images share: stages to return, to freeze, to tap."""
+"""What all backbones share: stages to return, to freeze, to tap."""
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from r2kd_mm.backbones import (
     CIFARShuffleNetV1,
     CIFARShuffleNetV2,
     CIFARWideResNet,
+    MobileNetV1,
 )
 
 # how to build each, and (channels, size) of its stages for images of 32 pixels
@@ -26,6 +27,7 @@ BACKBONES = {
     ),
     CIFARShuffleNetV1: (dict(), [(240, 16), (480, 8), (960, 4)]),
     CIFARShuffleNetV2: (dict(), [(116, 16), (232, 8), (464, 4), (1024, 4)]),
+    MobileNetV1: (dict(), [(64, 16), (128, 8), (256, 4), (512, 2), (1024, 1)]),
 }
 
 
