@@ -23,6 +23,8 @@ DKD_WARM_UP_SHARE = 20 / 240  # as in its authors' runs
 LS_TEMPERATURE = 2.0  # of z-scores, as in the paper of logit standardisation
 Options = dict[str, Any]
 CUTMIX: Options = {'model.augmentation': dict(type='CutMix', alpha=1.0)}
+# of one view of an image, the pruned copy on the statistics of the batch
+R2KD_PLUS: Options = dict(augmentation=None, pruned_teacher_mode='train')
 HALF_BATCHES: Options = {'train_dataloader.batch_size': 32}  # in place of 64 images
 
 
@@ -158,7 +160,7 @@ class Setting:
             rounds: Epochs in units of the scale's: 2 with one view of an image, 1 with two, for as many passes.
             options: Further fields to change.
         """
-        folder = {'r2kd-released': 'r2kd', 'r2kd-plus': 'r2kd_plus'}.get(method, method)
+        folder = 'r2kd' if method == 'r2kd-released' else method
         config = str(CONFIGS / folder / f'{method}_{TEACHER}_{PAIRS[self.pair]}_glyph100.py')
         epochs = self.scale.epochs * rounds
         schedule = self.scale.options(epochs)
@@ -228,14 +230,14 @@ def _view(**augmentation: Any) -> Options:
 def which_recipe(setting: Setting) -> list[Method]:
     """What should R2KD be by default? The rows above it in (b) with the same-family pair, and pairs of them.
 
-    R2KD+ is that of ``configs/r2kd_plus``: without the view, and the pruned copy in train mode.
+    R2KD+ is without the view, and has the pruned copy in train mode.
     """
     above = ('value: columns only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
     together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
     return [
         *(method for method in which_part(setting) if method.name in ('R2KD', *above)),
         setting.r2kd('view: CutMixPick, value: centred', **together),
-        setting.distilled('R2KD+', 'r2kd-plus', 2),
+        setting.r2kd('R2KD+', **R2KD_PLUS),
         setting.distilled('DIST', 'dist', 2),
     ]
 
@@ -246,7 +248,7 @@ def which_plus(setting: Setting) -> list[Method]:
         setting.distilled('KD', 'kd', 2),
         setting.distilled('DIST', 'dist', 2),
         setting.r2kd('R2KD'),
-        setting.distilled('R2KD+', 'r2kd-plus', 2),
+        setting.r2kd('R2KD+', **R2KD_PLUS),
     ]
 
 
@@ -304,7 +306,7 @@ def _selected(setting: Setting, condition: str) -> list[Method]:
         setting.distilled(f'DIST, {condition}', 'dist', 2),
         setting.r2kd(f'R2KD, {condition}'),
         setting.distilled(f'R2KD, no pruned teacher, {condition}', 'r2kd', 1, {'model.pruner': None}),
-        setting.distilled(f'R2KD+, {condition}', 'r2kd-plus', 2),
+        setting.r2kd(f'R2KD+, {condition}', **R2KD_PLUS),
     ]
 
 

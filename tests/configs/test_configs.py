@@ -19,7 +19,6 @@ from r2kd_mm.zoo import NETWORKS
 
 CONFIG_DIR = toolbox.ROOT / 'configs'
 LEAVES = sorted(path.relative_to(CONFIG_DIR) for path in CONFIG_DIR.glob('*/*.py') if path.parent.name != '_base_')
-PLUS = [path for path in LEAVES if path.parent.name == 'r2kd_plus']
 RELEASED = [path for path in LEAVES if path.name.startswith('r2kd-released_')]
 IMAGENET_PARAMETERS = {
     'mbv1': 4_231_976,
@@ -127,17 +126,6 @@ def test_the_released_variant_differs_in_its_decisions_alone(leaf):
     for name in ('estimator', 'smoothing'):
         ours['losses']['loss_rank'].pop(name, None)
     assert released == ours
-
-
-@pytest.mark.parametrize('leaf', PLUS, ids=str)
-def test_r2kd_plus_is_r2kd_of_one_view_at_as_many_passes(leaf):
-    plus, r2kd = load(leaf), load(Path('r2kd') / leaf.name.replace('-plus', ''))
-    assert plus.model.to_dict() == dict(r2kd.model.to_dict(), augmentation=None, pruned_teacher_mode='train')
-    assert plus.train_dataloader == r2kd.train_dataloader
-    assert plus.train_cfg.max_epochs == 2 * r2kd.train_cfg.max_epochs
-    for ours, theirs in zip(plus.param_scheduler, r2kd.param_scheduler, strict=True):
-        assert ours.end == 2 * theirs.end
-        assert ours.begin == 2 * theirs.begin
 
 
 @pytest.mark.parametrize(('name', 'parameters'), IMAGENET_PARAMETERS.items())

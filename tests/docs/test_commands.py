@@ -265,6 +265,11 @@ COMMANDS = {
     **{
         f'python benchmarks/evidence/{rest}': Covered(f'tests/benchmarks/test_evidence.py::{test}', 'it takes hours')
         for rest, test in (
+            ('run.py ends --scale hard --seeds 0 1 2 --jobs 2', 'test_one_command_answers_a_question'),
+            (
+                'conditions.py ends --scale hard --seeds 0 1 2',
+                'test_conditions_are_measured_on_the_runs_that_are_there',
+            ),
             ('run.py methods --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('conditions.py methods --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
             ('run.py parts --scale short --jobs 2', 'test_one_command_answers_a_question'),
@@ -279,12 +284,12 @@ COMMANDS = {
             ('run.py recipe --scale short --pair other-family --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py plus --scale reduced --seeds 0 1 2 --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py next --scale short --jobs 2', 'test_every_kind_of_method_can_be_trained'),
-            ('run.py methods --scale reduced --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py methods --scale hard --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py methods --scale full --pair other-family', 'test_one_command_answers_a_question'),
         )
     },
     f'{TRAIN} configs/supervised/res14w16_glyph100.py': Short(GLYPHS),
-    f'{TRAIN} configs/r2kd_plus/r2kd-plus_res14w16_res14w8_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
+    f'{TRAIN} configs/r2kd/r2kd_res14w16_res14w8_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
     # docs/digits.md, docs/glyph100.md
     'make compare': shown,
     # hours; a slip in the options would show
