@@ -24,7 +24,13 @@ from r2kd_mm.distillers.features import build_features, check_sources, feature_l
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.replay import Replay
-from r2kd_mm.distillers.student import compile_backbone_, logits_module, recorded_outputs, unwrap_student
+from r2kd_mm.distillers.student import (
+    compile_backbone_,
+    keep_channels_last_,
+    logits_module,
+    recorded_outputs,
+    unwrap_student,
+)
 from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, normalisation, num_classes
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.distillers.weighting import mix
@@ -131,7 +137,7 @@ class LogitDistiller(BaseAlgorithm):
         self.joint_views = joint_views
         self.teacher_engine = TeacherEngine.from_config(teacher_engine)
         if channels_last:
-            architecture.to(memory_format=torch.channels_last)
+            keep_channels_last_(architecture)
         if compile_student:
             compile_backbone_(unwrap_student(architecture))
         self.allow_untrained_teacher = allow_untrained_teacher

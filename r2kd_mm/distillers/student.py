@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+
+_MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
 
 
 def unwrap_student(architecture: nn.Module) -> nn.Module:
@@ -44,6 +47,32 @@ def compile_backbone_(classifier: nn.Module) -> None:
             'leave compile_student out'
         )
     backbone.compile()
+
+
+def keep_channels_last_(network: nn.Module) -> None:
+    """Keep the convolutions of a network in the channels-last memory format, in place.
+
+    On a CPU all but those with a kernel of one pixel, a stride, and fewer than 16 input channels: there oneDNN's
+    gradient of the weights writes past its memory, so that training crashes, hangs, or goes on with other numbers
+    overwritten (https://github.com/uxlfoundation/oneDNN/issues/6035, open in November 2026; torch 2.13 has it). These
+    few see their input in the default format, which is safe.
+    """
+    network.to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and module.kernel_size == (1, 1)
+            and max(module.stride) > 1
+            and module.in_channels < _MAX_LANES
+        ):
+            # a weight in channels-last would have the convolution run so, whatever its input
+            module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
+            module.register_forward_pre_hook(_default_format_on_a_cpu)
+
+
+def _default_format_on_a_cpu(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    (images,) = inputs
+    return (images.contiguous() if images.device.type == 'cpu' else images,)
 
 
 @contextmanager

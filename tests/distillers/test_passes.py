@@ -123,6 +123,21 @@ def test_channels_last_is_a_matter_of_memory_alone():
     assert_same(losses_and_gradients(model), losses_and_gradients(build()))
 
 
+def test_a_strided_convolution_of_few_channels_keeps_out_of_channels_last():
+    """There oneDNN's backward pass writes past its memory; on most machines the test above crashes without this."""
+    model = build(channels_last=True)
+    formats = {}
+
+    def note(module, args, _output):
+        formats[module.in_channels] = (args[0].is_contiguous(), module.weight.stride()[-1] == 1)
+
+    for module in model.architecture.modules():
+        if isinstance(module, torch.nn.Conv2d) and (module.kernel_size, module.stride) == ((1, 1), (2, 2)):
+            module.register_forward_hook(note)
+    losses_and_gradients(model)
+    assert formats == {4: (True, True), 8: (True, True), 16: (False, False)}
+
+
 @NEEDS_COMPILER
 def test_a_compiled_student_has_the_losses_gradients_and_names_of_an_eager_one():
     small = dict(  # to compile takes a second a layer
