@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.utils import get_git_hash
 
 from r2kd_mm.comparison.runs import Method, Result
@@ -131,12 +132,12 @@ def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -
 
 
 def environment() -> dict[str, Any]:
-    """Date, versions and machine."""
+    """Date, versions, and machine with the instructions that decide how it rounds."""
     return dict(
         date=datetime.date.today().isoformat(),
         commit=get_git_hash(fallback='not in a git repository', digits=12),
         python=platform.python_version(),
-        machine=f'{platform.system()} {platform.machine()}',
+        machine=f'{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}',
         packages={name: version(name) for name in _PACKAGES},
     )
 
