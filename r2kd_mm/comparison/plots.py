@@ -61,8 +61,10 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping
     axes.legend(
         loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False, title='after the last epoch', alignment='left'
     )
-    count = max(len(row.results) for row in rows)
-    _note(figure, f'Line: mean of {count} seeds; band: ± 1 standard deviation.' if count > 1 else 'One seed.')
+    counts = [len(row.results) for row in rows]
+    most = max(counts)
+    count = f'{most}' if min(counts) == most else f'{min(counts)} to {most}'
+    _note(figure, f'Line: mean of {count} seeds; band: ± 1 standard deviation.' if most > 1 else 'One seed.')
     _save(figure, path)
 
 

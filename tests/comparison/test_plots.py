@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from r2kd_mm.comparison import Method, PrunedTeacher, Result, make_rows, plots
 
@@ -45,6 +46,18 @@ def test_many_methods_are_drawn_in_different_styles(drawn, tmp_path):
     plots.plot_accuracy(tmp_path / 'accuracy.png', make_rows(results), 'digits')
     styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
     assert len(styles) == 15
+
+
+@pytest.mark.parametrize(
+    ('counts', 'said'), [((2, 2), 'mean of 2 seeds'), ((3, 2), 'mean of 2 to 3 seeds'), ((1, 1), 'One seed.')]
+)
+def test_accuracy_says_how_many_seeds_a_line_stands_for(counts, said, drawn, tmp_path):
+    results = {
+        Method(f'm{index}', 'm.py'): {seed: Result([1], [50.0], {}, 1.0) for seed in range(count)}
+        for index, count in enumerate(counts)
+    }
+    plots.plot_accuracy(tmp_path / 'accuracy.png', make_rows(results), 'digits')
+    assert said in ' '.join(text.get_text() for text in drawn[0].findobj(Text))
 
 
 def test_differences_show_each_method_but_the_baseline(rows, drawn, tmp_path):
