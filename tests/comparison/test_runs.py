@@ -88,7 +88,8 @@ def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_th
         'test_dataloader.dataset.indices': 200,
         'default_hooks.checkpoint.save_best': 'accuracy/top1',
         'train_cfg.max_epochs': 3,
-        'optim_wrapper.optimizer.lr': 1.0,  # jumps about, so that the last epoch is not the best one
+        # up the slope in the last epoch, so that it is not the best one
+        'param_scheduler': [dict(type='MultiStepLR', milestones=[2], gamma=-1.0)],
     }
     run = short_run(tmp_path, **options)
     result = train(run, lambda share: None)
