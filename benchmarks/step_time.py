@@ -58,7 +58,7 @@ from torch.utils.flop_counter import flop_registry
 from r2kd_mm.augmentations import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import BatchDraws
 from r2kd_mm.distillers.replay import Replay
-from r2kd_mm.distillers.student import compile_backbone_, logits_module
+from r2kd_mm.distillers.student import compile_backbone_, keep_channels_last_, logits_module
 from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.registry import MODELS, build_component
 
@@ -258,7 +258,9 @@ class StudentAlone(Case):
         compiled: bool = False,
     ) -> None:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.student = copy.deepcopy(networks.student).to(get_device(), memory_format=self.memory_format).train()
+        self.student = copy.deepcopy(networks.student).to(get_device()).train()
+        if channels_last:
+            keep_channels_last_(self.student)
         self.optim_wrapper = networks.optim_wrapper(self.student)
         self.task_loss = task_loss(self.student)
         self.preprocessor = preprocessor
