@@ -124,7 +124,7 @@ def test_channels_last_is_a_matter_of_memory_alone():
 
 
 def test_a_strided_convolution_of_few_channels_keeps_out_of_channels_last():
-    """There oneDNN's backward pass writes past its memory; on most machines the test above crashes without this."""
+    """There oneDNN's backward pass writes past its memory; without AVX-512 the test above crashes without this."""
     model = build(channels_last=True)
     formats = {}
 
