@@ -30,6 +30,7 @@ METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 
 _FINGERPRINT_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
 _RESULT_FILE = 'result.json'  # there when the run is finished
+_ELAPSED = 'comparison_seconds'  # in the message hub, which checkpoints hold: wall time and that of the processors
 _UNRELATED_FIELDS = ('launcher', 'load_from', 'resume', 'work_dir', 'experiment_name', 'log_level')
 
 
@@ -79,7 +80,7 @@ class Result:
         epochs: When the validation set was looked at, ascending.
         accuracy: Top-1 accuracy on it then, in percent.
         teachers: Name to accuracy of the frozen teachers, in percent; empty without a ``TeacherCheckHook``.
-        seconds: Wall time of training; of the last part where the run was resumed.
+        seconds: Wall time of training; of a resumed run, of all that led to its result, and not what a kill undid.
         cpu_seconds: Likewise, time of the processors; ``None`` in results of earlier versions.
         test: Accuracy on the test set in percent, of the weights after the ``'last'`` epoch and of those of the epoch
             that was ``'best'`` on the validation set; empty where the config has no test set but the validation set.
@@ -215,18 +216,17 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
         files.put_text(fingerprint(cfg), run.folder / _FINGERPRINT_FILE)
     set_resume(cfg, AUTO)
 
-    started, cpu_started = time.monotonic(), time.process_time()
+    stopwatch = _StopwatchHook()
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(stopwatch)
     runner.register_hook(_ProgressHook(report_progress))
     runner.train()
     if runner.epoch not in _read_scalars(run.folder)[0]:  # killed between the last checkpoint and its evaluation
         runner.val()
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+    seconds, cpu_seconds = (round(value, 1) for value in stopwatch.elapsed())
 
     accuracy, teachers = _read_scalars(run.folder)
-    result = Result(
-        list(accuracy), list(accuracy.values()), teachers, round(seconds, 1), round(cpu_seconds, 1), _test(runner)
-    )
+    result = Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
     files.put_text(json.dumps(vars(result), indent=2), run.folder / _RESULT_FILE)
     return result
 
@@ -239,6 +239,26 @@ def load_result(run: Run) -> Result:
 def last_checkpoint(run: Run) -> str:
     """Path of the checkpoint after the last epoch of a finished run, wherever its folder was moved to."""
     return str(run.folder / Path((run.folder / 'last_checkpoint').read_text()).name)
+
+
+class _StopwatchHook(Hook):
+    """Time since it was made, to which checkpoints add that of the run that they are resumed from."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
+
+    def elapsed(self) -> tuple[float, float]:
+        """Wall time and time of the processors, in seconds."""
+        return time.monotonic() - self._started, time.process_time() - self._cpu_started
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:  # resumed
+            seconds, cpu_seconds = runner.message_hub.runtime_info.get(_ELAPSED, (0.0, 0.0))
+            self._started -= seconds
+            self._cpu_started -= cpu_seconds
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        runner.message_hub.update_info(_ELAPSED, self.elapsed())  # a checkpoint may follow any iteration
 
 
 class _ProgressHook(Hook):

@@ -131,6 +131,25 @@ def test_an_interrupted_run_goes_on_and_ends_as_without_the_interruption(finishe
     assert result.accuracy == load_result(finished).accuracy
 
 
+def test_a_resumed_run_counts_the_time_that_its_checkpoint_took(finished, tmp_path):
+    run = short_run(tmp_path)
+    shutil.copytree(finished.folder, run.folder)
+    (run.folder / 'result.json').unlink()
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'epoch_1.pth'))
+    checkpoint = torch.load(run.folder / 'epoch_1.pth', weights_only=False)
+    info = checkpoint['message_hub']['runtime_info']
+    seconds, cpu_seconds = info['comparison_seconds']
+    whole = load_result(finished)
+    assert 0 < seconds < whole.seconds
+    assert 0 < cpu_seconds < whole.cpu_seconds
+    info['comparison_seconds'] = 1000.0, 2000.0
+    torch.save(checkpoint, run.folder / 'epoch_1.pth')
+
+    result = train(run, lambda share: None)
+    assert 1000 < result.seconds < 2000  # added once
+    assert 2000 < result.cpu_seconds < 4000
+
+
 def test_an_evaluation_that_the_interruption_took_is_made_up_for(finished, tmp_path):
     run = short_run(tmp_path)
     shutil.copytree(finished.folder, run.folder)
