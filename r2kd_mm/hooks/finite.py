@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,12 +21,49 @@ SKIPPED_STEPS = 'skipped_steps'
 SHOWN_IMAGES = 5
 
 
+@dataclass(frozen=True)
+class _Iteration:
+    """One of the iterations whose gradients a step adds up: its number from 1, its batch, and the logits of that."""
+
+    number: int
+    batch: dict
+    logits: dict[tuple[str, str], Tensor]
+
+    @property
+    def culprits(self) -> list[str]:
+        """The logits that are not finite."""
+        return [
+            f'the {network} logits of the {view} images'
+            for (view, network), logits in self.logits.items()
+            if not logits.isfinite().all()
+        ]
+
+    @property
+    def paths(self) -> list[str | None]:
+        """The image files, where there are any."""
+        return [sample.get('img_path') for sample in self.batch['data_samples']]
+
+    def contents(self) -> dict:
+        """The batch as the data loader gave it, and its logits, by plain types."""
+        return dict(
+            inputs=self.batch['inputs'],
+            labels=[sample.gt_label.tolist() for sample in self.batch['data_samples']],
+            paths=self.paths,
+            logits={f'{view}.{network}': logits for (view, network), logits in self.logits.items()},
+        )
+
+
 @HOOKS.register_module()
 class FiniteCheckHook(Hook):
     """Take no step whose gradient is NaN or infinite: stop with the last good state, or leave the step out.
 
     The check runs before every optimizer step. Weights, optimizer and batch-norm statistics stay as they were before
-    the step that went wrong. It costs one synchronisation with the device a step, and a copy of the student's buffers.
+    the step that went wrong, with gradient accumulation before the first of its iterations. It costs one
+    synchronisation with the device a step, and a copy of the student's buffers.
+
+    A gradient scaler (``AmpOptimWrapper``) leaves such a step out itself, and lowers its scale. Where logits or
+    batch-norm statistics are not finite either, the scale is not to blame and the hook acts as without a scaler; else
+    it acts when more than ``max_skips`` steps in a row were left out.
 
     Args:
         action: ``'stop'`` ends the run, with a checkpoint of the good state and the batch for inspection in the work
@@ -43,7 +82,8 @@ class FiniteCheckHook(Hook):
             raise ValueError(f"max_skips must be at least 1, got {max_skips}; action='stop' skips none")
         self.action = action
         self.max_skips = max_skips
-        self._skipped_in_a_row = 0
+        self._left_out_in_a_row = 0
+        self._earlier: list[_Iteration] = []  # of the step that is being accumulated
 
     def before_train(self, runner: Runner) -> None:
         """Look at the gradients before each step of the optimizer."""
@@ -55,10 +95,22 @@ class FiniteCheckHook(Hook):
         self._handle = optimizer.register_step_pre_hook(lambda *_: self._check(runner, parameters))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Keep the batch, and the batch-norm statistics, which the forward pass of the step changes."""
+        """Keep the batch, and the batch-norm statistics, which the forward passes of the step change."""
         self._batch = data_batch
-        if self._buffers:
+        self._is_checked = False
+        if self._buffers and not self._earlier:
             torch._foreach_copy_(self._buffers_before, self._buffers)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Remember an iteration without a step: one of several, or one whose step a gradient scaler left out."""
+        if not self._is_checked:
+            if not runner.optim_wrapper.should_update():
+                self._earlier.append(self._iteration(runner))
+                return
+            self._check_without_step(runner)
+        self._earlier = []
 
     def after_train(self, runner: Runner) -> None:
         """Leave the optimizer as it was found."""
@@ -66,64 +118,80 @@ class FiniteCheckHook(Hook):
 
     @torch.no_grad()
     def _check(self, runner: Runner, parameters: list[nn.Parameter]) -> None:
+        self._is_checked = True
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients or torch.stack(torch._foreach_norm(gradients)).isfinite().all():
-            self._skipped_in_a_row = 0
+            self._left_out_in_a_row = 0
             return
-        for buffer, before in zip(self._buffers, self._buffers_before):
-            buffer.copy_(before)
-        fault = self._describe(runner.iter + 1)
-        if self.action == 'stop' or self._skipped_in_a_row >= self.max_skips:
-            self._stop(runner, fault)
+        self._leave_out(runner, [*self._earlier, self._iteration(runner)])
         for parameter in parameters:
             parameter.grad = None  # an optimizer passes over such a parameter, momentum and weight decay included
-        self._skipped_in_a_row += 1
+
+    @torch.no_grad()
+    def _check_without_step(self, runner: Runner) -> None:
+        iterations = [*self._earlier, self._iteration(runner)]
+        is_the_scale = all(buffer.isfinite().all() for buffer in self._buffers) and not _with_culprits(iterations)
+        if is_the_scale and self._left_out_in_a_row < self.max_skips:
+            self._left_out_in_a_row += 1
+        else:
+            self._leave_out(runner, iterations)
+
+    def _iteration(self, runner: Runner) -> _Iteration:
+        return _Iteration(runner.iter + 1, self._batch, dict(self._distiller.step_logits))
+
+    def _leave_out(self, runner: Runner, iterations: Sequence[_Iteration]) -> None:
+        """Undo what the iterations of a step did to the student's buffers; stop, or warn and count."""
+        for buffer, before in zip(self._buffers, self._buffers_before):
+            buffer.copy_(before)
+        suspects = _with_culprits(iterations) or iterations
+        fault = _describe(iterations)
+        if self.action == 'stop' or self._left_out_in_a_row >= self.max_skips:
+            self._stop(runner, fault, iterations[0].number, suspects)
+        self._left_out_in_a_row += 1
         skipped = runner.message_hub.runtime_info.get(SKIPPED_STEPS, 0) + 1
         runner.message_hub.update_info(SKIPPED_STEPS, skipped)
-        paths = [sample.get('img_path') for sample in self._batch['data_samples']]
-        images = ', '.join(path for path in paths[:SHOWN_IMAGES] if path)
+        images = ', '.join(path for path in suspects[0].paths[:SHOWN_IMAGES] if path)
         runner.logger.warning(
             f'{fault}: this step is left out, the {_ordinal(skipped)} in this run'
             f'{f". The first images of the batch are {images}" if images else ""}.'
         )
 
-    def _stop(self, runner: Runner, fault: str) -> None:
-        checkpoint = f'before_non_finite_iter_{runner.iter + 1}.pth'
+    def _stop(self, runner: Runner, fault: str, first: int, suspects: Sequence[_Iteration]) -> None:
+        checkpoint = f'before_non_finite_iter_{first}.pth'
         runner.save_checkpoint(
             runner.work_dir,
             checkpoint,
-            meta=dict(epoch=runner.epoch, iter=runner.iter),
+            meta=dict(epoch=runner.epoch, iter=first - 1),
             backend_args=dict(backend='atomic'),
         )
-        batch = Path(runner.work_dir, f'non_finite_iter_{runner.iter + 1}_batch_rank_{runner.rank}.pth')
-        torch.save(self._contents(), batch)
-        after = f' after {self._skipped_in_a_row} skipped steps in a row' if self._skipped_in_a_row else ''
+        batches = []
+        for iteration in suspects:
+            batches.append(Path(runner.work_dir, f'non_finite_iter_{iteration.number}_batch_rank_{runner.rank}.pth'))
+            torch.save(iteration.contents(), batches[-1])
+        after = f' after {self._left_out_in_a_row} skipped steps in a row' if self._left_out_in_a_row else ''
         raise RunStopped(
-            f'{fault}{after}. The state before that step is in {runner.work_dir}/{checkpoint}, its batch in {batch}. '
-            'Look for NaN in the images of this batch, lower the learning rate, or clip the gradient '
-            '(optim_wrapper.clip_grad)'
+            f'{fault}{after}. The state before that step is in {runner.work_dir}/{checkpoint}, its batch in '
+            f'{" and ".join(map(str, batches))}. Look for NaN in the images of this batch, lower the learning rate, or '
+            'clip the gradient (optim_wrapper.clip_grad)'
         )
 
-    def _describe(self, iteration: int) -> str:
-        culprits = [
-            f'the {network} logits of the {view} images'
-            for (view, network), logits in self._distiller.step_logits.items()
-            if not logits.isfinite().all()
-        ]
-        return (
-            f'the gradient of iteration {iteration} is not finite'
-            f'{"; nor are " + " and ".join(culprits) if culprits else ", though all logits are"}'
-        )
 
-    def _contents(self) -> dict:
-        """The batch as the data loader gave it, and the logits of the step, by plain types."""
-        samples = self._batch['data_samples']
-        return dict(
-            inputs=self._batch['inputs'],
-            labels=[sample.gt_label.tolist() for sample in samples],
-            paths=[sample.get('img_path') for sample in samples],
-            logits={f'{view}.{network}': logits for (view, network), logits in self._distiller.step_logits.items()},
-        )
+def _with_culprits(iterations: Sequence[_Iteration]) -> list[_Iteration]:
+    return [iteration for iteration in iterations if iteration.culprits]
+
+
+def _describe(iterations: Sequence[_Iteration]) -> str:
+    first, last = iterations[0].number, iterations[-1].number
+    several = last > first
+    culprits = [
+        culprit + (f' in iteration {iteration.number}' if several else '')
+        for iteration in iterations
+        for culprit in iteration.culprits
+    ]
+    return (
+        f'the gradient of iteration{f"s {first} to {last}" if several else f" {last}"} is not finite'
+        f'{"; nor are " + " and ".join(culprits) if culprits else ", though all logits are"}'
+    )
 
 
 def _ordinal(number: int) -> str:

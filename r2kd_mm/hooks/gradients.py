@@ -11,7 +11,7 @@ from r2kd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class GradientCheckHook(Hook):
-    """Name every trainable parameter that received no gradient in the first step.
+    """Name every trainable parameter that received no gradient in the first step that is taken.
 
     On one process such a parameter merely stays as it was initialised, and a warning says so. With several processes
     DistributedDataParallel waits for its gradient in vain and fails in the second step without a name, unless the
@@ -32,9 +32,11 @@ class GradientCheckHook(Hook):
             self._handle.remove()
 
     def _check(self, runner: Runner) -> None:
+        parameters = [item for item in unwrapped_model(runner).named_parameters() if item[1].requires_grad]
+        names = [name for name, value in parameters if value.grad is None]
+        if len(names) == len(parameters):  # a FiniteCheckHook before this one has left the step out
+            return
         self._checked = True
-        model = unwrapped_model(runner)
-        names = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
         if not names:
             return
         message = f'{len(names)} trainable parameters received no gradient in the first step: {", ".join(names)}'

@@ -57,6 +57,32 @@ def test_stands_beside_other_hooks_of_the_optimizer(tmp_path):
     assert not runner.optim_wrapper.optimizer._optimizer_step_pre_hooks
 
 
+def test_a_first_step_that_is_left_out_blames_no_parameter(tmp_path):
+    class Broken(toys.Images):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return dict(item, inputs=torch.full_like(item['inputs'], torch.nan)) if index == 0 else item
+
+    distiller = dict(
+        type='LogitDistiller',
+        architecture=dict(toys.classifier(), type='WithSpareLayer'),
+        teacher=toys.classifier(),
+        allow_untrained_teacher=True,
+        losses=dict(loss_kd=dict(type='KLDivergenceLoss')),
+    )
+    toys.runner(
+        distiller,
+        tmp_path,
+        hooks=[dict(type='FiniteCheckHook', action='skip'), dict(type='GradientCheckHook')],
+        train_dataloader=dict(
+            dataset=Broken(), batch_size=10, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
+        ),
+    ).train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'this step is left out' in log
+    assert '2 trainable parameters received no gradient in the first step: architecture.spare.weight' in log
+
+
 def wrapped(find_unused_parameters):
     return dict(
         model_wrapper_cfg=dict(
