@@ -36,7 +36,13 @@ class AutoAugment(BatchAugmentation):
         check_switches(per_image=self.per_image)
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
-        """Return the augmented images, rounded to 1/255 of the pixel range, shape and dtype as given."""
+        """Return the augmented images, rounded to 1/255 of the pixel range, shape and dtype as given.
+
+        Raises:
+            ValueError: They are normalised, and ``context`` does not say how.
+        """
+        if context.mean is None:
+            _check_pixels(images)
         mean = 0 if context.mean is None else context.mean
         std = 1 if context.std is None else context.std
         pixels = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
@@ -50,3 +56,13 @@ class AutoAugment(BatchAugmentation):
                 augmented.append(augment(images_of_seed))
         pixels = torch.stack(augmented) if self.per_image else augmented[0]
         return ((pixels.to(images.dtype) - mean) / std).to(images.dtype)
+
+
+def _check_pixels(images: Tensor) -> None:
+    low, high = (value.item() for value in images.aminmax())
+    if low < 0 or 0 < high <= 1:
+        raise ValueError(
+            f'AutoAugment works on pixel values of 0 to 255, got {low:.3g} to {high:.3g}: the images are normalised or '
+            'scaled, and the data preprocessor does not know by what; take Normalize and the like out of the pipeline, '
+            'and give mean and std to data_preprocessor'
+        )

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
@@ -99,9 +100,12 @@ class TeacherEnsemble:
 
     @property
     def is_in_files(self) -> bool:
-        """Whether the weights of all teachers can be loaded at any time."""
-        originals = (self.members[name] for name in self.originals)
-        return all(not isinstance(of.teacher, nn.Module) and of.teacher_ckpt is not None for of in originals)
+        """Whether any process alone can load the weights of all teachers at any time: not from a URL."""
+        originals = [self.members[name] for name in self.originals]
+        return all(
+            not isinstance(of.teacher, nn.Module) and of.teacher_ckpt is not None and Path(of.teacher_ckpt).is_file()
+            for of in originals
+        )
 
     def build(self, allow_untrained: bool, check: Callable[[str, nn.Module], None]) -> FrozenNetworks:
         """Build all members: load the weights first, then prune, then copy.

@@ -73,7 +73,8 @@ class LogitDistiller(BaseAlgorithm):
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
         consistency: Loss that draws the student's logits of the augmented view to those of the clean images, which
             stand in the teacher's place and get no gradient (Xie et al., NeurIPS 2020, arXiv 1904.12848, Eq. 1). The
-            augmentation must keep labels, and the loss needs none.
+            augmentation must keep labels, and the loss needs none. It acts while a distillation loss does so on that
+            view.
         task_loss_weight: Factor of the student's own loss, >= 0.
         gather: In a run of several processes, make every loss that of all their batches together, whose gradient does
             not depend on the number of processes; losses that compare samples see them all, in one collective a step.
@@ -83,7 +84,8 @@ class LogitDistiller(BaseAlgorithm):
             ``'exact'``, or ``'fast'`` for half precision.
         replay: Keep the teachers' logits on disk and ask for each once, see
             :class:`~r2kd_mm.distillers.replay.Replay` for the fields. It takes :class:`~r2kd_mm.hooks.ReplayHook` and a
-            ``ResumableTrainLoop`` with a ``cycle``. Once all logits are there the teachers are not even loaded.
+            ``ResumableTrainLoop`` with a ``cycle``. Once all logits are there, teachers whose weights are local files
+            are not even loaded.
         joint_views: Run the student once over clean images and augmented view together. Its batch norm then
             normalises both by common statistics, so this trains another student than two passes do.
         channels_last: Keep the student's convolutions in that memory format.
@@ -171,6 +173,11 @@ class LogitDistiller(BaseAlgorithm):
                 'a replay needs views that do not depend on the batch, unlike those of '
                 f'{type(self.augmentation).__name__}; take another augmentation, or no replay'
             )
+        if self.replay is not None and getattr(self.data_preprocessor, 'batch_augments', None) is not None:
+            raise ValueError(
+                'a replay needs clean images that do not depend on the batch, and batch_augments of the '
+                'data_preprocessor mixes them anew in each step; leave batch_augments or replay out'
+            )
         self._ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
         self.weighting = None if self._ensemble is None else self._ensemble.weighting
         self._clean_members: Tensor | None = None  # logits of the last step, from which learned weights learn
@@ -239,6 +246,7 @@ class LogitDistiller(BaseAlgorithm):
             teacher_engine=str(self.teacher_engine),
             augmentation=str(self.augmentation),
             normalisation=str(normalisation(self.data_preprocessor)),
+            padding=str([getattr(self.data_preprocessor, name, None) for name in ('pad_size_divisor', 'pad_value')]),
         )
 
     def open_replay(self, made_from: Mapping[str, str], seed: int, num_images: int, cycle: int) -> list[str]:

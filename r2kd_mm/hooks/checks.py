@@ -216,7 +216,7 @@ class DataCheckHook(Hook):
                 )
             if head_classes is not None:
                 _check_labels(name, loader.dataset, head_classes)
-        if 'val_dataloader' in loaders and _skip_counters(runner.val_dataloader.dataset):
+        if 'val_dataloader' in loaders and skip_counters(runner.val_dataloader.dataset):
             raise ValueError(
                 'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
                 "broken='skip' out of it: only training data have replacements"
@@ -228,7 +228,7 @@ class DataCheckHook(Hook):
                     f'{", ".join(model.batch_wise_losses)} compares the images of a batch, but train_dataloader has '
                     'batch_size=1; take a larger batch, or set batch_wise=False in the loss'
                 )
-        self._skip_counters = _skip_counters(runner.train_dataloader.dataset)
+        self._skip_counters = skip_counters(runner.train_dataloader.dataset)
         self._skipped = self._count_skipped()
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -278,9 +278,9 @@ def _path(info: dict) -> str:
     return f' ({info["img_path"]})' if 'img_path' in info else ''
 
 
-def _skip_counters(dataset: Dataset) -> list:
+def skip_counters(dataset: Dataset) -> list:
     """The transforms of ``dataset``, or of the data sets within it, that leave out broken images and count them."""
     wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    inner = [counter for part in wrapped if part is not None for counter in _skip_counters(part)]
+    inner = [counter for part in wrapped if part is not None for counter in skip_counters(part)]
     return inner or [transform for transform in transforms if getattr(transform, 'num_skipped', None) is not None]

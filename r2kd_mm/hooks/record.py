@@ -107,12 +107,12 @@ class RunRecordHook(Hook):
 
     def _compare(self, runner: Runner) -> None:
         try:
-            before = _read_config(self._loaded_meta['cfg'])
+            before = config_fields(self._loaded_meta['cfg'])
         except (KeyError, TypeError, ValueError, SyntaxError, RecursionError):
             runner.logger.warning('The checkpoint does not say what it was made from: nothing could be compared.')
             return
         before |= _flatten(self._loaded_meta.get(RECORD_KEY) or {}, 'record')
-        now = _read_config(self._config) | _flatten(self.record, 'record')
+        now = config_fields(self._config) | _flatten(self.record, 'record')
         changes = {
             field: f'{field}: {_show(before, field)} -> {_show(now, field)}'
             for field in sorted(before.keys() | now.keys())
@@ -143,7 +143,7 @@ def _is_reported(field: str) -> bool:
     return not is_decisive(field) and field.split('.')[0] in (*DECISIVE, *REPORTED)
 
 
-def _read_config(text: str) -> dict[str, Any]:
+def config_fields(text: str) -> dict[str, Any]:
     """The values of a dumped config by their dotted names.
 
     Its text is parsed, not run: it comes out of a file, which might hold any code.

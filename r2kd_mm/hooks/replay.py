@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.engine import PairedSampler
-from r2kd_mm.hooks.record import fingerprint
+from r2kd_mm.hooks.checks import skip_counters
+from r2kd_mm.hooks.record import config_fields, fingerprint
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 
@@ -21,8 +22,8 @@ class ReplayHook(Hook):
     beside it, with a warning that says what differs.
 
     Raises:
-        ValueError: The distiller has no replay; the epochs do not repeat; or the augmentation mixes images, and the
-            data loader does not keep partners together.
+        ValueError: The distiller has no replay; the epochs do not repeat; broken images are replaced; or the
+            augmentation mixes images, and the data loader does not keep partners together.
     """
 
     priority = 'HIGH'  # the teachers may be needed by the checks of other hooks
@@ -40,8 +41,13 @@ class ReplayHook(Hook):
                 'number of epochs after which they do'
             )
         self._check_partners(distiller.augmentation, loader)
+        if skip_counters(loader.dataset):
+            raise ValueError(
+                'a replay needs the same images in every round, and the pipeline of train_dataloader replaces broken '
+                "ones; take them out of the data, and broken='skip' out of LoadImageFromFile"
+            )
         data = fingerprint(loader.dataset)
-        made_from = dict(data=data['sha256'], pipeline=str(getattr(loader.dataset, 'pipeline', None)))
+        made_from = dict(data=data['sha256'], pipeline=_describe_pipeline(runner, loader.dataset))
         differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)
         store = distiller.replay.store
         if differences:
@@ -68,3 +74,14 @@ class ReplayHook(Hook):
                 'the batch; give train_dataloader sampler=dict(type=PairedSampler) and an even batch_size, got '
                 f'{type(sampler).__name__} and {loader.batch_size}'
             )
+
+
+def _describe_pipeline(runner: Runner, dataset: Dataset) -> str:
+    """How the images are prepared: what the config says, since transforms do not print all of their arguments."""
+    prefix = 'train_dataloader.dataset.'
+    fields = {
+        name: value
+        for name, value in config_fields(runner.cfg.pretty_text).items()
+        if name.startswith(prefix) and not name.endswith('.data_root')  # the data may have been moved
+    }
+    return f'{getattr(dataset, "pipeline", None)} {sorted(fields.items())}'

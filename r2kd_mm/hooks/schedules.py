@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.engine import unwrapped_model
@@ -32,7 +32,7 @@ class _ScheduleHook(Hook):
         ramp: Number of epochs or iterations over which the factor rises in equal steps.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range; or training that has no epochs is to be counted by them.
     """
 
     def __init__(
@@ -56,6 +56,14 @@ class _ScheduleHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Show a slip in the config before anything is loaded or trained."""
         self._update(runner, 0)
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse to count epochs where there is only one, which would leave the scale as it begins."""
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                f'{type(self).__name__} counts epochs, and {type(runner.train_loop).__name__} has none; set '
+                'by_epoch=False, and begin, end and ramp in iterations'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the scale of the epoch that begins."""
@@ -92,7 +100,7 @@ class AugmentationScheduleHook(_ScheduleHook):
 class LossScheduleHook(_ScheduleHook):
     """Schedule one distillation loss by its name: warm-up, ramp, and stop.
 
-    Once every loss has stopped, the teachers are no longer run.
+    Once every loss has stopped, the teachers are no longer run, nor is the augmented view made.
 
     Args:
         loss: Name of the loss in the distiller's ``losses``.

@@ -66,11 +66,17 @@ def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights that are pruned: those of every ``Conv2d`` and ``Linear``, a shared one once, by name.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are none; or one is computed from others, which would undo the pruning.
     """
     modules = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
     weights: dict[int, tuple[str, Tensor]] = {}
     for name, module in modules.items():
+        if 'weight' not in module._parameters:
+            raise ValueError(
+                f'the weight of {name or type(module).__name__} is computed from other parameters, as by weight_norm '
+                'or spectral_norm, and would be so again after pruning; fix it first, by '
+                'torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm'
+            )
         weights.setdefault(id(module.weight), (f'{name}.weight' if name else 'weight', module.weight))
     if not weights:
         raise ValueError(f'{type(model).__name__} has no Conv2d and no Linear layer, so there is nothing to prune')
@@ -114,7 +120,7 @@ def masked_copy(
         choose: Maps weights by name to masks by name, ``True`` where the weight stays.
 
     Raises:
-        ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``.
+        ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``, or one whose weight is computed.
     """
     pruned = copy.deepcopy(model)
     weights = prunable_weights(pruned)

@@ -173,6 +173,14 @@ def test_autoaugment_draws_once_a_batch_or_once_an_image():
     assert len(AutoAugment(per_image=True)(same, context(seed=1)).unique(dim=0)) > 4
 
 
+@pytest.mark.parametrize('images', [torch.randn(2, 3, 8, 8), torch.rand(2, 3, 8, 8)], ids=['normalised', 'scaled'])
+def test_autoaugment_refuses_images_that_are_no_pixels(images):
+    with pytest.raises(ValueError, match='pixel values of 0 to 255, got .* give mean and std to data_preprocessor'):
+        AutoAugment()(images, context())
+    black = torch.zeros(2, 3, 8, 8)
+    assert AutoAugment()(black, context()).shape == black.shape
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [

@@ -1,13 +1,17 @@
 """A distillation that asks its teachers once for each image and round."""
 
 import copy
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 import toys
+from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from ranks import run_on_ranks
 
+from r2kd_mm.datasets import LoadImageFromFile
 from r2kd_mm.distillers import R2KD, LogitDistiller
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.registry import MODELS
@@ -174,6 +178,35 @@ def test_a_store_of_something_else_is_not_used_and_the_log_says_why(tmp_path, te
     assert f'were made from something else ({name}): they are not used, and new ones are made' in log
 
 
+def test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_print_the_difference(
+    tmp_path, teacher_ckpt, asked
+):
+    def train(name, step):
+        runner = replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE)
+        loader = dict(dataset=dict(type='IndexedImages', data_root=f'/{name}', pipeline=[step]), batch_size=10)
+        runner.cfg = Config(dict(train_dataloader=loader))
+        runner.train()
+
+    auto_augment = dict(type='AutoAugment', policies='imagenet', hparams=dict(pad_val=0))
+    train('first', auto_augment)
+    train('elsewhere', auto_augment)
+    assert asked == [10] * 4 * CYCLE
+    train('padded', dict(auto_augment, hparams=dict(pad_val=255)))
+    assert asked == [10] * 8 * CYCLE
+    log = ''.join(path.read_text() for path in (tmp_path / 'padded').glob('*/*.log'))
+    assert 'were made from something else (pipeline)' in log
+
+
+def test_a_teacher_at_an_address_is_loaded_by_all_processes_at_the_start(tmp_path, teacher_ckpt, monkeypatch):
+    """Not by one of them later, which would wait for the others in the middle of a step."""
+    address = 'https://example.org/teacher.pth'
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    shutil.copy(teacher_ckpt, tmp_path / 'checkpoints' / 'teacher.pth')
+    replaying(tmp_path, address, 'first', epochs=CYCLE).train()
+    assert len(replaying(tmp_path, address, 'second').model.teachers) == 2
+
+
 def test_runs_that_differ_share_a_folder(tmp_path, teacher_ckpt, asked):
     for name, weight in (('first', 0.7), ('second', 0.5)):
         replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE, teacher_weight=weight).train()
@@ -192,6 +225,13 @@ def test_another_checkpoint_is_another_teacher(tmp_path, teacher_ckpt, asked):
     assert len(asked) == 4 * CYCLE
 
 
+MIXING = dict(
+    type='ClsDataPreprocessor',
+    num_classes=toys.NUM_CLASSES,
+    batch_augments=dict(augments=[dict(type='mmpretrain.Mixup', alpha=0.2)]),
+)
+
+
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
@@ -202,12 +242,21 @@ def test_another_checkpoint_is_another_teacher(tmp_path, teacher_ckpt, asked):
         (dict(augmentation=dict(type='CutMix')), 'set per_image=True in the augmentation'),
         (dict(augmentation=dict(type='CutMixPick')), 'unlike those of CutMixPick'),
         (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher in mode 'train'"),
+        (dict(data_preprocessor=MIXING), 'batch_augments of the data_preprocessor mixes them anew'),
     ],
-    ids=['sampler', 'batch size', 'cycle', 'no replay', 'one box', 'picked', 'train mode'],
+    ids=['sampler', 'batch size', 'cycle', 'no replay', 'one box', 'picked', 'train mode', 'mixed batches'],
 )
 def test_what_cannot_be_replayed_is_refused_with_its_remedy(tmp_path, teacher_ckpt, fields, message):
     with pytest.raises(ValueError, match=message):
         replaying(tmp_path, teacher_ckpt, **fields).train()
+
+
+def test_images_that_may_be_replaced_are_refused(tmp_path, teacher_ckpt):
+    runner = replaying(tmp_path, teacher_ckpt)
+    step = LoadImageFromFile(broken='skip')
+    runner.train_dataloader.dataset.pipeline = SimpleNamespace(transforms=[step])
+    with pytest.raises(ValueError, match="the same images in every round.* and broken='skip' out of LoadImageFromFile"):
+        runner.train()
 
 
 def test_samples_that_do_not_say_what_they_are_are_refused(tmp_path, teacher_ckpt):

@@ -105,6 +105,21 @@ def test_refuses_numbers_out_of_range(hook, fields, message):
         hook(**fields)
 
 
+@pytest.mark.parametrize(
+    'hook', [dict(type='AugmentationScheduleHook', begin=1), dict(type='LossScheduleHook', loss='loss_kd', ramp=3)]
+)
+def test_refuses_to_count_the_epochs_of_training_by_iterations(tmp_path, hook):
+    by_iteration = dict(by_epoch=False, max_iters=4)
+    with pytest.raises(
+        ValueError, match=f'{hook["type"]} counts epochs, and IterBasedTrainLoop has none; set by_epoch'
+    ):
+        toys.runner(distiller(), tmp_path / 'epochs', hooks=[hook], train_cfg=by_iteration).train()
+    record = Record()
+    counting = [dict(hook, by_epoch=False), record]
+    toys.runner(distiller(), tmp_path / 'iterations', hooks=counting, train_cfg=by_iteration).train()
+    assert len(record.terms) == 4
+
+
 def test_refuses_a_loss_or_a_model_that_is_not_there(tmp_path):
     hook = dict(type='LossScheduleHook', loss='loss_value')
     with pytest.raises(ValueError, match=r"no distillation loss 'loss_value'; .* \['loss_kd', 'loss_rank'\]"):
