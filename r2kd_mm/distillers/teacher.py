@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hub import get_config
+from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.apis import ModelHub, get_model
 from torch import Tensor, nn
@@ -110,8 +112,9 @@ def num_classes(model: nn.Module) -> int | None:
 def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
     """Refuse a teacher that was trained on images normalised otherwise than those that it will get here.
 
-    What it was trained on is known from the record of :class:`~r2kd_mm.hooks.RunRecordHook` in its checkpoint, or else
-    from its own config.
+    Where ``data_preprocessor`` states no normalisation, which the pipeline may do as well, a warning says what the
+    teacher needs. What it was trained on is known from the record of :class:`~r2kd_mm.hooks.RunRecordHook` in its
+    checkpoint, or else from its own config.
 
     Raises:
         ValueError: Mean, standard deviation or channel order differ.
@@ -122,6 +125,13 @@ def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
         raise ValueError(
             f'the teacher was trained on images normalised with {expected}, but data_preprocessor gives '
             f"it {given}; set the data_preprocessor of the run to the teacher's"
+        )
+    if expected and not given:
+        print_log(
+            f'The teacher was trained on images normalised with {expected}, and the data_preprocessor of this run '
+            'normalises none: its pipeline must do so.',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

@@ -1,8 +1,10 @@
 import pickle
+import re
 
 import pytest
 import torch
 import toys
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, num_classes
@@ -162,3 +164,17 @@ def test_refuses_a_teacher_that_expects_other_inputs():
         check_same_inputs(teacher, MODELS.build(preprocessor(120.0)))
         with pytest.raises(ValueError, match=r'normalised with .*120.0.* but data_preprocessor gives it .*100.0'):
             check_same_inputs(teacher, MODELS.build(preprocessor(100.0)))
+
+
+def test_says_what_a_teacher_expects_where_the_run_does_not_say_what_it_gives(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        with DefaultScope.overwrite_default_scope('r2kd_mm'):
+            teacher = MODELS.build(toys.classifier(data_preprocessor=preprocessor(120.0)))
+            check_same_inputs(teacher, MODELS.build(preprocessor(120.0)))
+            assert 'normalised' not in caplog.text
+            check_same_inputs(teacher, MODELS.build(dict(type='ClsDataPreprocessor')))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert re.search('trained on images normalised with .*120.* its pipeline must do so', caplog.text)
