@@ -100,7 +100,7 @@ class TeacherEnsemble:
 
     @property
     def is_in_files(self) -> bool:
-        """Whether any process alone can load the weights of all teachers at any time: not from a URL."""
+        """Whether any process alone can load the weights of all teachers at any time, as it cannot from a URL."""
         originals = [self.members[name] for name in self.originals]
         return all(
             not isinstance(of.teacher, nn.Module) and of.teacher_ckpt is not None and Path(of.teacher_ckpt).is_file()
