@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ import numpy as np
 from mmengine.config import Config
 from numpy.typing import NDArray
 
-from r2kd_mm.comparison.runs import SCALARS, logged_rows
+from r2kd_mm.comparison.runs import SCALARS
 from r2kd_mm.compat import load_checkpoint_file
 
 _POINTER = 'last_checkpoint'
@@ -99,31 +101,35 @@ def find_groups(paths: Sequence[str | Path], names: Sequence[str] | None = None)
 
 
 def read_run(folder: Path) -> TrainedRun:
-    """Read the config, the last checkpoint's name and the scalars of a run.
+    """Read the run whose last checkpoint is in ``folder``: its config, the name of that checkpoint, and its scalars.
 
     Raises:
         RunError: The run has no config or no checkpoint, or is not finished.
     """
-    configs = sorted(folder.glob('*/vis_data/config.py')) or sorted(folder.glob('*.py'))
+    checkpoint = _last_checkpoint(folder)
+    meta = load_checkpoint_file(checkpoint).get('meta') or {}
+    logs = _find_logs(folder, str(meta.get('experiment_name')))
+    configs = [_config_beside(log) for log in logs if _config_beside(log).is_file()] or sorted(folder.glob('*.py'))
     if not configs:
         raise RunError(
             f'run {str(folder)!r} has no config: expected the one that MMEngine writes to */vis_data/config.py'
         )
     config = Config.fromfile(configs[-1])
-    checkpoint = _last_checkpoint(folder)
-    _check_finished(folder, config, checkpoint)
-    scalars, unreadable = read_scalars(folder)
+    _check_finished(folder, config, meta)
+    scalars, unreadable = read_scalars(logs)
     return TrainedRun(folder, config.get('randomness', {}).get('seed'), config, checkpoint, scalars, unreadable)
 
 
-def read_scalars(folder: Path) -> tuple[dict[str, Series], int]:
-    """The scalars that MMEngine's ``LocalVisBackend`` wrote, by name, and the number of lines that are not readable.
+def read_scalars(logs: Sequence[Path]) -> tuple[dict[str, Series], int]:
+    """The scalars of a run by name, and the number of lines that are not readable.
 
-    Each start of a run writes a file of its own; where a resumed run logged a step again, the later value counts.
+    Args:
+        logs: The file that MMEngine's ``LocalVisBackend`` wrote at each start, oldest first. The last one counts, and
+            those that it was resumed from, up to there; where it logged a step again, the later value counts.
     """
     points: dict[str, dict[int, float]] = {}
     unreadable = 0
-    for row in logged_rows(folder):
+    for row in _rows_of_one_run(logs):
         if row is None or not isinstance(row.get('step'), (int, float)):
             unreadable += 1
             continue
@@ -181,8 +187,7 @@ def _last_checkpoint(folder: Path) -> Path:
     return checkpoint
 
 
-def _check_finished(folder: Path, config: Config, checkpoint: Path) -> None:
-    meta = load_checkpoint_file(checkpoint).get('meta') or {}
+def _check_finished(folder: Path, config: Config, meta: Mapping[str, Any]) -> None:
     for unit, limit in (('epoch', 'max_epochs'), ('iter', 'max_iters')):
         last = (config.get('train_cfg') or {}).get(limit)
         if last is not None and meta.get(unit, last) < last:
@@ -192,6 +197,51 @@ def _check_finished(folder: Path, config: Config, checkpoint: Path) -> None:
             )
 
 
+# ---------------------------------------------------------------------------------------------------------------- logs
+def _find_logs(folder: Path, experiment_name: str) -> list[Path]:
+    """The logs up to that of the start with this name, which has its time, and those of what was resumed after it."""
+    logs = sorted(folder.glob(SCALARS))  # of training; a test writes none
+    named = [place for place, log in enumerate(logs, start=1) if experiment_name.endswith(log.parts[-3])]
+    last = named[-1] if named else len(logs)
+    return logs[:last] + [log for log in logs[last:] if _is_resumed(log)]
+
+
+def _rows_of_one_run(logs: Sequence[Path]) -> list[dict[str, Any] | None]:
+    """The lines of a run in order, one that a killed run or a full disk cut off as ``None``."""
+    found: list[dict[str, Any] | None] = []
+    epoch, last = 0, math.inf  # that the run was resumed from, and the iteration
+    for log in reversed(logs):
+        rows = [_read_row(line) for line in log.read_text(errors='replace').splitlines()]
+        trained = [row for row in rows if row is not None and 'iter' in row]
+        if trained and trained[-1].get('epoch', epoch) < epoch:
+            continue  # another run, which did not come that far
+        end = next((place for place, row in enumerate(rows) if row is not None and row.get('iter', 0) > last), None)
+        found = rows[:end] + found
+        if not _is_resumed(log):
+            break
+        if trained and trained[0]['iter'] <= last:
+            epoch, last = trained[0].get('epoch', 1) - 1, trained[0]['iter'] - 1
+    return found
+
+
+def _read_row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _is_resumed(log: Path) -> bool:
+    config = _config_beside(log)
+    return not config.is_file() or bool(Config.fromfile(config).get('resume'))  # a Runner without config writes none
+
+
+def _config_beside(log: Path) -> Path:
+    return log.with_name('config.py')
+
+
+# -------------------------------------------------------------------------------------------------------------- checks
 def _check_groups(groups: Sequence[RunGroup]) -> None:
     names = [group.name for group in groups]
     for group in groups:

@@ -8,6 +8,7 @@ import torch
 import toys
 
 from r2kd_mm.analysis.runs import read_scalars
+from r2kd_mm.comparison.runs import SCALARS
 from r2kd_mm.registry import MODELS
 
 
@@ -31,7 +32,7 @@ def logged(tmp_path):
         runner = toys.runner(model, tmp_path, visualizer=visualizer)
         runner.train()
         runner.visualizer.close()
-        scalars, unreadable = read_scalars(tmp_path)
+        scalars, unreadable = read_scalars(list(tmp_path.glob(SCALARS)))
         assert unreadable == 0
         assert {'loss', 'student.loss', 'clean.loss_value', 'augmented.loss_value', 'accuracy/top1'} <= scalars.keys()
         return scalars

@@ -5,18 +5,46 @@ import re
 
 import numpy as np
 import pytest
+import toolbox
 import torch
-from run_folders import R2KD, write_run
+from run_folders import ALONE, R2KD, write_run
 
 from r2kd_mm.analysis import RunError, find_groups
 from r2kd_mm.analysis.runs import Series, common_steps, label_noise, read_run, read_scalars
 
 
-def write_lines(folder, start, *rows):
-    """A log of the run started at ``start``; a row that is text is written as it is."""
+def write_lines(folder, start, *rows, resume=False):
+    """A log of the run started at ``start``, its config beside it; a row that is text is written as it is."""
     path = folder / start / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)
+    path.with_name('config.py').write_text(f'resume = {resume}')
     path.write_text('\n'.join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def write_epochs(folder, start, first, last, loss, resume=False):
+    """The log of epochs of two iterations, each followed by a validation that says ten times the loss."""
+    rows = [
+        row
+        for epoch in range(first, last + 1)
+        for row in (
+            dict(loss=loss, epoch=epoch, iter=2 * epoch, step=2 * epoch),
+            {'accuracy/top1': 10 * loss, 'step': epoch},
+        )
+    ]
+    return write_lines(folder, start, *rows, resume=resume)
+
+
+def change_meta(checkpoint, **changes):
+    """Have a checkpoint say something else of its run."""
+    content = torch.load(checkpoint, weights_only=False)
+    content['meta'].update(changes)
+    torch.save(content, checkpoint)
+
+
+def values(scalars, name):
+    """What was logged by step."""
+    return dict(zip(scalars[name].steps.tolist(), scalars[name].values.tolist()))
 
 
 def test_folders_of_seeds_are_one_method_wherever_the_search_begins(runs):
@@ -45,14 +73,74 @@ def test_a_compared_method_keeps_its_name_and_names_can_be_given(tmp_path, runs)
         find_groups([runs], ['A'])
 
 
-def test_scalars_come_from_all_starts_and_the_later_value_counts(tmp_path):
-    write_lines(tmp_path, '20260101_000000', {'loss': 5, 'step': 1}, {'loss': 4.0, 'step': 2}, '{"loss": 3.0, "st')
-    write_lines(tmp_path, '20260102_000000', {'loss': 1.5, 'step': 2}, {'loss': 1, 'step': 3}, 'null', '{"loss": 1}')
-    scalars, unreadable = read_scalars(tmp_path)
+def test_scalars_come_from_all_that_a_run_was_resumed_from_and_the_later_value_counts(tmp_path):
+    rows = [{'loss': 1.5, 'step': 2}, {'loss': 1, 'step': 3}, 'null', '{"loss": 1}']
+    logs = [
+        write_lines(tmp_path, '20260101_000000', {'loss': 5, 'step': 1}, {'loss': 4.0, 'step': 2}, '{"loss": 3.0, "st'),
+        write_lines(tmp_path, '20260102_000000', *rows, resume=True),
+    ]
+    scalars, unreadable = read_scalars(logs)
     assert unreadable == 3
     assert scalars.keys() == {'loss'}
-    assert scalars['loss'].steps.tolist() == [1, 2, 3]
-    assert scalars['loss'].values.tolist() == [5, 1.5, 1]
+    assert values(scalars, 'loss') == {1: 5, 2: 1.5, 3: 1}
+
+
+def test_what_was_logged_before_a_start_from_scratch_does_not_count(tmp_path):
+    logs = [
+        write_epochs(tmp_path, '20260101_000000', 1, 5, loss=5),
+        write_epochs(tmp_path, '20260102_000000', 1, 1, loss=3),
+        write_epochs(tmp_path, '20260103_000000', 2, 2, loss=1, resume=True),
+    ]
+    scalars, _ = read_scalars(logs)
+    assert values(scalars, 'loss') == {2: 3, 4: 1}
+    assert values(scalars, 'accuracy/top1') == {1: 30, 2: 10}
+
+
+def test_what_a_run_was_resumed_from_counts_up_to_there(tmp_path):
+    logs = [
+        write_epochs(tmp_path, '20260101_000000', 1, 5, loss=5),
+        write_epochs(tmp_path, '20260102_000000', 5, 9, loss=4, resume=True),  # from epoch 4
+        write_epochs(tmp_path, '20260103_000000', 3, 4, loss=1, resume=True),  # from epoch 2: --resume epoch_2.pth
+    ]
+    scalars, _ = read_scalars(logs)
+    assert values(scalars, 'loss') == {2: 5, 4: 5, 6: 1, 8: 1}
+    assert values(scalars, 'accuracy/top1') == {1: 50, 2: 50, 3: 10, 4: 10}
+
+
+def test_a_start_from_scratch_that_left_no_checkpoint_is_passed_over(tmp_path):
+    logs = [
+        write_epochs(tmp_path, '20260101_000000', 1, 5, loss=5),
+        write_epochs(tmp_path, '20260102_000000', 1, 1, loss=3),  # stopped, since --resume was forgotten
+        write_epochs(tmp_path, '20260103_000000', 6, 6, loss=1, resume=True),
+    ]
+    scalars, _ = read_scalars(logs)
+    assert values(scalars, 'loss') == {**dict.fromkeys((2, 4, 6, 8, 10), 5), 12: 1}
+
+
+def test_only_what_led_to_the_last_checkpoint_and_its_validation_is_read(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    change_meta(folder / 'epoch_200.pth', experiment_name='res6_digits_20261121_120000')
+    expected = read_run(folder)
+    write_epochs(folder, '20261122_000000', 1, 3, loss=7)  # stopped before its first checkpoint
+    assert read_run(folder).scalars.keys() == expected.scalars.keys()
+    assert values(read_run(folder).scalars, 'loss') == values(expected.scalars, 'loss')
+    assert read_run(folder).config.model == expected.config.model
+    log = write_lines(folder, '20261123_000000', {'accuracy/top1': 61.0, 'step': 200})
+    log.with_name('config.py').write_text(f'{expected.config.pretty_text}\nresume = True')  # killed while it validated
+    assert values(read_run(folder).scalars, 'accuracy/top1') == {100: 40, 200: 61}
+
+
+def test_neither_an_earlier_run_nor_a_test_in_the_folder_is_taken_for_the_run(tmp_path):
+    config = toolbox.ROOT / 'configs' / ALONE
+    for epochs in (3, 2):
+        options = (f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
+        finished = toolbox.run_forked('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
+        assert finished.returncode == 0, finished.stderr
+    finished = toolbox.run_forked('test.py', config, tmp_path / 'epoch_2.pth', '--work-dir', tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    run = read_run(tmp_path)
+    assert (run.checkpoint.name, run.config.train_cfg.max_epochs) == ('epoch_2.pth', 2)
+    assert run.scalars['accuracy/top1'].steps.tolist() == [1, 2]
 
 
 def test_common_steps_are_those_of_all_seeds():
@@ -89,9 +177,7 @@ def test_a_run_without_config_is_refused(tmp_path):
 def test_a_run_without_checkpoint_or_not_at_its_end_is_refused(tmp_path):
     folder = write_run(tmp_path / 'run')
     checkpoint = folder / 'epoch_200.pth'
-    content = torch.load(checkpoint, weights_only=False)
-    content['meta']['epoch'] = 20
-    torch.save(content, checkpoint)
+    change_meta(checkpoint, epoch=20)
     with pytest.raises(RunError, match='is not finished: its last checkpoint is of epoch 20 of 200'):
         find_groups([folder])
     checkpoint.unlink()
