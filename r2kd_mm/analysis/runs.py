@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from r2kd_mm.comparison.runs import SCALARS
 from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.distillers.teacher import RECORD_KEY
 
 _POINTER = 'last_checkpoint'
 _SEED_SUFFIX = re.compile(r'(?:^|[-_])seed[-_]?\d+$')
@@ -44,6 +45,7 @@ class TrainedRun:
         config: What it was run with.
         checkpoint: Weights after the last epoch.
         scalars: Everything that it logged, by name.
+        val_data: The fingerprint of its validation data; empty where no ``RunRecordHook`` took one.
         unreadable_lines: Number of lines of its log that could not be read.
     """
 
@@ -52,6 +54,7 @@ class TrainedRun:
     config: Config
     checkpoint: Path
     scalars: Mapping[str, Series]
+    val_data: Mapping[str, Any] = field(default_factory=dict)
     unreadable_lines: int = 0
 
 
@@ -117,7 +120,9 @@ def read_run(folder: Path) -> TrainedRun:
     config = Config.fromfile(configs[-1])
     _check_finished(folder, config, meta)
     scalars, unreadable = read_scalars(logs)
-    return TrainedRun(folder, config.get('randomness', {}).get('seed'), config, checkpoint, scalars, unreadable)
+    seed = config.get('randomness', {}).get('seed')
+    val_data = (meta.get(RECORD_KEY) or {}).get('val_data') or {}
+    return TrainedRun(folder, seed, config, checkpoint, scalars, val_data, unreadable)
 
 
 def read_scalars(logs: Sequence[Path]) -> tuple[dict[str, Series], int]:
@@ -261,12 +266,25 @@ def _check_groups(groups: Sequence[RunGroup]) -> None:
                 f'{group.name!r} was validated on other data than {first.name!r}: '
                 f'{_validation_data(group.config)} and {_validation_data(first.config)}; analyse them one by one'
             )
+    recorded = [run for group in groups for run in group.runs if 'sha256' in run.val_data]
+    for run in recorded[1:]:
+        if run.val_data['sha256'] != recorded[0].val_data['sha256']:
+            raise RunError(
+                f'run {str(run.folder)!r} was validated on other images than {str(recorded[0].folder)!r}: '
+                f'{_images(run)} and {_images(recorded[0])}, whose names, labels or pixels differ; analyse them one by '
+                'one, or train them again on one set'
+            )
 
 
 def _validation_data(config: Config) -> dict[str, Any]:
     """The data set without what happens to its images, and where it lies."""
     dataset = config.val_dataloader.dataset.to_dict()
     return {key: value for key, value in dataset.items() if key not in ('pipeline', 'data_root', 'lazy_init')}
+
+
+def _images(run: TrainedRun) -> str:
+    root = run.config.val_dataloader.dataset.get('data_root')
+    return f'{run.val_data["images"]} images of {run.val_data["classes"]} classes' + (f' in {root!r}' if root else '')
 
 
 def _first_repeated(values: Sequence[Any]) -> Any:

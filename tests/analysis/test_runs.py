@@ -201,3 +201,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     write_run(tmp_path / 'd', **{'val_dataloader.dataset.split_seed': 1})
     with pytest.raises(RunError, match=r"'d' was validated on other data than 'same'.*'split_seed': 1"):
         find_groups([tmp_path / 'b', tmp_path / 'd'])
+
+
+def test_images_that_only_lie_elsewhere_are_the_same_and_others_are_refused(tmp_path):
+    data = dict(images=2, classes=3, sha256='same')
+    for name, root, recorded in (('a', 'data/a', {}), ('b', 'data/b', data), ('c', 'moved', data)):
+        folder = write_run(tmp_path / name, **{'val_dataloader.dataset.data_root': root})
+        change_meta(folder / 'epoch_200.pth', r2kd_mm=dict(val_data=recorded))
+    assert len(find_groups([tmp_path])) == 3
+    change_meta(tmp_path / 'c/epoch_200.pth', r2kd_mm=dict(val_data=data | dict(images=4, sha256='other')))
+    message = "c' was validated on other images than '.*b': 4 images of 3 classes in 'moved' and 2 .* in 'data/b', "
+    with pytest.raises(RunError, match=message):
+        find_groups([tmp_path])
