@@ -13,6 +13,7 @@ import torch
 from mmengine.dataset import Compose
 from torch import Tensor
 
+from r2kd_mm.engine import RunStopped
 from r2kd_mm.registry import TRANSFORMS
 
 CHANNELS = {'RGB': 3, 'BGR': 3, 'GRAY': 1}
@@ -74,4 +75,7 @@ def apply_transforms(path: str | os.PathLike, transforms: Sequence[dict[str, Any
         RunStopped: The image is broken.
     """
     steps = [dict(type='LoadImageFromFile'), *transforms]
-    return Compose([TRANSFORMS.build(dict(step)) for step in steps])(dict(img_path=str(path)))['img']
+    try:
+        return Compose([TRANSFORMS.build(dict(step)) for step in steps])(dict(img_path=str(path)))['img']
+    except RunStopped as error:  # its advice is for training data; the cause says what is wrong with the file
+        raise RunStopped(f'image {str(path)!r} {error.__cause__}; get the file anew') from error.__cause__

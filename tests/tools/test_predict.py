@@ -1,6 +1,8 @@
 """predict.py names the likeliest classes, for a person and as JSON."""
 
 import json
+import re
+import shutil
 
 import exports
 import pytest
@@ -42,6 +44,26 @@ def test_a_person_reads_percentages(digits):
         f'  {first.probability:7.2%}  {first.name}',
         f'  {second.probability:7.2%}  {second.name}',
     ]
+
+
+@pytest.mark.parametrize('options', [(), ('--json',)])
+def test_a_broken_image_is_named_and_the_others_are_answered(digits, options, tmp_path):
+    export, images = digits
+    shutil.copytree(images, tmp_path / 'images')
+    (tmp_path / 'images/1.png').write_bytes((images / '1.png').read_bytes()[:-20])
+    finished = toolbox.run_forked('predict.py', export, tmp_path / 'images', '--top', '1', *options)
+    assert finished.returncode == 1
+    printed = json.loads(finished.stdout) if options else finished.stdout.splitlines()
+    answered = [record['image'] for record in printed] if options else printed[::2]
+    assert answered == [str(tmp_path / f'images/{index}.png') for index in (0, 2)]
+    (error,) = [line for line in finished.stderr.splitlines() if line.startswith('error')]
+    assert re.fullmatch(r"error: image '.*/1\.png' is truncated: the end is missing .* bytes; get the file anew", error)
+
+
+def test_no_classes_at_all_are_a_usage_error(digits):
+    finished = toolbox.run_forked('predict.py', *digits, '--top', '0')
+    assert finished.returncode == 2
+    assert '--top must be at least 1, got 0' in finished.stderr
 
 
 @pytest.mark.parametrize(
