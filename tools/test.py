@@ -3,6 +3,7 @@
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
+from pathlib import Path
 
 import mmengine
 from mmengine.config import Config
@@ -12,7 +13,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from r2kd_mm.engine import clear_errors, unwrapped_model
-from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
+from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
+
+PICKLED = ('.pkl', '.pickle')
+METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,8 +31,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.out_item and not args.out:
         parser.error('--out-item needs --out, the file to write')
-    if args.out and args.out_item != 'metrics' and not args.out.endswith(('.pkl', '.pickle')):
+    if args.out and args.out_item != 'metrics' and not args.out.endswith(PICKLED):
         parser.error(f'predictions are written as .pkl, got --out {args.out}')
+    if args.out and not args.out.endswith(METRIC_FILES):
+        parser.error(f'metrics are written as .pkl, .json or .yaml, got --out {args.out}')
     return args
 
 
@@ -71,6 +77,8 @@ def main() -> None:
     args = parse_args()
     with clear_errors():
         cfg = load_run_config(args)
+        if args.out:
+            check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored
         apply_test_arguments(cfg, args)
         runner = Runner.from_cfg(cfg)
         check_fits(unwrapped_model(runner), args.checkpoint)
