@@ -32,7 +32,7 @@ from r2kd_mm.comparison import (
 )
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
-from r2kd_mm.engine.run_config import add_config_options
+from r2kd_mm.engine.run_config import add_config_options, check_writable
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
 
@@ -166,6 +166,7 @@ def run(args: argparse.Namespace) -> None:
             if args.pruners:
                 raise
             left_out[name] = f'{name} is left out: {error}'
+    check_writable(args.out, 'folder', '--out')  # before minutes of measuring
     full, pruned = look(classifier, copies, view, cfg)
     table = pruned_to_markdown(full, pruned, R2KD_DEFAULT)
     shown = 'validation images' if args.augmented is None else f'{args.augmented} views of the validation images'

@@ -143,6 +143,17 @@ def test_a_mistake_writes_nothing(teacher, arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(teacher, tmp_path):
+    (tmp_path / 'file').touch()
+    out = tmp_path / 'file/out'
+    finished = toolbox.run_forked(
+        'prune_teacher.py', CONFIG, teacher[2], '--out', out, '--amounts', '0.1',
+        '--cfg-options', 'val_dataloader.dataset.split=nonsense',
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert f"error: folder '{out}' cannot be written (Not a directory); give another by --out" in finished.stderr
+
+
 def test_the_student_of_a_distillation_can_be_pruned(teacher, tmp_path):
     network, _, _ = teacher
     saved = {f'architecture.{name}': value for name, value in network.state_dict().items()}
