@@ -1,6 +1,7 @@
 """make_mini.py writes what the data sets read, the same for the same seed, and over nobody's data."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from converters import contents
 from make_mini import main as make_mini
+from mini import FORMATS, Miniature
 from PIL import Image
 from scipy.io import loadmat
 
@@ -141,6 +143,35 @@ def test_force_replaces_an_earlier_miniature_whole(tmp_path):
     assert make(tmp_path / 'mini', '--force') == 0
     assert len(contents(tmp_path / 'mini')) == 3 * (2 + 2) + 1
     assert [path.name for path in tmp_path.iterdir()] == ['mini']
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit) as stop:
+        make(tmp_path / 'file/mini')
+    assert stop.value.code == 1
+    message = f"error: folder '{tmp_path}/file' cannot be written (File exists); give another by the argument dst"
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ('fault', 'message'),
+    [(KeyboardInterrupt, 'interrupted; {dst} is as it was'), (OSError('the disk is full'), 'the disk is full')],
+)
+def test_what_ends_too_early_leaves_things_as_they_were(tmp_path, capsys, monkeypatch, fault, message):
+    make(tmp_path / 'mini')
+    before = contents(tmp_path)
+
+    def write(folder: Path, mini: Miniature) -> None:
+        (folder / 'half').touch()
+        raise fault
+
+    monkeypatch.setitem(FORMATS, 'imagenet', replace(FORMATS['imagenet'], write=write))
+    with pytest.raises(SystemExit) as stop:
+        make(tmp_path / 'mini', '--force')
+    assert stop.value.code == 1
+    assert f'error: {message.format(dst=tmp_path / "mini")}' in capsys.readouterr().err
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(('name', 'options', 'message'), [

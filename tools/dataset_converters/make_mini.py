@@ -20,6 +20,9 @@ from pathlib import Path
 import numpy as np
 from mini import FORMATS, Miniature
 
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.run_config import check_writable
+
 CONTENTS_FILE = 'contents.json'
 GENERATOR = 'make_mini.py'
 DEFAULT_SIZE = 64
@@ -86,7 +89,7 @@ def write_miniature(folder: Path, args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the files beside ``dst`` and move them there once they are complete."""
+    """Write the files beside ``dst`` and move them there once they are complete; an error leaves nothing."""
     args = parse_args(argv)
     in_use = args.dst.exists() and not (args.dst.is_dir() and not any(args.dst.iterdir()))
     if in_use and not (args.force and is_ours(args.dst)):
@@ -97,11 +100,18 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 1
     partial = args.dst.with_name(f'{args.dst.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    write_miniature(partial, args)
-    if args.dst.is_dir():
-        shutil.rmtree(args.dst)
-    partial.replace(args.dst)
+    with clear_errors():
+        check_writable(args.dst.parent, 'folder', 'the argument dst')
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        try:
+            write_miniature(partial, args)
+            if args.dst.is_dir():
+                shutil.rmtree(args.dst)
+            partial.replace(args.dst)
+        except KeyboardInterrupt:
+            raise RuntimeError(f'interrupted; {args.dst} is as it was, and the same command starts again') from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     train, val = args.classes * args.train, args.classes * args.val
     print(f'{args.dst}: {args.classes} classes, {train} training and {val} validation images')
     if args.archive:
