@@ -23,7 +23,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='A second call skips the runs that are finished and goes on with those that were '
-        'interrupted. The exit status is 1 if a run failed.',
+        'interrupted. One whose config or teacher has changed, by whatever field, is trained anew and replaces the run '
+        'that its folder holds: that is kept beside it as seed_<n>.set_aside until the new one is finished, comes back '
+        'when it is asked for before, and is gone afterwards; give another --out to keep both. '
+        'The exit status is 1 if a run failed.',
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method is called as its file')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')

@@ -26,7 +26,12 @@ def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
         print(f'{counts[State.FINISHED]} of {len(runs)} runs are finished and are not repeated')
     for run, state in states.items():
         if state is State.CHANGED:
-            print(f'{run}: its folder holds {state.value}, so it is trained anew')
+            print(
+                f'{run}: its folder holds {state.value}, so it is trained anew; what is there is kept '
+                f'as {run.set_aside.name} until the new one is finished'
+            )
+        elif state is State.SET_ASIDE:
+            print(f'{run}: was set aside for a run of another config or teacher, which it now replaces')
         elif state is State.INTERRUPTED:
             print(f'{run}: was interrupted, so it goes on from its last checkpoint')
     pending = [run for run in runs if states[run] is not State.FINISHED]

@@ -22,7 +22,7 @@ from mmengine.utils import mkdir_or_exist
 
 from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
-from r2kd_mm.engine.resume import AUTO
+from r2kd_mm.engine.resume import AUTO, POINTER
 from r2kd_mm.engine.run_config import load_run_config
 
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run
@@ -61,6 +61,11 @@ class Run:
     method: Method
     seed: int
     folder: Path
+
+    @property
+    def set_aside(self) -> Path:
+        """Where the run waits whose folder this one has taken, until this one is finished."""
+        return self.folder.with_name(f'{self.folder.name}.set_aside')
 
     @property
     def output_file(self) -> Path:
@@ -114,6 +119,7 @@ class State(Enum):
     NEW = 'nothing'
     INTERRUPTED = 'a part of this run'
     CHANGED = 'a run of another config or teacher'
+    SET_ASIDE = 'a run of another config or teacher, for which this run was set aside'
     FINISHED = 'this run, finished'
 
 
@@ -194,28 +200,66 @@ def look_at(runs: Iterable[Run]) -> dict[Run, State]:
 
 def state_of(run: Run, cfg: Config) -> State:
     """What there is in the folder of ``run``, whose config is ``cfg``."""
-    if not (run.folder / _FINGERPRINT_FILE).is_file():
-        return State.NEW
-    if (run.folder / _FINGERPRINT_FILE).read_text() != fingerprint(cfg):
-        return State.CHANGED
-    return State.FINISHED if (run.folder / _RESULT_FILE).is_file() else State.INTERRUPTED
+    wanted, found = fingerprint(cfg), _read_fingerprint(run.folder)
+    if found == wanted:
+        return State.FINISHED if (run.folder / _RESULT_FILE).is_file() else State.INTERRUPTED
+    if _read_fingerprint(run.set_aside) == wanted:
+        return State.SET_ASIDE
+    return State.NEW if found is None else State.CHANGED
+
+
+def _read_fingerprint(folder: Path) -> str | None:
+    path = folder / _FINGERPRINT_FILE
+    return path.read_text() if path.is_file() else None
 
 
 def train(run: Run, report_progress: Callable[[float], None]) -> Result:
     """Train ``run`` through MMEngine's Runner, from where it stopped, and write down the result.
 
+    A run that is in the folder already, of another config or of another teacher, is set aside and deleted when this one
+    is finished. It is put back when it is asked for before, or when this one fails without a checkpoint.
+
     Args:
-        run: Its folder is emptied first unless it holds a part of this very run.
+        run: What to train; nothing where it was set aside when it was finished.
         report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
     """
     cfg = load_config(run)
+    state = state_of(run, cfg)
+    if state is State.SET_ASIDE:
+        _put_back(run)
+        state = state_of(run, cfg)
+        if state is State.FINISHED:
+            return load_result(run)
     files = AtomicLocalBackend()
-    if state_of(run, cfg) is not State.INTERRUPTED:
-        shutil.rmtree(run.folder, ignore_errors=True)
-        mkdir_or_exist(run.folder)
+    if state is not State.INTERRUPTED:
+        _set_aside(run)
         files.put_text(fingerprint(cfg), run.folder / _FINGERPRINT_FILE)
-    set_resume(cfg, AUTO)
+    try:
+        result = _train(run, cfg, report_progress)
+    except Exception:
+        if run.set_aside.is_dir() and not (run.folder / POINTER).is_file():
+            _put_back(run)
+        raise
+    shutil.rmtree(run.set_aside, ignore_errors=True)
+    files.put_text(json.dumps(vars(result), indent=2), run.folder / _RESULT_FILE)
+    return result
 
+
+def _set_aside(run: Run) -> None:
+    """Empty the folder; what was set aside first stays, since nothing that came after it was finished."""
+    if _read_fingerprint(run.folder) is not None and not run.set_aside.exists():
+        run.folder.rename(run.set_aside)
+    shutil.rmtree(run.folder, ignore_errors=True)
+    mkdir_or_exist(run.folder)
+
+
+def _put_back(run: Run) -> None:
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.set_aside.rename(run.folder)
+
+
+def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> Result:
+    set_resume(cfg, AUTO)
     stopwatch = _StopwatchHook()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(stopwatch)
@@ -226,9 +270,7 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
     seconds, cpu_seconds = (round(value, 1) for value in stopwatch.elapsed())
 
     accuracy, teachers = _read_scalars(run.folder)
-    result = Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
-    files.put_text(json.dumps(vars(result), indent=2), run.folder / _RESULT_FILE)
-    return result
+    return Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
 
 
 def load_result(run: Run) -> Result:

@@ -169,7 +169,48 @@ def test_a_changed_config_is_noticed_and_trained_anew(finished, tmp_path):
     result = train(run, lambda share: None)
     assert result.accuracy != load_result(finished).accuracy
     assert not (run.folder / 'stale').exists()
+    assert not run.set_aside.exists()
     assert state(run) is State.FINISHED
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ('slip', 'message'),
+    [
+        ({'optim_wrapper.optimizer.learning_rate': 0.4}, "unexpected keyword argument 'learning_rate'"),
+        ({'model.head.num_classes': 11}, 'train_dataloader has 10 classes, but the head'),  # when training begins
+    ],
+)
+def test_a_slip_costs_no_run(finished, slip, message, tmp_path):
+    run = short_run(tmp_path, **slip)
+    shutil.copytree(finished.folder, run.folder)
+    with pytest.raises((TypeError, ValueError), match=message):
+        train(run, lambda share: None)
+    assert contents(run.folder) == contents(finished.folder)
+    assert not run.set_aside.exists()
+
+
+def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(finished, tmp_path):
+    first, changed = short_run(tmp_path), short_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.07})
+    other = short_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.08})
+    shutil.copytree(finished.folder, first.folder)
+
+    def stop(share):
+        if share == 1:  # after the checkpoint of epoch 1
+            raise Interrupted
+
+    for run in (changed, other):  # the finished one is kept, not what came after it
+        with pytest.raises(Interrupted):
+            train(run, stop)
+        assert state(run) is State.INTERRUPTED
+        assert state(first) is State.SET_ASIDE
+    assert state(changed) is State.CHANGED
+    assert train(first, stop) == load_result(finished)
+    assert contents(first.folder) == contents(finished.folder)
+    assert not first.set_aside.exists()
 
 
 ENSEMBLE = dict(type='TeacherEnsemble', members=dict(teacher=dict(teacher=dict(type='ResNet'))), _delete_=True)

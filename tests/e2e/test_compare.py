@@ -46,6 +46,7 @@ def test_what_is_finished_is_skipped_and_what_changed_is_trained_anew(compared):
     assert 'res14_digits, seed 0: its folder holds a run of another config or teacher, so it is trained anew' in (
         changed.stdout
     )
+    assert '; what is there is kept as seed_0.set_aside until the new one is finished' in changed.stdout
 
 
 @pytest.mark.parametrize(
