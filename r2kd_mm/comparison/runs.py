@@ -264,6 +264,8 @@ def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> R
     runner = Runner.from_cfg(cfg)
     runner.register_hook(stopwatch)
     runner.register_hook(_ProgressHook(report_progress))
+    if _has_test_set(cfg):
+        _ = runner.test_loop  # built now, so that missing test data are not an error after the training
     runner.train()
     if runner.epoch not in _read_scalars(run.folder)[0]:  # killed between the last checkpoint and its evaluation
         runner.val()
@@ -313,8 +315,7 @@ class _ProgressHook(Hook):
 
 def _test(runner: Runner) -> dict[str, float]:
     """Accuracy on the test set after the last epoch, and of the weights that did best on the validation set."""
-    cfg = runner.cfg
-    if cfg.get('test_dataloader') is None or cfg.test_dataloader.dataset == cfg.val_dataloader.dataset:
+    if not _has_test_set(runner.cfg):
         return {}
     found = dict(last=runner.test()[METRIC])
     best = runner.message_hub.runtime_info.get('best_ckpt')
@@ -322,6 +323,11 @@ def _test(runner: Runner) -> dict[str, float]:
         runner.load_checkpoint(best)
         found['best'] = runner.test()[METRIC]
     return found
+
+
+def _has_test_set(cfg: Config) -> bool:
+    """Whether there are images to test on that are not those of the validation."""
+    return cfg.get('test_dataloader') is not None and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset
 
 
 def logged_rows(folder: Path) -> Iterator[dict[str, Any] | None]:

@@ -107,6 +107,14 @@ def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_th
     assert load_result(run) == result
 
 
+def test_missing_test_data_are_an_error_before_the_training(tmp_path):
+    missing = dict(type='ImageFolder', data_root=str(tmp_path / 'gone'), split='val', _delete_=True)
+    shares = []
+    with pytest.raises(FileNotFoundError, match="there is no data folder '.*/gone/val'"):
+        train(short_run(tmp_path, **{'test_dataloader.dataset': missing}), shares.append)
+    assert shares == []
+
+
 def test_equal_seeds_give_equal_results_and_others_do_not(finished, tmp_path):
     again, other = short_run(tmp_path), short_run(tmp_path, seed=1)
     assert train(again, lambda share: None).accuracy == load_result(finished).accuracy
