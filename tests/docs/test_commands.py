@@ -22,6 +22,7 @@ import documents
 import pytest
 import toolbox
 import torch
+from mmengine.config import Config
 
 from r2kd_mm.zoo import build_classifier, revert_state_dict
 
@@ -95,7 +96,7 @@ TEST = 'python tools/test.py'
 EXPORT = 'python tools/model_converters/export_student.py'
 BROWSE = 'python tools/browse_augmentations.py'
 MIM = 'tests/e2e/test_mim.py'
-MINI_TINY = 'train_dataloader.dataset.data_root=data/mini-tiny val_dataloader.dataset.data_root=data/mini-tiny'
+MINI_TINY = ' '.join(f'{loader}_dataloader.dataset.data_root=data/mini-tiny' for loader in ('train', 'val', 'test'))
 MINI_IMAGENET = MINI_TINY.replace('mini-tiny', 'mini-imagenet')
 COMMANDS = {
     # README
@@ -354,6 +355,23 @@ def test_every_excerpt_is_in_a_document():
     python = [block for page in documents.PAGES for block in documents.blocks(page) if block.language == 'python']
     for page, start in EXCERPTS:
         assert any(block.page == page and block.text.startswith(start) for block in python), (page, start)
+
+
+def test_commands_and_recipes_that_set_the_folder_of_the_data_set_it_for_the_test_data_too(tmp_path):
+    for command in filter(lambda command: 'val_dataloader.dataset.data_root=' in command, documented()):
+        folders = dict(re.findall(r'(\w+)_dataloader\.dataset\.data_root=(\S+)', command))
+        assert folders.get('test') == folders['val'], command
+
+    (tmp_path / 'own').mkdir()
+    (tmp_path / '_base_').symlink_to(toolbox.ROOT / 'configs/_base_')
+    blocks = [block for page in documents.PAGES for block in documents.blocks(page) if block.file is not None]
+    recipes = [block for block in blocks if '.dataset.data_root = ' in block.text]
+    assert recipes
+    for block in recipes:
+        path = tmp_path / 'own' / Path(block.file).name
+        path.write_text(block.text)
+        cfg = Config.fromfile(path)
+        assert cfg.test_dataloader.dataset.data_root == cfg.val_dataloader.dataset.data_root, block.file
 
 
 @pytest.fixture(scope='module')

@@ -2,7 +2,8 @@
 
     python tools/dataset_converters/make_mini.py imagenet data/mini-imagenet
     python tools/train.py configs/r2kd/r2kd_res50_mbv1_imagenet.py --cfg-options \
-        train_dataloader.dataset.data_root=data/mini-imagenet val_dataloader.dataset.data_root=data/mini-imagenet ...
+        train_dataloader.dataset.data_root=data/mini-imagenet val_dataloader.dataset.data_root=data/mini-imagenet \
+        test_dataloader.dataset.data_root=data/mini-imagenet ...
 
 Each class has its own colour and shape on a noisy background, so that a network learns it in seconds. With --archive
 the files are those that prepare_<name>.py takes. A contents.json beside the files states how many they are.
