@@ -35,7 +35,7 @@ ALLOWED = {
         'pruning',
         'registry',
     },
-    'export': {'compat', 'distillers', 'engine', 'registry', 'version', 'zoo'},
+    'export': {'compat', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
     'hooks': {'augmentations', 'distillers', 'engine', 'published', 'registry'},
     'engine': {'compat', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},

@@ -12,7 +12,7 @@ from mmpretrain.datasets.custom import find_folders, get_samples
 
 from r2kd_mm.registry import DATASETS
 
-EXTENSIONS = ('.jpeg', '.jpg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # all are read by OpenCV
 
 LAYOUT = (
     "expected <data_root>/<split>/<class>/*.JPEG, or images in <data_root>/<split>/ with lines 'name.JPEG label' "
@@ -43,7 +43,8 @@ class ImageFolder(BaseDataset):
 
     Raises:
         FileNotFoundError: The folder is missing, on this machine or on that of rank 0, or an annotated image is.
-        ValueError: There is no image, a class that was not trained on, or a line without a label.
+        ValueError: There is no image, none of a class (of which only a validation folder may be empty), a class that
+            was not trained on, or a line without a label.
     """
 
     def __init__(
@@ -127,7 +128,16 @@ class ImageFolder(BaseDataset):
                 f'{unknown[0]!r}: both splits must use the same names, see {self.data_root!r}'
             )
         labels = {name: classes.index(name) for name in found}
-        samples, _ = get_samples(str(folder), labels, lambda name: name.lower().endswith(EXTENSIONS))
+        samples, without = get_samples(str(folder), labels, lambda name: name.lower().endswith(EXTENSIONS))
+        for name in sorted(without) if samples else ():
+            files = [path for path in (folder / name).rglob('[!.]*') if path.is_file()]
+            if files or self.split == 'train':
+                endings = ', '.join(sorted({path.suffix or path.name for path in files}))
+                raise ValueError(
+                    f'there is no image in the class folder {str(folder / name)!r}, '
+                    f'{f"only files that end in {endings}" if files else "it is empty"}: expected files that end in '
+                    f'{", ".join(EXTENSIONS)}; convert or add them, or take the class out of every split'
+                )
         return samples
 
 

@@ -21,6 +21,7 @@ from mmrazor.structures import export_fix_subnet
 from torch import Tensor, nn
 
 from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.export.network import Logits
@@ -29,7 +30,6 @@ from r2kd_mm.registry import DATASETS, MODELS
 from r2kd_mm.zoo import build_classifier, classifier_config
 
 NUM_IMAGES = 8
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 LOADER, PACKER = 'LoadImageFromFile', 'PackInputs'
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
@@ -269,7 +269,7 @@ def list_images(path: str | os.PathLike) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f'{str(path)!r} does not exist; give an image or a folder of images')
-    found = sorted(file for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(file for file in path.rglob('*') if file.suffix.lower() in EXTENSIONS)
     if not found:
-        raise FileNotFoundError(f'no image in {str(path)!r}; expected files that end in {", ".join(IMAGE_SUFFIXES)}')
+        raise FileNotFoundError(f'no image in {str(path)!r}; expected files that end in {", ".join(EXTENSIONS)}')
     return found

@@ -7,7 +7,8 @@ from mmengine.dist import get_rank
 from PIL import Image
 from ranks import run_on_ranks
 
-from r2kd_mm.datasets import ImageFolder
+from r2kd_mm.datasets import ImageFolder, LoadImageFromFile
+from r2kd_mm.datasets.image_folder import EXTENSIONS
 
 
 def write_images(root: Path, *names: str) -> Path:
@@ -68,6 +69,35 @@ def test_a_folder_without_images_is_refused(tmp_path, content):
     (tmp_path / content).mkdir(parents=True)
     with pytest.raises(ValueError, match=rf"no image in the data folder '{tmp_path}/train': expected"):
         ImageFolder(str(tmp_path), 'train')
+
+
+@pytest.mark.parametrize(
+    ('files', 'found'),
+    [
+        (['c.gif', 'deeper/d.heic', 'README'], 'only files that end in .gif, .heic, README'),
+        (['.DS_Store'], 'it is empty'),
+    ],
+)
+def test_a_training_class_without_an_image_is_refused(tmp_path, files, found):
+    write_images(tmp_path, 'train/n1/a.JPEG', *(f'train/n2/{name}' for name in files))
+    with pytest.raises(ValueError, match=f"no image in the class folder '{tmp_path}/train/n2', {found}: expected"):
+        ImageFolder(str(tmp_path), 'train')
+
+
+def test_a_validation_class_may_be_empty_but_not_of_other_files(tmp_path):
+    write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.JPEG', 'val/n1/.hidden', 'val/n2/x.JPEG')
+    assert labels(ImageFolder(str(tmp_path), 'val')) == {'x.JPEG': 1}
+    write_images(tmp_path, 'val/n1/y.heic')
+    with pytest.raises(ValueError, match=f"no image in the class folder '{tmp_path}/val/n1', only files that end in"):
+        ImageFolder(str(tmp_path), 'val')
+
+
+@pytest.mark.parametrize('ending', EXTENSIONS)
+def test_every_ending_is_that_of_a_format_that_is_read(tmp_path, ending):
+    (tmp_path / 'train/n1').mkdir(parents=True)
+    Image.new('L', (4, 4), 200).save(tmp_path / f'train/n1/a{ending}')
+    (sample,) = ImageFolder(str(tmp_path), 'train', [LoadImageFromFile()])
+    assert abs(sample['img'].astype(int) - 200).max() < 5
 
 
 def test_a_validation_class_that_was_not_trained_is_refused(tmp_path):

@@ -52,6 +52,8 @@ WHOLE = {
     'BMP': encode('BMP'),
     'PPM': encode('PPM'),
     'TIFF': encode('TIFF'),
+    'WebP': encode('WEBP'),
+    'lossless WebP': encode('WEBP', lossless=True),
     '16-bit TIFF': cv2.imencode('.tif', picture().astype(np.uint16) * 257)[1].tobytes(),
 }
 EACH = pytest.mark.parametrize('kind', WHOLE)

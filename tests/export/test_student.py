@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from toolbox import ROOT
 
+from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.export import load_student
+from r2kd_mm.export.student import list_images
 from r2kd_mm.registry import DATASETS, MODELS
 
 
@@ -85,6 +87,12 @@ def test_data_that_are_not_here_are_asked_for(tmp_path):
     assert student.images.shape == (6, 3, 32, 32)  # three images twice, in the size of the crops of training
     assert student.preprocessing.channel_order == 'RGB'
     assert len(student.classes) == 100
+
+
+def test_images_are_found_by_the_endings_that_training_takes(tmp_path):
+    for ending in EXTENSIONS:
+        (tmp_path / f'a{ending}').touch()
+    assert [path.suffix for path in list_images(tmp_path)] == sorted(EXTENSIONS)
 
 
 def test_a_run_without_data_asks_for_images(tmp_path):
