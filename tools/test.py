@@ -3,7 +3,9 @@
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mmengine
 from mmengine.config import Config
@@ -11,6 +13,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
+from torch.utils.data import Dataset
 
 from r2kd_mm.engine import clear_errors, unwrapped_model
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
@@ -50,13 +53,12 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=args.interval)
 
 
-def check_fits(model: nn.Module, checkpoint: str) -> None:
+def check_fits(model: nn.Module, loaded: Mapping[str, Any], checkpoint: str) -> None:
     """Refuse a checkpoint that lacks weights of ``model``: MMEngine would warn, and score what it initialised.
 
     Raises:
         ValueError: A weight is missing or has another shape.
     """
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     given = loaded.get('state_dict', loaded)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     wrong = [
@@ -72,6 +74,30 @@ def check_fits(model: nn.Module, checkpoint: str) -> None:
         )
 
 
+def check_classes(dataset: Dataset, loaded: Mapping[str, Any], checkpoint: str) -> None:
+    """Refuse test data that have other classes than a checkpoint, or another order: their labels would mean others.
+
+    Where no name is common to both, such as WordNet numbers and English words, only the number is compared.
+
+    Raises:
+        ValueError: The classes differ.
+    """
+    known = (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes')
+    given = getattr(dataset, 'metainfo', {}).get('classes')
+    if not known or not given or list(known) == list(given):
+        return
+    if len(known) == len(given) and not set(known) & set(given):
+        return
+    place = next((i for i, pair in enumerate(zip(known, given)) if pair[0] != pair[1]), min(len(known), len(given)))
+    names = [repr(classes[place]) if place < len(classes) else 'missing' for classes in (known, given)]
+    raise ValueError(
+        f'the test data and checkpoint {checkpoint!r} do not have the same classes in the same order: {len(given)} and '
+        f'{len(known)} classes, and number {place} is {names[1]} in the data and {names[0]} in the checkpoint; test on '
+        'data with the classes of its training. Image folders take them from the folders in train, also where these '
+        'are empty'
+    )
+
+
 def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
@@ -81,7 +107,10 @@ def main() -> None:
             check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored
         apply_test_arguments(cfg, args)
         runner = Runner.from_cfg(cfg)
-        check_fits(unwrapped_model(runner), args.checkpoint)
+        loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+        check_fits(unwrapped_model(runner), loaded, args.checkpoint)
+        if runner.test_loop is not None:  # without test data the Runner says so
+            check_classes(runner.test_dataloader.dataset, loaded, args.checkpoint)
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -230,6 +231,36 @@ def test_testing_writes_the_predictions_and_pictures(run, mini_options, tmp_path
     predictions = mmengine.load(tmp_path / 'predictions.pkl')
     assert len(predictions) == 30
     assert len(list((tmp_path / 'pictures').glob('**/*.*'))) == 3
+
+
+def test_testing_refuses_data_whose_labels_mean_other_classes(run, mini_imagenet, mini_options, tmp_path):
+    classes = sorted(path.name for path in (mini_imagenet / 'train').iterdir())
+    for name in classes[1:]:
+        shutil.copytree(mini_imagenet / 'train' / name, tmp_path / 'data/val' / name)
+
+    def test():
+        return toolbox.run_forked(
+            'test.py',
+            FLAGSHIP,
+            run['work_dir'] / f'epoch_{MAX_EPOCHS}.pth',
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            *mini_options,
+            f'test_dataloader.dataset.data_root={tmp_path / "data"}',
+        )
+
+    refused = test()
+    assert refused.returncode == 1
+    assert re.search(
+        '^error: the test data and checkpoint .* do not have the same classes in the same order: 4 and 5 classes, and '
+        f"number 0 is '{classes[1]}' in the data and '{classes[0]}' in the checkpoint",
+        refused.stderr,
+        re.M,
+    )
+    for name in classes:  # as the message advises
+        (tmp_path / 'data/train' / name).mkdir(parents=True)
+    assert test().returncode == 0
 
 
 def test_testing_refuses_the_checkpoint_of_another_network(mini_teacher, mini_options, tmp_path):
