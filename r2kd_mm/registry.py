@@ -6,9 +6,12 @@ mmpretrain, then in mmrazor, then in MMEngine; ``default_scope = 'r2kd_mm'`` the
 ``type='r2kd_mm.X'`` works from a config of any scope.
 """
 
+import ast
 import difflib
 import inspect
+import textwrap
 from collections.abc import Callable
+from inspect import Parameter
 
 from mmengine.registry import Registry, root
 from mmpretrain import registry as mmpretrain_registry
@@ -28,6 +31,7 @@ LOCATIONS = [
     'r2kd_mm.hooks',
     'r2kd_mm.engine',
 ]
+VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)  # the kinds of *args and **kwargs
 
 
 class SiblingRegistry(Registry):
@@ -105,7 +109,7 @@ def build_component(cfg: dict | Callable, kind: str, package: str) -> Callable:
         cls = _find_type(cls, kind, package)
     elif not callable(cls):
         raise TypeError(f'{kind} type must be a class or its registered name, got {cls!r}')
-    _check_arguments(cls, {name for name in cfg if name not in ('type', '_scope_')})
+    check_arguments(cls, {name for name in cfg if name not in ('type', '_scope_')})
     return MODELS.build({**cfg, 'type': cls})
 
 
@@ -134,21 +138,84 @@ def _find_type(name: str, kind: str, package: str) -> type | Callable:
     )
 
 
-def _check_arguments(cls: type | Callable, given: set[str]) -> None:
-    parameters = inspect.signature(cls).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+def find_types(name: str) -> list[type | Callable]:
+    """What ``name`` stands for in any registry of this scope."""
+    found = []
+    for registry in [value for value in globals().values() if isinstance(value, SiblingRegistry)]:
+        try:
+            cls = registry.get(name)
+        except RuntimeError:  # MMEngine could not read the name as a path either
+            continue
+        if callable(cls) and cls not in found:
+            found.append(cls)
+    return found
+
+
+def check_arguments(cls: type | Callable, given: set[str], is_complete: bool = True) -> None:
+    """Raise ``TypeError``, with the parameters of ``cls``, where the arguments ``given`` do not fit them.
+
+    Args:
+        cls: A class or a function.
+        given: Names of arguments.
+        is_complete: Whether these are all, so that one that is missing is an error too.
+    """
+    known = parameters_of(cls)
+    if known is None:
         return
-    unknown = sorted(given - parameters.keys())
+    unknown = sorted(given - known.keys())
+    own = inspect.signature(cls).parameters
     missing = [
         name
-        for name, parameter in parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL and name not in given
+        for name, parameter in own.items()
+        if parameter.default is parameter.empty and parameter.kind not in VARIABLE and name not in given
     ]
+    if not is_complete or any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+        missing = []
     if not unknown and not missing:
         return
     problems = [f'does not take {", ".join(map(repr, unknown))}'] if unknown else []
     problems += [f'needs {", ".join(map(repr, missing))}'] if missing else []
+    close = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
+    guess = f'; did you mean {close[0]!r}?' if close else ''
     raise TypeError(
         f'{cls.__name__} {" and ".join(problems)}; its parameters are '
-        f'({", ".join(str(parameter) for parameter in parameters.values())})'
+        f'({", ".join(str(parameter.replace(annotation=Parameter.empty)) for parameter in known.values())}){guess}'
     )
+
+
+def parameters_of(cls: type | Callable) -> dict[str, Parameter] | None:
+    """The parameters of a class or a function by their names; ``None`` where it takes any name.
+
+    Where a constructor does nothing with its ``**kwargs`` but hand them on, those of the base class belong to it.
+    """
+    known: dict[str, Parameter] = {}
+    if not inspect.isclass(cls):
+        calls = [cls]
+    else:
+        calls = [vars(base)['__init__'] for base in cls.__mro__ if '__init__' in vars(base)]
+    for call in calls:
+        try:
+            parameters = list(inspect.signature(call).parameters.values())[int(inspect.isclass(cls)) :]  # no self
+        except ValueError:  # written in C
+            return None
+        for parameter in parameters:
+            if parameter.kind not in VARIABLE:
+                known.setdefault(parameter.name, parameter)
+        rest = next((parameter.name for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD), None)
+        if rest is None:
+            return known
+        if not _only_hands_on(call, rest):
+            return None
+    return None
+
+
+def _only_hands_on(constructor: Callable, kwargs: str) -> bool:
+    """Whether all that a constructor does with ``**kwargs`` is to give them to that of its base class."""
+    try:
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(constructor)))))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).startswith('super(')]
+    handed_on = [keyword.value for call in calls for keyword in call.keywords if keyword.arg is None]
+    uses = [node for node in nodes if isinstance(node, ast.Name) and node.id == kwargs]
+    return len(uses) == 1 and uses[0] in handed_on

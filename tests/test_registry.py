@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope, Registry, root
 from torch import nn
 
 from r2kd_mm import registry
-from r2kd_mm.registry import MODELS, SiblingRegistry, build_component
+from r2kd_mm.registry import MODELS, SiblingRegistry, build_component, parameters_of
 
 ROOT_NAMES = sorted(name for name, value in vars(root).items() if isinstance(value, Registry) and name.isupper())
 
@@ -134,6 +134,10 @@ class TestBuildComponent:
         with pytest.raises(TypeError, match=r"ToyLoss does not take 'temprature'; its parameters are \(temperature"):
             build_component(dict(type='ToyLoss', temprature=2.0), 'loss', 'r2kd_mm.losses')
 
+    def test_a_slip_is_guessed(self, toy_loss):
+        with pytest.raises(TypeError, match=r"did you mean 'temperature'\?"):
+            build_component(dict(type='ToyLoss', temprature=2.0), 'loss', 'r2kd_mm.losses')
+
     def test_a_missing_argument_is_named(self):
         with pytest.raises(
             TypeError, match="Conv2d needs 'in_channels', 'out_channels', 'kernel_size'; its parameters"
@@ -148,3 +152,35 @@ class TestBuildComponent:
     def test_a_config_without_type_is_refused(self):
         with pytest.raises(ValueError, match=r"loss config {'temperature': 1} has no 'type'; known losses: "):
             build_component(dict(temperature=1), 'loss', 'r2kd_mm.losses')
+
+
+class Base:
+    def __init__(self, size, depth=1):
+        pass
+
+
+class HandsOn(Base):
+    def __init__(self, *args, width=2, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class Keeps(Base):
+    def __init__(self, width=2, **kwargs):
+        super().__init__(1)
+        self.settings = kwargs
+
+
+class Takes(Base):
+    def __init__(self, width=2, **kwargs):
+        self.height = kwargs.pop('height', 3)
+        super().__init__(**kwargs)
+
+
+def test_parameters_of_a_base_class_count_where_all_are_handed_on():
+    assert list(parameters_of(HandsOn)) == ['width', 'size', 'depth']
+    assert list(parameters_of(lambda size, *, depth=1: None)) == ['size', 'depth']
+
+
+@pytest.mark.parametrize('cls', [Keeps, Takes, dict, lambda **kwargs: None])
+def test_what_takes_any_name_has_no_list_of_them(cls):
+    assert parameters_of(cls) is None

@@ -7,15 +7,18 @@ import difflib
 import inspect
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
+from torch.utils.data import DataLoader
 
 from r2kd_mm.engine.cli import init_launcher
+from r2kd_mm.registry import check_arguments, find_types, parameters_of
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -32,6 +35,23 @@ RUN_FIELDS = {
     'tta_model',
     'tta_pipeline',
 } - {'cfg'}
+
+# Dicts without a type, and what MMEngine calls with them.
+UNTYPED = {**dict.fromkeys(DATALOADERS, DataLoader), 'randomness': set_random_seed}
+# What MMEngine takes out of a dict before it calls the type.
+BUILDER_FIELDS = {
+    'type',
+    '_delete_',
+    '_scope_',
+    'constructor',  # of optim_wrapper, as paramwise_cfg
+    'convert_to_iter_based',  # of param_scheduler
+    'name',  # of vis_backends
+    'num_batch_per_epoch',  # of data loaders
+    'paramwise_cfg',
+    'priority',  # of hooks
+}
+DEFAULT_HOOKS = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info', 'sampler_seed', 'timer'}  # MMEngine's own
+NUMBERS = (int, float, 'int', 'float')  # annotations
 
 
 class _ConfigOptions(DictAction):
@@ -106,11 +126,12 @@ def _set_up_dataloader(dataloader: dict, pin_memory: bool, persistent_workers: b
     )
 
 
-def _check_fields(options: Iterable[str], cfg: Config) -> None:
-    """Refuse options that would change nothing: a slip in a name, or a helper variable that the config has used up."""
+def _check_fields(options: Mapping[str, Any], cfg: Config) -> None:
+    """Refuse options that would change nothing or that nothing takes: a slip in a name, or a helper variable."""
     for option in options:
         field = option.split('.')[0]
         if field in RUN_FIELDS:
+            _check_path(option, options, cfg)
             continue
         if field in cfg:
             raise ValueError(
@@ -121,6 +142,57 @@ def _check_fields(options: Iterable[str], cfg: Config) -> None:
         close = difflib.get_close_matches(field, RUN_FIELDS, n=1)
         hint = f'did you mean {close[0]!r}?' if close else f'known fields: {", ".join(sorted(RUN_FIELDS))}'
         raise ValueError(f'--cfg-options {option}: no run reads a field {field!r}; {hint}')
+
+
+def _check_path(option: str, options: Mapping[str, Any], cfg: Config) -> None:
+    """Refuse a new name that its place in ``cfg`` does not take, and a text where a number belongs."""
+    first, *path = option.split('.')
+    place, node = first, cfg.get(first) or {}
+    for depth, name in enumerate(path, start=1):
+        is_last = depth == len(path)
+        if isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        elif not isinstance(node, Mapping):
+            return
+        elif place == 'default_hooks' and name not in node:
+            _check_hook(option, name, options, known=DEFAULT_HOOKS | node.keys())
+            return
+        elif is_last or name not in node:
+            kind = options.get(f'{place}.type', node.get('type', UNTYPED.get(place)))
+            _check_argument(option, name, kind, options[option] if is_last else None)
+            return
+        else:
+            node = node[name]
+        place = f'{place}.{name}'
+
+
+def _check_hook(option: str, name: str, options: Mapping[str, Any], known: set[str]) -> None:
+    place = f'default_hooks.{name}'
+    if f'{place}.type' in options or (name in known and options.get(place, '') is None):
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f'did you mean {close[0]!r}?' if close and name not in known else f'a new one needs {place}.type'
+    raise ValueError(
+        f'--cfg-options {option}: default_hooks has no {name!r}; known hooks: {", ".join(sorted(known))}; {guess}'
+    )
+
+
+def _check_argument(option: str, name: str, kind: type | Callable | str | None, value: Any) -> None:
+    """Refuse ``name`` where ``kind`` does not take it, and ``value``, where that is a text instead of a number."""
+    types = find_types(kind) if isinstance(kind, str) else [kind] if callable(kind) else []
+    if name in BUILDER_FIELDS or not types:
+        return
+    errors = []
+    for cls in types:  # a name may stand for a class in several registries
+        try:
+            check_arguments(cls, {name}, is_complete=False)
+            parameter = (parameters_of(cls) or {}).get(name)
+            if isinstance(value, str) and parameter is not None and parameter.annotation in NUMBERS:
+                raise TypeError(f'{cls.__name__} takes a number as {name}, got {value!r}')
+            return
+        except TypeError as error:
+            errors.append(error)
+    raise ValueError(f'--cfg-options {option}: {errors[0]}')
 
 
 def check_writable(folder: Path, name: str, option: str) -> None:

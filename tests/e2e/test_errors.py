@@ -75,6 +75,8 @@ class RunsCode:
         ('train_dataloader.dataset.data_root=/no/such/folder', ('/no/such/folder/train', '<data_root>/<split>')),
         ('val_dataloader.dataset.data_root=/no/such/folder', ('/no/such/folder/val', '<data_root>/<split>')),
         ('modle.teacher_weight=0.5', ("no run reads a field 'modle'", "did you mean 'model'?")),
+        ('model.teacher_weigth=0.5', ('--cfg-options model.teacher_weigth: R2KD', "did you mean 'teacher_weight'?")),
+        ('default_hooks.chekpoint.interval=2', ("default_hooks has no 'chekpoint'", "did you mean 'checkpoint'?")),
         ('res50.head.num_classes=5', ("'res50' is only a name inside the config", 'model.teacher')),
         ('custom_hooks.0.type=NoSuchHook', ('NoSuchHook',)),
     ],

@@ -15,7 +15,7 @@ def load(tmp_path):
 
     def load_config(arguments: tuple[str, ...] = (), **fields) -> Config:
         path = tmp_path / 'my_run.py'
-        Config(dict(model=dict(type='X'), **fields)).dump(path)
+        Config(dict(model=dict(type='X')) | fields).dump(path)
         parser = argparse.ArgumentParser()
         add_run_arguments(parser)
         parser.add_argument('--no-persistent-workers', action='store_true')
@@ -81,6 +81,63 @@ def test_an_option_that_no_run_reads_is_refused(load, tmp_path):
         load(('--cfg-options', 'optim_wraper.optimizer.lr=1'), work_dir=str(tmp_path))
     with pytest.raises(ValueError, match="'pipeline' is only a name inside the config"):
         load(('--cfg-options', 'pipeline.0.scale=1'), work_dir=str(tmp_path), pipeline=[dict(scale=2)])
+
+
+SGD = dict(optimizer=dict(type='torch.optim.SGD', lr=0.1))
+KNOWN = dict(
+    model=dict(
+        type='R2KD',
+        pruner=dict(type='MagnitudePruner'),
+        architecture=dict(head=dict(type='LinearClsHead', num_classes=3, in_channels=4)),
+    ),
+    train_cfg=dict(type='r2kd_mm.engine.ResumableTrainLoop', max_epochs=1),
+    optim_wrapper=SGD,
+    train_dataloader=dict(batch_size=2),
+    default_hooks=dict(visualization=dict(type='VisualizationHook')),
+    custom_hooks=[dict(type='EMAHook')],
+)
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        (
+            'model.teacher_weigth=2',
+            "R2KD does not take 'teacher_weigth'; .*augmentation.*did you mean 'teacher_weight'",
+        ),
+        (
+            'model.tsk_loss_weight=2',
+            "R2KD does not take 'tsk_loss_weight'; .*did you mean 'task_loss_weight'",
+        ),  # of its base
+        ('model.pruner.amout=1', r"MagnitudePruner does not take 'amout'; its parameters are \(amount=0.1, .*'amount'"),
+        ('model.architecture.head.num_class=3', "LinearClsHead does not take 'num_class'; .*topk.*'num_classes'"),
+        ('model.haed.size=3', "R2KD does not take 'haed'"),
+        ('train_cfg.max_epoch=2', "ResumableTrainLoop does not take 'max_epoch'; .*did you mean 'max_epochs'"),
+        ('train_cfg.max_epochs=two', "ResumableTrainLoop takes a number as max_epochs, got 'two'"),
+        ('optim_wrapper.optimizer.lrr=1', r"SGD does not take 'lrr'; .*momentum=0.*did you mean 'lr'"),
+        ('train_dataloader.batchsize=4', "DataLoader does not take 'batchsize'; .*did you mean 'batch_size'"),
+        ('randomness.sed=4', "does not take 'sed'; .*did you mean 'seed'"),
+        ('default_hooks.chekpoint.interval=2', "default_hooks has no 'chekpoint'; .*timer.*did you mean 'checkpoint'"),
+        ('default_hooks.visualisation=None', "no 'visualisation'; known hooks: .*did you mean 'visualization'"),
+    ],
+)
+def test_a_name_that_its_place_does_not_take_is_named_with_the_known_ones(load, tmp_path, option, words):
+    with pytest.raises(ValueError, match=f'^--cfg-options {option.split("=")[0]}: .*{words}'):
+        load(('--cfg-options', option), work_dir=str(tmp_path), **KNOWN)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ('optim_wrapper.optimizer.nesterov=True', 'optim_wrapper.paramwise_cfg.norm_decay_mult=0'),
+        ('optim_wrapper.optimizer.type=torch.optim.Adam', 'optim_wrapper.optimizer.amsgrad=True'),
+        ('default_hooks.timer=None', 'default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=0.1'),
+        ('custom_hooks.0.any_argument_of_the_average=1', 'custom_hooks.0.priority=LOW'),
+        ('model.task_loss_weight=2', 'train_cfg.val_begin=2', 'train_dataloader.num_workers=0'),
+    ],
+)
+def test_a_new_name_that_its_place_takes_passes(load, tmp_path, options):
+    load(('--cfg-options', *options), work_dir=str(tmp_path), **KNOWN)
 
 
 def test_one_process_is_the_default(load, tmp_path):
