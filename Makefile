@@ -40,7 +40,7 @@ compare: $(STAMP) $(DIGITS_TEACHER)
 
 # made once: a teacher that is trained anew would have every run done anew
 $(DIGITS_TEACHER): | $(STAMP)
-	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py
+	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py --resume
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -17,12 +17,18 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_arguments(parser)
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         '--resume',
         nargs='?',
         const=AUTO,
         metavar='PATH',
         help='go on from this checkpoint, or from the newest whole one in the work dir',
+    )
+    start.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start anew in a work dir that holds the checkpoints of an earlier run, and write over them',
     )
     parser.add_argument(
         '--allow-changes',
@@ -41,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only training has say."""
-    set_resume(cfg, args.resume)
+    set_resume(cfg, args.resume, args.overwrite)
     if args.allow_changes:
         for hook in cfg.get('custom_hooks') or []:
             if hook.type is RunRecordHook or str(hook.type).endswith('RunRecordHook'):

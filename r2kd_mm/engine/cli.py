@@ -55,11 +55,22 @@ class ErrorGuard:
     def __init__(self) -> None:
         self.runner: Runner | None = None
         self.training_began = False
+        self._earlier: tuple[str, int] | None = None  # what an earlier run in the work dir had written last
 
     def watch(self, runner: Runner) -> None:
         """Follow ``runner`` from here on: a full traceback is kept from the end of its first training iteration on."""
         self.runner = runner
+        self._earlier = _read_pointer(runner)
         runner.register_hook(_FirstIterationHook(self), priority='VERY_HIGH')
+
+    def last_checkpoint(self) -> str | None:
+        """Path of the newest checkpoint that this run wrote, or else of the one that it goes on from."""
+        if self.runner is None:
+            return None
+        newest = _read_pointer(self.runner)
+        if newest is not None and newest != self._earlier:
+            return newest[0]
+        return self.runner._load_from if self.runner._resume else None
 
 
 class _FirstIterationHook(Hook):
@@ -94,10 +105,10 @@ def clear_errors() -> Iterator[ErrorGuard]:
         raise
     except KeyboardInterrupt:
         if process_rank() == 0:
-            print(f'\n{_describe_interrupt(guard.runner)}', file=sys.stderr)
+            print(f'\ninterrupted {_describe_progress(guard)}', file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        error = _explain_dead_worker(error, guard.runner)
+        error = _explain_dead_worker(error, guard)
         if (guard.training_began and not isinstance(error, RunStopped)) or os.environ.get(TRACEBACK_VARIABLE) == '1':
             raise
         rank = process_rank()
@@ -149,7 +160,7 @@ def _end_one_of_several(status: str | int | None) -> None:
     os._exit(status if isinstance(status, int) else int(status is not None))
 
 
-def _explain_dead_worker(error: Exception, runner: Runner | None) -> Exception:
+def _explain_dead_worker(error: Exception, guard: ErrorGuard) -> Exception:
     """PyTorch's word that a data worker died, as a :class:`RunStopped`; any other error as it is."""
     words = (str(said).strip() for said in (error.__cause__, error))  # the cause names the signal
     death = next((said for said in words if said.startswith('DataLoader worker (pid')), None)
@@ -157,23 +168,25 @@ def _explain_dead_worker(error: Exception, runner: Runner | None) -> Exception:
         return error
     return RunStopped(
         f'a data worker died: {death.rstrip(".")}. When a machine runs out of memory it kills a process: take fewer '
-        f'workers (train_dataloader.num_workers), or a smaller batch. It happened {_describe_progress(runner)}'
+        f'workers (train_dataloader.num_workers), or a smaller batch. It happened {_describe_progress(guard)}'
     )
 
 
-def _describe_interrupt(runner: Runner | None) -> str:
-    return f'interrupted {_describe_progress(runner)}'
+def _read_pointer(runner: Runner) -> tuple[str, int] | None:
+    """The path of the newest checkpoint in the work dir, of this run or an earlier one, and when it was noted."""
+    pointer = Path(runner.work_dir) / 'last_checkpoint'  # where MMEngine notes it
+    if not pointer.is_file():
+        return None
+    return pointer.read_text(errors='replace').strip(), pointer.stat().st_mtime_ns
 
 
-def _describe_progress(runner: Runner | None) -> str:
+def _describe_progress(guard: ErrorGuard) -> str:
     """How far training came, and how to go on."""
+    runner, checkpoint = guard.runner, guard.last_checkpoint()
     if runner is None:
         return 'before training; nothing was trained'
-    pointer = Path(runner.work_dir) / 'last_checkpoint'  # where MMEngine notes the path of the newest checkpoint
-    if pointer.is_file():
-        advice = (
-            f'the last checkpoint is {pointer.read_text().strip()}; the same command with --resume goes on from there'
-        )
+    if checkpoint is not None:
+        advice = f'the last checkpoint is {checkpoint}; the same command with --resume goes on from there'
     else:
         advice = 'no checkpoint was written yet, so the same command starts again'
     return f'after {runner.iter} training iterations, in epoch {runner.epoch + 1}; {advice}'

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from mmengine.config import Config
@@ -20,7 +21,7 @@ AUTO = 'auto'
 RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # how often torchrun --max-restarts has started this process anew
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
+def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None:
     """Make ``cfg`` go on from a checkpoint that is whole, in place of MMEngine's search, which looks at no content.
 
     Args:
@@ -28,18 +29,24 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         resume: Path of a checkpoint; :data:`AUTO` for the newest one in ``cfg.work_dir``, without one of which the run
             starts anew; None leaves the choice to the config. After a restart by torchrun the newest one in
             ``cfg.work_dir`` goes first, whatever is asked for.
+        overwrite: Start anew, whatever the config says, also where ``cfg.work_dir`` holds the checkpoints of an
+            earlier run.
 
     Raises:
-        ValueError: The checkpoint asked for is damaged; or those in the work dir all are.
+        ValueError: The checkpoint asked for is damaged; or those in the work dir all are; or they are of an earlier
+            run, from which this one does not go on, without ``overwrite``.
         FileNotFoundError: The checkpoint asked for does not exist.
     """
-    if resume is None and cfg.get('resume'):
+    if resume is None and cfg.get('resume') and not overwrite:
         resume = cfg.get('load_from') or AUTO
     restarted = int(os.environ.get(RESTARTS_VARIABLE) or 0) > 0
     found = find_checkpoint(cfg.work_dir) if resume == AUTO or restarted else None
     if found is not None:
         cfg.resume, cfg.load_from = True, found
-    elif resume is None or resume == AUTO:
+        return
+    if not (overwrite or resume == AUTO or restarted):
+        _check_nothing_is_lost(Path(cfg.work_dir), resume)
+    if resume is None or resume == AUTO:
         cfg.resume = False  # load_from stays: the weights that a new run starts from
     else:
         _verify(resume, cfg.work_dir)
@@ -130,6 +137,21 @@ def _iterations(path: Path, damaged: list[Path]) -> int | None:
         damaged.append(path)
         _warn(f'passed over: {error}')
         return None
+
+
+def _check_nothing_is_lost(work_dir: Path, resume: str | None) -> None:
+    """Refuse to write over the checkpoints of an earlier run, save one that is gone on from in its own folder."""
+    checkpoints = [path for family in (*FAMILIES, 'best_') for path in work_dir.glob(f'{family}*.pth')]
+    held = _pointed_to(work_dir) or max(checkpoints, key=os.path.getmtime, default=None)
+    if held is None or (resume is not None and Path(resume).resolve().parent == held.resolve().parent):
+        return
+    configs = sorted(work_dir.glob('*.py'), key=os.path.getmtime)  # the Runner leaves one when it starts
+    origin = [path.name for path in configs[-1:]] + [f'{datetime.fromtimestamp(held.stat().st_mtime):%Y-%m-%d %H:%M}']
+    raise ValueError(
+        f'work_dir {str(work_dir)!r} holds {held.name} of an earlier run ({", ".join(origin)}), over whose checkpoints '
+        'this one would write; go on with that run by --resume, give another --work-dir, or start anew in this one by '
+        '--overwrite'
+    )
 
 
 def _verify(path: str, work_dir: str) -> None:

@@ -204,7 +204,7 @@ class SafeCheckpointHook(CheckpointHook):
             pointer = Path(runner.work_dir, POINTER)
             before = (
                 f'{pointer.read_text()} is still good: the same command with --resume goes on from there'
-                if pointer.is_file()
+                if self._saved_at is not None and pointer.is_file()
                 else 'none was written before, so the same command starts again'
             )
             message = (

@@ -110,7 +110,8 @@ COMMANDS = {
         'python', f'--nnodes=1 --nproc_per_node=8 {IMAGENET} --launcher pytorch'
     ),
     f'{TRAIN} {IMAGENET} --resume': flagship,
-    f'{TRAIN} {IMAGENET} --amp --cfg-options model.teacher_engine=fast model.channels_last=True': flagship,
+    f'{TRAIN} {IMAGENET} --work-dir work_dirs/amp --amp --cfg-options model.teacher_engine=fast '
+    'model.channels_last=True': flagship,
     f'{TEST} {IMAGENET} work_dirs/r2kd_res50_mbv1_imagenet/epoch_100.pth': flagship,
     f'{EXPORT} work_dirs/run/epoch_100.pth exports/student --format onnx': as_it_stands,
     'python tools/predict.py exports/student photos --top 3': as_it_stands,
@@ -149,7 +150,7 @@ COMMANDS = {
     'source .venv/bin/activate': Covered(
         'tests/e2e/test_demo.py::*', 'the tests run in that environment, whatever its name'
     ),
-    f'{TRAIN} configs/supervised/res14_digits.py': digits,
+    f'{TRAIN} configs/supervised/res14_digits.py': Short(EPOCH, ('--overwrite',)),  # what stands in for its checkpoint
     f'{TRAIN} {R2KD}': digits,
     f'{TEST} {R2KD} work_dirs/r2kd_res14_res6_digits/epoch_200.pth': as_it_stands,
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/digits --format torch': as_it_stands,
@@ -258,7 +259,7 @@ COMMANDS = {
     ),
     f'{BROWSE} {R2KD} --out views.png --num 16': as_it_stands,
     # docs/faq.md
-    f'{TRAIN} {R2KD} --cfg-options custom_hooks.5.action=skip': digits,
+    f'{TRAIN} {R2KD} --resume --cfg-options custom_hooks.5.action=skip': digits,
     f'python tools/compare.py configs/kd/kd-cutmix_res14_res6_digits.py {R2KD} --seeds 0 1 2 '
     '--out work_dirs/gain --baseline kd-cutmix_res14_res6_digits': one_seed,
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/plain --format mmpretrain': as_it_stands,

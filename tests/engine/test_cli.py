@@ -133,6 +133,24 @@ def test_an_interrupt_names_the_last_checkpoint(capsys, tmp_path):
     )
 
 
+def test_an_interrupt_does_not_name_the_checkpoint_of_an_earlier_run(capsys, tmp_path):
+    toys.runner(toys.classifier(), tmp_path, epochs=2).train()
+    assert (tmp_path / 'last_checkpoint').is_file()
+    message = exit_message(capsys, train, tmp_path, KeyboardInterrupt(), 2)
+    assert message.endswith('no checkpoint was written yet, so the same command starts again\n')
+    message = exit_message(capsys, lambda: train(tmp_path, KeyboardInterrupt(), 6, epochs=3))
+    assert f'the last checkpoint is {tmp_path}/epoch_1.pth; ' in message  # over that of the earlier run
+
+
+def test_an_interrupt_of_a_resumed_run_names_the_checkpoint_that_it_goes_on_from(capsys, tmp_path):
+    toys.runner(toys.classifier(), tmp_path, epochs=3).train()
+    first = f'{tmp_path}/epoch_1.pth'
+    message = exit_message(
+        capsys, lambda: train(tmp_path, KeyboardInterrupt(), 6, epochs=3, resume=True, load_from=first)
+    )
+    assert f'after 5 training iterations, in epoch 2; the last checkpoint is {first}; ' in message
+
+
 def test_an_interrupt_before_there_is_a_runner(capsys):
     assert exit_message(capsys, fail, KeyboardInterrupt()) == '\ninterrupted before training; nothing was trained\n'
 

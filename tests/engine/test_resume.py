@@ -100,9 +100,9 @@ class TestSetResume:
     def _first_start(self, monkeypatch):
         monkeypatch.delenv(resume.RESTARTS_VARIABLE, raising=False)
 
-    def plan(self, work_dir, wanted, **fields) -> tuple:
+    def plan(self, work_dir, wanted, overwrite=False, **fields) -> tuple:
         cfg = Config(dict(work_dir=str(work_dir), **fields))
-        set_resume(cfg, wanted)
+        set_resume(cfg, wanted, overwrite)
         return cfg.resume, cfg.get('load_from')
 
     @pytest.mark.parametrize(
@@ -114,8 +114,34 @@ class TestSetResume:
     def test_without_one_the_run_starts_as_the_config_says(self, tmp_path):
         assert self.plan(tmp_path, 'auto', load_from='imagenet.pth') == (False, 'imagenet.pth')
 
-    def test_nothing_is_resumed_that_was_not_asked_for(self, work_dir):
+    def test_a_folder_that_holds_a_run_is_not_written_over_unless_asked_for(self, work_dir):
+        (work_dir / 'my_run.py').touch()
+        words = (
+            rf"work_dir '{work_dir}' holds epoch_3.pth of an earlier run \(my_run.py, 20.*by --resume, .*--overwrite"
+        )
+        with pytest.raises(ValueError, match=words):
+            self.plan(work_dir, None)
+        assert self.plan(work_dir, None, overwrite=True) == (False, None)
+        assert self.plan(work_dir, None, overwrite=True, resume=True) == (False, None)
+
+    @pytest.mark.parametrize('kept', ['epoch_2.pth', 'best_*.pth'])
+    def test_a_run_is_known_by_its_checkpoints_without_the_pointer(self, work_dir, kept):
+        for path in {*work_dir.glob('*.pth'), work_dir / 'last_checkpoint'} - set(work_dir.glob(kept)):
+            path.unlink()
+        with pytest.raises(ValueError, match=f'holds {kept} of an earlier run'.replace('*', '.*')):
+            self.plan(work_dir, None)
+        for path in work_dir.glob('*.pth'):
+            path.unlink()
         assert self.plan(work_dir, None) == (False, None)
+
+    def test_the_checkpoint_of_another_folder_is_not_gone_on_from_over_those_of_a_run(
+        self, work_dir, finished, tmp_path
+    ):
+        path = str(finished / 'epoch_3.pth')
+        with pytest.raises(ValueError, match='holds epoch_3.pth of an earlier run'):
+            self.plan(work_dir, path)
+        assert self.plan(work_dir, path, overwrite=True) == (True, path)
+        assert self.plan(tmp_path / 'empty', path) == (True, path)
 
     def test_a_path_is_taken(self, work_dir):
         path = str(work_dir / 'epoch_1.pth')

@@ -179,7 +179,8 @@ READERS = [
 
 def read_by(reader: str, path: Path, folder: Path) -> toolbox.Finished:
     """Give ``path`` to the tool that reads a file of this kind."""
-    train = ('train.py', toolbox.ROOT / STUDENT, '--work-dir', path.parent, '--no-validate')
+    work_dir = path.parent if reader.startswith('resume') else folder / 'work'
+    train = ('train.py', toolbox.ROOT / STUDENT, '--work-dir', work_dir, '--no-validate')
     options = ('--cfg-options', *QUICK, 'train_cfg.max_epochs=3')
     if reader == 'resume':
         (path.parent / 'last_checkpoint').write_text(str(path))

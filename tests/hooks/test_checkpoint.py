@@ -243,11 +243,15 @@ class TestFullDisk:
         build(work_dir, epochs=3, resume=True).train()
         assert pointed_to(work_dir) == 'epoch_3.pth'
 
-    def test_the_first_checkpoint_that_does_not_fit_is_told_as_such(self, small_disk):
+    @pytest.mark.parametrize('earlier', [False, True])
+    def test_the_first_checkpoint_that_does_not_fit_is_told_as_such(self, small_disk, earlier):
+        if earlier:
+            build(small_disk / 'work').train()
+        held = checkpoints(small_disk / 'work')
         (small_disk / 'ballast').write_bytes(bytes(shutil.disk_usage(small_disk).free - 100_000))
         with pytest.raises(RunStopped, match='none was written before, so the same command starts again'):
             build(small_disk / 'work').train()
-        assert not checkpoints(small_disk / 'work')
+        assert checkpoints(small_disk / 'work') == held
 
     def test_it_stops_every_rank(self, small_disk):
         errors = ranks.run_on_ranks(2, fill_disk_on_a_rank, str(small_disk))

@@ -1,0 +1,34 @@
+"""train.py writes over no earlier run."""
+
+import pytest
+import toolbox
+
+CONFIG = toolbox.ROOT / 'configs/supervised/res6_digits.py'
+SHORT = ('--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1')
+
+
+@pytest.fixture(scope='module')
+def work_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('work')
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', folder, *SHORT)
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+def test_the_same_command_twice_keeps_the_first_run(work_dir):
+    written = (work_dir / 'epoch_1.pth').stat().st_mtime_ns
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, *SHORT)
+    assert finished.returncode == 1
+    assert f"error: work_dir '{work_dir}' holds epoch_1.pth of an earlier run (res6_digits.py, " in finished.stderr
+    assert 'Epoch(train)' not in finished.stdout
+    assert (work_dir / 'epoch_1.pth').stat().st_mtime_ns == written
+
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--overwrite', *SHORT)
+    assert finished.returncode == 0, finished.stderr
+    assert (work_dir / 'epoch_1.pth').stat().st_mtime_ns > written
+
+
+def test_resume_and_overwrite_contradict_each_other():
+    finished = toolbox.run_forked('train.py', CONFIG, '--resume', '--overwrite')
+    assert finished.returncode == 2
+    assert 'not allowed with argument' in finished.stderr
