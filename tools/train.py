@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from r2kd_mm.engine import clear_errors, set_resume
-from r2kd_mm.engine.resume import AUTO
+from r2kd_mm.engine.resume import AUTO, warn
 from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
 from r2kd_mm.hooks import RunRecordHook
 
@@ -23,7 +23,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const=AUTO,
         metavar='PATH',
-        help='go on from this checkpoint, or from the newest whole one in the work dir',
+        help='go on from this checkpoint, or from the newest whole one in the work dir; where that holds none, start '
+        'anew with a warning',
     )
     start.add_argument(
         '--overwrite',
@@ -48,6 +49,8 @@ def parse_args() -> argparse.Namespace:
 def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only training has say."""
     set_resume(cfg, args.resume, args.overwrite)
+    if args.resume == AUTO and not cfg.resume:
+        warn(f'no checkpoint in {cfg.work_dir!r}: starting anew')
     if args.allow_changes:
         for hook in cfg.get('custom_hooks') or []:
             if hook.type is RunRecordHook or str(hook.type).endswith('RunRecordHook'):

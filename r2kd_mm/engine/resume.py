@@ -89,7 +89,7 @@ def _search(work_dir: Path) -> tuple[str | None, list[Path]]:
                     break
     if newest is None:
         return None, damaged
-    _warn(f'going on from {newest[1]}, after {newest[0]} iterations')
+    warn(f'going on from {newest[1]}, after {newest[0]} iterations')
     return newest[1], damaged
 
 
@@ -105,7 +105,7 @@ def _pointed_to(work_dir: Path) -> Path | None:
         noted, places = Path(), []
     if not places:
         name = noted.name if noted.name.isprintable() else ''
-        _warn(f'{pointer} points to no checkpoint that is there ({name[:80] or "damaged"})')
+        warn(f'{pointer} points to no checkpoint that is there ({name[:80] or "damaged"})')
         return None
     return places[0]
 
@@ -135,7 +135,7 @@ def _iterations(path: Path, damaged: list[Path]) -> int | None:
         return int(checkpoint['meta']['iter'])
     except (ValueError, KeyError, TypeError, OSError) as error:
         damaged.append(path)
-        _warn(f'passed over: {error}')
+        warn(f'passed over: {error}')
         return None
 
 
@@ -166,6 +166,7 @@ def _verify(path: str, work_dir: str) -> None:
         raise ValueError(f'{error}; {advice}') from error
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Say ``message`` on stderr, once for all processes; it needs no Runner and so no log."""
     if process_rank() == 0:
         print(f'warning: {message}', file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""train.py writes over no earlier run."""
+"""train.py writes over no earlier run, and says where a resumed one has nothing to go on from."""
 
 import pytest
 import toolbox
@@ -26,6 +26,15 @@ def test_the_same_command_twice_keeps_the_first_run(work_dir):
     finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--overwrite', *SHORT)
     assert finished.returncode == 0, finished.stderr
     assert (work_dir / 'epoch_1.pth').stat().st_mtime_ns > written
+
+
+def test_nothing_to_go_on_from_is_said(work_dir, tmp_path):
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', tmp_path, '--resume', *SHORT)
+    assert finished.returncode == 0, finished.stderr
+    assert f"warning: no checkpoint in '{tmp_path}': starting anew" in finished.stderr
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--resume', *SHORT)
+    assert finished.returncode == 0, finished.stderr
+    assert 'starting anew' not in finished.stderr
 
 
 def test_resume_and_overwrite_contradict_each_other():
