@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from numpy.typing import NDArray
 
-from r2kd_mm.comparison.runs import SCALARS
+from r2kd_mm.comparison.runs import SCALARS, logged_rows
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.distillers.teacher import RECORD_KEY
 
@@ -216,7 +215,7 @@ def _rows_of_one_run(logs: Sequence[Path]) -> list[dict[str, Any] | None]:
     found: list[dict[str, Any] | None] = []
     epoch, last = 0, math.inf  # that the run was resumed from, and the iteration
     for log in reversed(logs):
-        rows = [_read_row(line) for line in log.read_text(errors='replace').splitlines()]
+        rows = list(logged_rows(log))
         trained = [row for row in rows if row is not None and 'iter' in row]
         if trained and trained[-1].get('epoch', epoch) < epoch:
             continue  # another run, which did not come that far
@@ -227,14 +226,6 @@ def _rows_of_one_run(logs: Sequence[Path]) -> list[dict[str, Any] | None]:
         if trained and trained[0]['iter'] <= last:
             epoch, last = trained[0].get('epoch', 1) - 1, trained[0]['iter'] - 1
     return found
-
-
-def _read_row(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def _is_resumed(log: Path) -> bool:

@@ -330,18 +330,17 @@ def _has_test_set(cfg: Config) -> bool:
     return cfg.get('test_dataloader') is not None and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset
 
 
-def logged_rows(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines that MMEngine's LocalVisBackend logged in the folder of a run, in order.
+def logged_rows(log: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines that MMEngine's LocalVisBackend logged from one start of a run on, in order.
 
-    A line that a killed run or a full disk cut off comes as ``None``. Each start of a run writes a file of its own.
+    A line that a killed run or a full disk cut off comes as ``None``.
     """
-    for path in sorted(folder.glob(SCALARS)):
-        for line in path.read_text(errors='replace').splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            yield row if isinstance(row, dict) else None
+    for line in log.read_text(errors='replace').splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        yield row if isinstance(row, dict) else None
 
 
 def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
@@ -350,7 +349,8 @@ def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
     Each start of the Runner writes a folder of its own, named by the time; after a resume the later value counts.
     """
     accuracy, teachers = {}, {}
-    for scalars in filter(None, logged_rows(folder)):
+    rows = (row for log in sorted(folder.glob(SCALARS)) for row in logged_rows(log))
+    for scalars in filter(None, rows):
         if METRIC in scalars:
             accuracy[scalars['step']] = scalars[METRIC]
         teachers.update(

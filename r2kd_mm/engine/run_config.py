@@ -146,6 +146,8 @@ def _check_fields(options: Mapping[str, Any], cfg: Config) -> None:
 
 def _check_path(option: str, options: Mapping[str, Any], cfg: Config) -> None:
     """Refuse a new name that its place in ``cfg`` does not take, and a text where a number belongs."""
+    if any(option.startswith(f'{other}.') for other in options):  # its place is not the one that is in cfg
+        return
     first, *path = option.split('.')
     place, node = first, cfg.get(first) or {}
     for depth, name in enumerate(path, start=1):

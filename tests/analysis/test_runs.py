@@ -134,7 +134,9 @@ def test_neither_an_earlier_run_nor_a_test_in_the_folder_is_taken_for_the_run(tm
     config = toolbox.ROOT / 'configs' / ALONE
     for epochs in (3, 2):
         options = (f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
-        finished = toolbox.run_forked('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
+        finished = toolbox.run_forked(
+            'train.py', config, '--work-dir', tmp_path, '--overwrite', '--cfg-options', *options
+        )
         assert finished.returncode == 0, finished.stderr
     finished = toolbox.run_forked('test.py', config, tmp_path / 'epoch_2.pth', '--work-dir', tmp_path)
     assert finished.returncode == 0, finished.stderr

@@ -1,7 +1,9 @@
 """Runs of a comparison: planned, recognised, trained, resumed. Two epochs on the digits, in this process."""
 
+import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,16 @@ SHORT = {
 }
 
 
+_counter = itertools.count()
+
+
 class Interrupted(Exception):
     """Raised where a test stops a run."""
 
 
 def short_run(folder: Path, seed: int = 0, **options) -> Run:
-    return plan_runs([Method('network', NETWORK, {**SHORT, **options})], [seed], folder)[0]
+    name = f'network {next(_counter)}'  # MMEngine keeps one visualizer for each name and second
+    return plan_runs([Method(name, NETWORK, {**SHORT, **options})], [seed], folder)[0]
 
 
 def state(run: Run) -> State:
@@ -188,7 +194,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ('slip', 'message'),
     [
-        ({'optim_wrapper.optimizer.learning_rate': 0.4}, "unexpected keyword argument 'learning_rate'"),
+        ({'optim_wrapper.optimizer.learning_rate': 0.4}, "SGD does not take 'learning_rate'"),  # when it is read
+        ({'optim_wrapper.optimizer.lr': -1}, 'Invalid learning rate: -1'),  # when it is built
         ({'model.head.num_classes': 11}, 'train_dataloader has 10 classes, but the head'),  # when training begins
     ],
 )
@@ -202,8 +209,10 @@ def test_a_slip_costs_no_run(finished, slip, message, tmp_path):
 
 
 def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(finished, tmp_path):
-    first, changed = short_run(tmp_path), short_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.07})
-    other = short_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.08})
+    first = short_run(tmp_path)
+    changed, other = (
+        replace(short_run(tmp_path, **{'optim_wrapper.optimizer.lr': lr}), folder=first.folder) for lr in (0.07, 0.08)
+    )
     shutil.copytree(finished.folder, first.folder)
 
     def stop(share):
