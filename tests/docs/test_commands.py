@@ -83,6 +83,7 @@ TINY = (*EPOCH, *IN_PROCESS, 'train_dataloader.batch_size=6', 'val_evaluator.top
 GLYPHS = (*EPOCH, *IN_PROCESS, *(f'{loader}_dataloader.dataset.size=100' for loader in ('train', 'val', 'test')))
 
 digits = Short(EPOCH)
+digits_again = Short(EPOCH, ('--overwrite',))  # a stand-in, or a page that a reader meets later, was there first
 one_seed = Short(EPOCH, ('--seeds', '0'))
 flagship = Short((*EPOCH, *SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED))
 installs = Short(arguments=('--dry-run', '--no-deps', '--no-index', '--disable-pip-version-check'))
@@ -150,8 +151,8 @@ COMMANDS = {
     'source .venv/bin/activate': Covered(
         'tests/e2e/test_demo.py::*', 'the tests run in that environment, whatever its name'
     ),
-    f'{TRAIN} configs/supervised/res14_digits.py': Short(EPOCH, ('--overwrite',)),  # what stands in for its checkpoint
-    f'{TRAIN} {R2KD}': digits,
+    f'{TRAIN} configs/supervised/res14_digits.py': digits_again,
+    f'{TRAIN} {R2KD}': digits_again,
     f'{TEST} {R2KD} work_dirs/r2kd_res14_res6_digits/epoch_200.pth': as_it_stands,
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/digits --format torch': as_it_stands,
     f'{TRAIN} {R2KD} --work-dir work_dirs/no-pruning --cfg-options model.pruner=None': digits,
