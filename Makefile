@@ -20,9 +20,9 @@ DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 demo: $(STAMP)
 	$(VENV)/bin/python tools/demo.py
 
-# worksteal: whole files, as long as both workers have some; a crashed worker is not replaced, and its test is named
+# a crashed worker is not replaced: by loadfile, its successor may be left without work, and the run waits for ever
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --max-worker-restart 0
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
