@@ -38,7 +38,10 @@ napoleon_use_ivar = True  # beside the attributes that autodoc finds, not a seco
 nitpicky = True
 nitpick_ignore_regex = [
     # what others document; to resolve it, their inventories would have to be downloaded
-    ('py:.*', r'(argparse|collections|matplotlib|mm\w+|nn|np|numpy|os|pathlib|pickle|re|torch|types|typing)\..*'),
+    (
+        'py:.*',
+        r'(argparse|collections|inspect|matplotlib|mm\w+|nn|np|numpy|os|pathlib|pickle|re|torch|types|typing)\..*',
+    ),
     ('py:data', r'(.*\.)?[A-Z_]+'),  # constants are named in the text, their values are in the source
     ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Series)'),  # aliases of types, for the reader of a signature
 ]

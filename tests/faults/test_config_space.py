@@ -78,6 +78,8 @@ PLAIN_LOSS = st.one_of([config(name, **fields) for name, fields in PLAIN_LOSSES.
 LOSS = PLAIN_LOSS | st.fixed_dictionaries(dict(type=st.just('LogitStandardization'), loss=PLAIN_LOSS))
 LOSS_NAME = st.from_regex(r'[a-z_]{0,4}loss[a-z0-9_]{0,4}', fullmatch=True)
 
+MEAN, STD = 128.0, 64.0  # of the pixels
+NORMALISATION = dict(type='mmpretrain.ClsDataPreprocessor', mean=[MEAN] * 3, std=[STD] * 3)
 AUGMENTATIONS = {
     'Mixup': dict(alpha=ALPHA, per_image=FLAG),
     'CutMix': dict(alpha=ALPHA, per_image=FLAG),
@@ -118,7 +120,8 @@ def networks() -> tuple[torch.nn.Module, torch.nn.Module]:
 
 def build(model: dict[str, Any]) -> torch.nn.Module:
     student, teacher = copy.deepcopy(networks())
-    return MODELS.build(dict(dict(architecture=student, teacher=teacher, allow_untrained_teacher=True), **model))
+    whole = dict(architecture=student, teacher=teacher, allow_untrained_teacher=True, data_preprocessor=NORMALISATION)
+    return MODELS.build(dict(whole, **model))
 
 
 def test_the_space_holds_every_loss_augmentation_and_distiller():
@@ -140,8 +143,9 @@ def test_any_valid_combination_trains_two_steps(count):
         model = build(fields).train()
         optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-4))
         inputs, data_samples = toys.batch()
+        pixels = list((inputs * STD + MEAN).clamp(0, 255))
         for _ in range(2):
-            values = model.train_step(dict(inputs=list(inputs), data_samples=data_samples), optimizer)
+            values = model.train_step(dict(inputs=pixels, data_samples=data_samples), optimizer)
             assert all(torch.as_tensor(value).isfinite().all() for value in values.values()), values
         clean = {f'clean.{name}' for name in fields['losses']}
         assert clean <= values.keys()
