@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from r2kd_mm.engine import clear_errors, unwrapped_model
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
+from r2kd_mm.hooks.checks import class_at, first_difference
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
@@ -88,13 +89,12 @@ def check_classes(dataset: Dataset, loaded: Mapping[str, Any], checkpoint: str) 
         return
     if len(known) == len(given) and not set(known) & set(given):
         return
-    place = next((i for i, pair in enumerate(zip(known, given)) if pair[0] != pair[1]), min(len(known), len(given)))
-    names = [repr(classes[place]) if place < len(classes) else 'missing' for classes in (known, given)]
+    place = first_difference(known, given)
     raise ValueError(
         f'the test data and checkpoint {checkpoint!r} do not have the same classes in the same order: {len(given)} and '
-        f'{len(known)} classes, and number {place} is {names[1]} in the data and {names[0]} in the checkpoint; test on '
-        'data with the classes of its training. Image folders take them from the folders in train, also where these '
-        'are empty'
+        f'{len(known)} classes, and number {place} is {class_at(given, place)} in the data and '
+        f'{class_at(known, place)} in the checkpoint; test on data with the classes of its training. Image folders '
+        'take them from the folders in train, also where these are empty'
     )
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from r2kd_mm.comparison.runs import SCALARS, logged_rows
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.distillers.teacher import RECORD_KEY
+from r2kd_mm.engine.resume import POINTER
 
-_POINTER = 'last_checkpoint'
 _SEED_SUFFIX = re.compile(r'(?:^|[-_])seed[-_]?\d+$')
 _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/compare.py gives
 
@@ -169,17 +169,17 @@ def _find_folders(path: Path) -> list[Path]:
     if not found:
         raise RunError(
             f'{str(path)!r} is no run and holds none: expected a work_dir of tools/train.py or runs of '
-            f'tools/compare.py, which have a file {_POINTER} and folders */vis_data'
+            f'tools/compare.py, which have a file {POINTER} and folders */vis_data'
         )
     return found
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / _POINTER).is_file() or any(folder.glob(SCALARS))
+    return (folder / POINTER).is_file() or any(folder.glob(SCALARS))
 
 
 def _last_checkpoint(folder: Path) -> Path:
-    pointer = folder / _POINTER
+    pointer = folder / POINTER
     checkpoint = (
         folder / Path(pointer.read_text().strip()).name if pointer.is_file() else None
     )  # it may have been moved

@@ -59,7 +59,7 @@ class AutoAugment(BatchAugmentation):
 
 
 def _check_pixels(images: Tensor) -> None:
-    low, high = (value.item() for value in images.aminmax())
+    low, high = torch.stack(images.aminmax()).tolist()  # one transfer
     if low < 0 or 0 < high <= 1:
         raise ValueError(
             f'AutoAugment works on pixel values of 0 to 255, got {low:.3g} to {high:.3g}: the images are normalised or '

@@ -200,10 +200,13 @@ def look_at(runs: Iterable[Run]) -> dict[Run, State]:
 
 def state_of(run: Run, cfg: Config) -> State:
     """What there is in the folder of ``run``, whose config is ``cfg``."""
-    wanted, found = fingerprint(cfg), _read_fingerprint(run.folder)
+    found, waiting = _read_fingerprint(run.folder), _read_fingerprint(run.set_aside)
+    if found is waiting is None:
+        return State.NEW  # without reading the teacher's checkpoint for a fingerprint
+    wanted = fingerprint(cfg)
     if found == wanted:
         return State.FINISHED if (run.folder / _RESULT_FILE).is_file() else State.INTERRUPTED
-    if _read_fingerprint(run.set_aside) == wanted:
+    if waiting == wanted:
         return State.SET_ASIDE
     return State.NEW if found is None else State.CHANGED
 
@@ -282,7 +285,7 @@ def load_result(run: Run) -> Result:
 
 def last_checkpoint(run: Run) -> str:
     """Path of the checkpoint after the last epoch of a finished run, wherever its folder was moved to."""
-    return str(run.folder / Path((run.folder / 'last_checkpoint').read_text()).name)
+    return str(run.folder / Path((run.folder / POINTER).read_text()).name)
 
 
 class _StopwatchHook(Hook):

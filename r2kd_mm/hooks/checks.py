@@ -173,15 +173,22 @@ def _check_class_order(teacher: nn.Module, dataset: Dataset) -> None:
     given = getattr(dataset, 'metainfo', {}).get('classes')
     if not known or not given or list(known) == list(given) or not set(known) & set(given):
         return
-    place = next((i for i, pair in enumerate(zip(known, given)) if pair[0] != pair[1]), min(len(known), len(given)))
+    place = first_difference(known, given)
     raise ValueError(
         f"the teacher's checkpoint and the training data do not have the same classes in the same order: {len(known)} "
-        f'and {len(given)} classes, and number {place} is {_at(known, place)} to the teacher and {_at(given, place)} '
-        'in the data; train on the data that the teacher knows, in its order'
+        f'and {len(given)} classes, and number {place} is {class_at(known, place)} to the teacher and '
+        f'{class_at(given, place)} in the data; train on the data that the teacher knows, in its order'
     )
 
 
-def _at(classes: Sequence[str], place: int) -> str:
+def first_difference(classes: Sequence[str], others: Sequence[str]) -> int:
+    """The first place at which two lists of classes differ; the length of the shorter one where it begins the other."""
+    pairs = enumerate(zip(classes, others))
+    return next((place for place, pair in pairs if pair[0] != pair[1]), min(len(classes), len(others)))
+
+
+def class_at(classes: Sequence[str], place: int) -> str:
+    """How an error shows the class at ``place``, which may be beyond the last."""
     return repr(classes[place]) if place < len(classes) else 'missing'
 
 
