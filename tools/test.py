@@ -13,11 +13,10 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
-from torch.utils.data import Dataset
 
 from r2kd_mm.engine import clear_errors, unwrapped_model
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
-from r2kd_mm.hooks.checks import class_at, first_difference
+from r2kd_mm.hooks.checks import check_same_classes, classes_of
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
@@ -75,29 +74,6 @@ def check_fits(model: nn.Module, loaded: Mapping[str, Any], checkpoint: str) -> 
         )
 
 
-def check_classes(dataset: Dataset, loaded: Mapping[str, Any], checkpoint: str) -> None:
-    """Refuse test data that have other classes than a checkpoint, or another order: their labels would mean others.
-
-    Where no name is common to both, such as WordNet numbers and English words, only the number is compared.
-
-    Raises:
-        ValueError: The classes differ.
-    """
-    known = (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes')
-    given = getattr(dataset, 'metainfo', {}).get('classes')
-    if not known or not given or list(known) == list(given):
-        return
-    if len(known) == len(given) and not set(known) & set(given):
-        return
-    place = first_difference(known, given)
-    raise ValueError(
-        f'the test data and checkpoint {checkpoint!r} do not have the same classes in the same order: {len(given)} and '
-        f'{len(known)} classes, and number {place} is {class_at(given, place)} in the data and '
-        f'{class_at(known, place)} in the checkpoint; test on data with the classes of its training. Image folders '
-        'take them from the folders in train, also where these are empty'
-    )
-
-
 def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
@@ -110,7 +86,13 @@ def main() -> None:
         loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
         check_fits(unwrapped_model(runner), loaded, args.checkpoint)
         if runner.test_loop is not None:  # without test data the Runner says so
-            check_classes(runner.test_dataloader.dataset, loaded, args.checkpoint)
+            check_same_classes(
+                classes_of(runner.test_dataloader.dataset),
+                (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes'),
+                owners=f'the test data and checkpoint {args.checkpoint!r}',
+                remedy='test on data with the classes of its training. Image folders take them from the folders in '
+                'train, also where these are empty',
+            )
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()

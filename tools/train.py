@@ -48,8 +48,9 @@ def parse_args() -> argparse.Namespace:
 
 def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only training has say."""
+    goes_on = args.resume == AUTO or (cfg.get('resume') and not args.overwrite)
     set_resume(cfg, args.resume, args.overwrite)
-    if args.resume == AUTO and not cfg.resume:
+    if goes_on and not cfg.resume:
         warn(f'no checkpoint in {cfg.work_dir!r}: starting anew')
     if args.allow_changes:
         for hook in cfg.get('custom_hooks') or []:

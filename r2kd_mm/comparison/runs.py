@@ -24,6 +24,7 @@ from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.resume import AUTO, POINTER
 from r2kd_mm.engine.run_config import load_run_config
+from r2kd_mm.hooks.checks import check_same_classes, classes_of
 
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run
 METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
@@ -268,7 +269,12 @@ def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> R
     runner.register_hook(stopwatch)
     runner.register_hook(_ProgressHook(report_progress))
     if _has_test_set(cfg):
-        _ = runner.test_loop  # built now, so that missing test data are not an error after the training
+        # built now, so that missing test data are not an error after the training
+        check_same_classes(
+            classes_of(runner.train_dataloader.dataset),
+            classes_of(runner.test_dataloader.dataset),
+            owners='train_dataloader and test_dataloader',
+        )
     runner.train()
     if runner.epoch not in _read_scalars(run.folder)[0]:  # killed between the last checkpoint and its evaluation
         runner.val()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.custom import find_folders, get_samples
 
@@ -128,7 +131,15 @@ class ImageFolder(BaseDataset):
                 f'{unknown[0]!r}: both splits must use the same names, see {self.data_root!r}'
             )
         labels = {name: classes.index(name) for name in found}
-        samples, without = get_samples(str(folder), labels, lambda name: name.lower().endswith(EXTENSIONS))
+        passed_over: Counter[str] = Counter()
+
+        def is_image(name: str) -> bool:
+            is_known = name.lower().endswith(EXTENSIONS)
+            if not is_known:
+                passed_over[Path(name).suffix or name] += 1
+            return is_known
+
+        samples, without = get_samples(str(folder), labels, is_image)
         for name in sorted(without) if samples else ():
             files = [path for path in (folder / name).rglob('[!.]*') if path.is_file()]
             if files or self.split == 'train':
@@ -138,6 +149,13 @@ class ImageFolder(BaseDataset):
                     f'{f"only files that end in {endings}" if files else "it is empty"}: expected files that end in '
                     f'{", ".join(EXTENSIONS)}; convert or add them, or take the class out of every split'
                 )
+        if passed_over:
+            print_log(
+                f'{passed_over.total()} files in {str(folder)!r} are passed over, since they do not end as images '
+                f'({", ".join(EXTENSIONS)}): {", ".join(f"{count} {ending}" for ending, count in passed_over.items())}',
+                'current',
+                level=logging.WARNING,
+            )
         return samples
 
 

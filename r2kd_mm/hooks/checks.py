@@ -14,7 +14,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.structures import DataSample
-from torch import nn
 from torch.utils.data import Dataset
 
 from r2kd_mm.distillers import LogitDistiller
@@ -80,7 +79,12 @@ class TeacherCheckHook(Hook):
             runner.logger.info('The teacher is not scored: its logits are replayed, and it is not loaded.')
             return
         for teacher in distiller.trained_teachers.values():
-            _check_class_order(teacher, runner.train_dataloader.dataset)
+            check_same_classes(
+                getattr(teacher, '_dataset_meta', {}).get('classes'),
+                classes_of(runner.train_dataloader.dataset),
+                owners="the teacher's checkpoint and the training data",
+                remedy='train on the data that the teacher knows, in its order',
+            )
         if runner.val_loop is None:
             if self.min_teacher_accuracy is not None:
                 raise ValueError(
@@ -164,32 +168,38 @@ _WHAT_TO_CHECK = (
 )
 
 
-def _check_class_order(teacher: nn.Module, dataset: Dataset) -> None:
-    """Refuse a teacher whose checkpoint has the classes of the data set in another order, or only some of them.
+def check_same_classes(
+    known: Sequence[str] | None, given: Sequence[str] | None, owners: str, remedy: str = 'use the same for both'
+) -> None:
+    """Refuse two lists of classes that are not the same in the same order: a label would mean another class.
 
-    Where no name is common to both, such as WordNet numbers and English words, nothing can be compared.
+    Where no name is common to both, such as WordNet numbers and English words, only the number is compared.
+
+    Args:
+        known: Names of the classes; nothing is compared with those of nobody, ``None`` or none.
+        given: Those of the other.
+        owners: Who has them, in this order, for the message: ``'the model and the data'``.
+        remedy: What to do, for the message.
+
+    Raises:
+        ValueError: The classes differ.
     """
-    known = getattr(teacher, '_dataset_meta', {}).get('classes')
-    given = getattr(dataset, 'metainfo', {}).get('classes')
-    if not known or not given or list(known) == list(given) or not set(known) & set(given):
+    if not known or not given or list(known) == list(given):
         return
-    place = first_difference(known, given)
+    if len(known) == len(given) and not set(known) & set(given):
+        return
+    pairs = enumerate(zip(known, given))
+    place = next((place for place, (one, other) in pairs if one != other), min(len(known), len(given)))
+    one, other = (repr(names[place]) if place < len(names) else 'missing' for names in (known, given))
     raise ValueError(
-        f"the teacher's checkpoint and the training data do not have the same classes in the same order: {len(known)} "
-        f'and {len(given)} classes, and number {place} is {class_at(known, place)} to the teacher and '
-        f'{class_at(given, place)} in the data; train on the data that the teacher knows, in its order'
+        f'{owners} do not have the same classes in the same order: {len(known)} and {len(given)} classes, and number '
+        f'{place} is {one} in the first and {other} in the second; {remedy}'
     )
 
 
-def first_difference(classes: Sequence[str], others: Sequence[str]) -> int:
-    """The first place at which two lists of classes differ; the length of the shorter one where it begins the other."""
-    pairs = enumerate(zip(classes, others))
-    return next((place for place, pair in pairs if pair[0] != pair[1]), min(len(classes), len(others)))
-
-
-def class_at(classes: Sequence[str], place: int) -> str:
-    """How an error shows the class at ``place``, which may be beyond the last."""
-    return repr(classes[place]) if place < len(classes) else 'missing'
+def classes_of(dataset: Dataset) -> Sequence[str] | None:
+    """Names of the classes of a data set, in the order of their labels; ``None`` where it does not tell."""
+    return getattr(dataset, 'metainfo', {}).get('classes')
 
 
 @HOOKS.register_module()
@@ -203,8 +213,8 @@ class DataCheckHook(Hook):
 
     Raises:
         ValueError: A data set has another number of classes than the head, or a label beyond them; the validation set
-            is to leave out broken images; or the batch has one image while a loss compares the images of a batch, and
-            no other process has any to compare with.
+            has other classes than the training set, or another order; it is to leave out broken images; or the batch
+            has one image while a loss compares the images of a batch, and no other process has any to compare with.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -215,7 +225,7 @@ class DataCheckHook(Hook):
         if runner.val_loop is not None:
             loaders['val_dataloader'] = runner.val_dataloader
         for name, loader in loaders.items():
-            classes = getattr(loader.dataset, 'metainfo', {}).get('classes')
+            classes = classes_of(loader.dataset)
             if classes is not None and head_classes is not None and len(classes) != head_classes:
                 raise ValueError(
                     f'{name} has {len(classes)} classes, but the head of the model has num_classes='
@@ -223,6 +233,11 @@ class DataCheckHook(Hook):
                 )
             if head_classes is not None:
                 _check_labels(name, loader.dataset, head_classes)
+            check_same_classes(
+                classes_of(runner.train_dataloader.dataset),
+                classes_of(loader.dataset),
+                owners=f'train_dataloader and {name}',
+            )
         if 'val_dataloader' in loaders and skip_counters(runner.val_dataloader.dataset):
             raise ValueError(
                 'val_dataloader must score every image, but its pipeline leaves out broken ones; take '

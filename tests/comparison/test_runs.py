@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.datasets import PackInputs
+from PIL import Image
 
 from r2kd_mm.comparison import (
     Method,
@@ -118,6 +119,17 @@ def test_missing_test_data_are_an_error_before_the_training(tmp_path):
     shares = []
     with pytest.raises(FileNotFoundError, match="there is no data folder '.*/gone/val'"):
         train(short_run(tmp_path, **{'test_dataloader.dataset': missing}), shares.append)
+    assert shares == []
+
+
+def test_test_data_of_other_classes_are_an_error_before_the_training(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / f'val/{name}').mkdir(parents=True)
+        Image.new('RGB', (4, 4)).save(tmp_path / f'val/{name}/x.png')
+    other = dict(type='ImageFolder', data_root=str(tmp_path), split='val', _delete_=True)
+    shares = []
+    with pytest.raises(ValueError, match='train_dataloader and test_dataloader do not have .* 10 and 2 classes'):
+        train(short_run(tmp_path, **{'test_dataloader.dataset': other}), shares.append)
     assert shares == []
 
 

@@ -1,5 +1,6 @@
 """ImageFolder reads ImageNet's two layouts and says what is wrong with a folder."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from mmengine.dist import get_rank
 from PIL import Image
 from ranks import run_on_ranks
 
-from r2kd_mm.datasets import ImageFolder, LoadImageFromFile
+from r2kd_mm.datasets import ImageFolder, LoadImageFromFile, image_folder
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 
 
@@ -90,6 +91,20 @@ def test_a_validation_class_may_be_empty_but_not_of_other_files(tmp_path):
     write_images(tmp_path, 'val/n1/y.heic')
     with pytest.raises(ValueError, match=f"no image in the class folder '{tmp_path}/val/n1', only files that end in"):
         ImageFolder(str(tmp_path), 'val')
+
+
+def test_files_that_are_passed_over_beside_images_are_counted(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(image_folder, 'print_log', lambda message, *_, level: warnings.append((level, message)))
+    write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.png', 'train/n2/.hidden')
+    assert len(ImageFolder(str(tmp_path), 'train')) == 2
+    assert warnings == []
+    write_images(tmp_path, 'train/n1/c.heic', 'train/n2/d.heic', 'train/n2/README')
+    assert len(ImageFolder(str(tmp_path), 'train')) == 2
+    ((level, message),) = warnings
+    assert level == logging.WARNING
+    assert message.startswith(f"3 files in '{tmp_path}/train' are passed over")
+    assert message.endswith(': 2 .heic, 1 README')
 
 
 @pytest.mark.parametrize('ending', EXTENSIONS)

@@ -254,7 +254,7 @@ def test_testing_refuses_data_whose_labels_mean_other_classes(run, mini_imagenet
     assert refused.returncode == 1
     assert re.search(
         '^error: the test data and checkpoint .* do not have the same classes in the same order: 4 and 5 classes, and '
-        f"number 0 is '{classes[1]}' in the data and '{classes[0]}' in the checkpoint",
+        f"number 0 is '{classes[1]}' in the first and '{classes[0]}' in the second",
         refused.stderr,
         re.M,
     )

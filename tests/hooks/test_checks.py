@@ -7,6 +7,7 @@ from mmengine.dist import get_rank
 from ranks import run_on_ranks
 
 from r2kd_mm.hooks import TeacherCheckHook
+from r2kd_mm.hooks.checks import check_same_classes
 from r2kd_mm.published import TEACHERS, PublishedTeacher
 
 
@@ -129,6 +130,28 @@ class TestTeacherCheck:
             TeacherCheckHook(**fields)
 
 
+@pytest.mark.parametrize(
+    ('known', 'given'),
+    [(['a', 'b'], ('a', 'b')), (None, ['a']), (['a'], []), (['n01', 'n02'], ['cat', 'dog'])],
+    ids=['the same', 'unknown', 'none', 'names of another kind'],
+)
+def test_classes_that_cannot_be_told_apart_pass(known, given):
+    check_same_classes(known, given, 'one and other')
+
+
+@pytest.mark.parametrize(
+    ('known', 'given', 'message'),
+    [
+        (['a', 'b'], ['b', 'a'], "2 and 2 classes, and number 0 is 'a' in the first and 'b' in the second; use the"),
+        (['a', 'b'], ['a'], "2 and 1 classes, and number 1 is 'b' in the first and missing in the second"),
+        (['n01'], ['cat', 'dog'], "1 and 2 classes, and number 0 is 'n01' in the first and 'cat' in the second"),
+    ],
+)
+def test_other_classes_are_refused(known, given, message):
+    with pytest.raises(ValueError, match=f'^one and other do not have the same classes in the same order: {message}'):
+        check_same_classes(known, given, 'one and other')
+
+
 class TestDataCheck:
     @pytest.mark.parametrize('loader', ['train', 'val'])
     def test_refuses_another_number_of_classes(self, tmp_path, loader):
@@ -140,6 +163,15 @@ class TestDataCheck:
         )
         with pytest.raises(ValueError, match=f'{loader}_dataloader has 4 classes, .* num_classes=5'):
             runner.train()
+
+    def test_refuses_validation_images_of_classes_in_another_order(self, tmp_path):
+        shuffled = toys.Images()
+        shuffled.metainfo = dict(classes=tuple(reversed(shuffled.metainfo['classes'])))
+        runner = toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], val_data=shuffled)
+        message = "train_dataloader and val_dataloader do not have .* number 0 is 'row 0' in the first and 'row 4' in"
+        with pytest.raises(ValueError, match=message):
+            runner.train()
+        assert runner.iter == 0
 
     def test_refuses_a_batch_of_one_for_a_loss_across_the_batch(self, tmp_path):
         fields = dict(allow_untrained_teacher=True)

@@ -57,7 +57,7 @@ def test_a_teacher_that_knows_the_classes_in_another_order_is_refused(tmp_path, 
     swapped = toys.Images()
     swapped.metainfo = dict(classes=('row 0', 'row 2', 'row 1', 'row 3', 'row 4'))
     runner = toys.runner(distiller(teacher_ckpt), tmp_path, hooks=HOOKS, train_data=swapped)
-    with pytest.raises(ValueError, match="number 1 is 'row 1' to the teacher and 'row 2' in the data"):
+    with pytest.raises(ValueError, match="number 1 is 'row 1' in the first and 'row 2' in the second"):
         runner.train()
 
 

@@ -28,10 +28,14 @@ def test_the_same_command_twice_keeps_the_first_run(work_dir):
     assert (work_dir / 'epoch_1.pth').stat().st_mtime_ns > written
 
 
-def test_nothing_to_go_on_from_is_said(work_dir, tmp_path):
-    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', tmp_path, '--resume', *SHORT)
+@pytest.mark.parametrize('asked', [['--resume', *SHORT], [*SHORT, 'resume=True']], ids=['flag', 'config'])
+def test_nothing_to_go_on_from_is_said(asked, tmp_path):
+    finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', tmp_path, *asked)
     assert finished.returncode == 0, finished.stderr
     assert f"warning: no checkpoint in '{tmp_path}': starting anew" in finished.stderr
+
+
+def test_nothing_is_said_where_there_is_something_to_go_on_from(work_dir):
     finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--resume', *SHORT)
     assert finished.returncode == 0, finished.stderr
     assert 'starting anew' not in finished.stderr
