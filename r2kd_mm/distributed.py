@@ -1,12 +1,23 @@
-"""Batches that are spread over the processes of a distributed run."""
+"""The processes of a distributed run: which one this is, and batches that are spread over them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
-from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.dist import all_gather, get_dist_info, get_rank, get_world_size
 from torch import Tensor
+
+RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # torchrun, srun, mpirun
+
+
+def process_rank() -> int:
+    """Rank of this process, also before the processes have been joined."""
+    rank, world_size = get_dist_info()
+    if world_size > 1:
+        return rank
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
 
 
 def gather_rows(blocks: Sequence[Tensor], capacity: int = 0) -> list[list[Tensor]]:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from r2kd_mm.compat import init_cpu_process_group
+from r2kd_mm.distributed import process_rank
+from r2kd_mm.engine.resume import POINTER
 
 TRACEBACK_VARIABLE = 'R2KD_TRACEBACK'
-RANK_VARIABLES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # torchrun, srun, mpirun
 # Time for the launcher to end this process, where rank 0 has failed in the same way and said so.
 SECONDS_FOR_RANK_0 = 10.0
 
@@ -134,14 +134,6 @@ def readable_message(error: Exception) -> str:
     return message.strip() or type(error).__name__
 
 
-def process_rank() -> int:
-    """Rank of this process, also before the processes have been joined."""
-    rank, world_size = get_dist_info()
-    if world_size > 1:
-        return rank
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name)), 0)
-
-
 def _end_one_of_several(status: str | int | None) -> None:
     """End a process of a distributed run here, with all that Python does at exit but for tearing itself down.
 
@@ -174,7 +166,7 @@ def _explain_dead_worker(error: Exception, guard: ErrorGuard) -> Exception:
 
 def _read_pointer(runner: Runner) -> tuple[str, int] | None:
     """The path of the newest checkpoint in the work dir, of this run or an earlier one, and when it was noted."""
-    pointer = Path(runner.work_dir) / 'last_checkpoint'  # where MMEngine notes it
+    pointer = Path(runner.work_dir) / POINTER
     if not pointer.is_file():
         return None
     return pointer.read_text(errors='replace').strip(), pointer.stat().st_mtime_ns

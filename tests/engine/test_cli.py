@@ -10,6 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
+from r2kd_mm.distributed import RANK_VARIABLES
 from r2kd_mm.engine import RunStopped, clear_errors, cli, init_launcher
 
 
@@ -37,7 +38,7 @@ def train(work_dir, error: BaseException, after: int, **fields) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    for name in (cli.TRACEBACK_VARIABLE, *cli.RANK_VARIABLES):
+    for name in (cli.TRACEBACK_VARIABLE, *RANK_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -155,7 +156,7 @@ def test_an_interrupt_before_there_is_a_runner(capsys):
     assert exit_message(capsys, fail, KeyboardInterrupt()) == '\ninterrupted before training; nothing was trained\n'
 
 
-@pytest.mark.parametrize('variable', cli.RANK_VARIABLES)
+@pytest.mark.parametrize('variable', RANK_VARIABLES)
 def test_other_ranks_leave_the_word_to_rank_0(capsys, monkeypatch, variable):
     waited = []
     monkeypatch.setattr(cli.time, 'sleep', waited.append)
