@@ -37,7 +37,7 @@ ALLOWED = {
     },
     'export': {'compat', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
     'hooks': {'augmentations', 'distillers', 'engine', 'published', 'registry'},
-    'engine': {'compat', 'registry'},
+    'engine': {'compat', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
     'corruptions': {'registry'},
     'comparison': {'checkpoint', 'functional', 'engine', 'registry'},

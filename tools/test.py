@@ -15,8 +15,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from r2kd_mm.engine import clear_errors, unwrapped_model
+from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
-from r2kd_mm.hooks.checks import check_same_classes, classes_of
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')

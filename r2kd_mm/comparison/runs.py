@@ -22,9 +22,9 @@ from mmengine.utils import mkdir_or_exist
 
 from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
+from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.resume import AUTO, POINTER
 from r2kd_mm.engine.run_config import load_run_config
-from r2kd_mm.hooks.checks import check_same_classes, classes_of
 
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run
 METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent

@@ -7,7 +7,6 @@ from mmengine.dist import get_rank
 from ranks import run_on_ranks
 
 from r2kd_mm.hooks import TeacherCheckHook
-from r2kd_mm.hooks.checks import check_same_classes
 from r2kd_mm.published import TEACHERS, PublishedTeacher
 
 
@@ -128,28 +127,6 @@ class TestTeacherCheck:
     def test_refuses_numbers_out_of_range(self, fields, message):
         with pytest.raises(ValueError, match=message):
             TeacherCheckHook(**fields)
-
-
-@pytest.mark.parametrize(
-    ('known', 'given'),
-    [(['a', 'b'], ('a', 'b')), (None, ['a']), (['a'], []), (['n01', 'n02'], ['cat', 'dog'])],
-    ids=['the same', 'unknown', 'none', 'names of another kind'],
-)
-def test_classes_that_cannot_be_told_apart_pass(known, given):
-    check_same_classes(known, given, 'one and other')
-
-
-@pytest.mark.parametrize(
-    ('known', 'given', 'message'),
-    [
-        (['a', 'b'], ['b', 'a'], "2 and 2 classes, and number 0 is 'a' in the first and 'b' in the second; use the"),
-        (['a', 'b'], ['a'], "2 and 1 classes, and number 1 is 'b' in the first and missing in the second"),
-        (['n01'], ['cat', 'dog'], "1 and 2 classes, and number 0 is 'n01' in the first and 'cat' in the second"),
-    ],
-)
-def test_other_classes_are_refused(known, given, message):
-    with pytest.raises(ValueError, match=f'^one and other do not have the same classes in the same order: {message}'):
-        check_same_classes(known, given, 'one and other')
 
 
 class TestDataCheck:

@@ -1,0 +1,41 @@
+"""The classes that networks and data sets know, which must be the same ones in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch.utils.data import Dataset
+
+
+def check_same_classes(
+    known: Sequence[str] | None, given: Sequence[str] | None, owners: str, remedy: str = 'use the same for both'
+) -> None:
+    """Refuse two lists of classes that are not the same in the same order: a label would mean another class.
+
+    Where no name is common to both, such as WordNet numbers and English words, only the number is compared.
+
+    Args:
+        known: Names of the classes; nothing is compared with those of nobody, ``None`` or none.
+        given: Those of the other.
+        owners: Who has them, in this order, for the message: ``'the model and the data'``.
+        remedy: What to do, for the message.
+
+    Raises:
+        ValueError: The classes differ.
+    """
+    if not known or not given or list(known) == list(given):
+        return
+    if len(known) == len(given) and not set(known) & set(given):
+        return
+    pairs = enumerate(zip(known, given))
+    place = next((place for place, (one, other) in pairs if one != other), min(len(known), len(given)))
+    one, other = (repr(names[place]) if place < len(names) else 'missing' for names in (known, given))
+    raise ValueError(
+        f'{owners} do not have the same classes in the same order: {len(known)} and {len(given)} classes, and number '
+        f'{place} is {one} in the first and {other} in the second; {remedy}'
+    )
+
+
+def classes_of(dataset: Dataset) -> Sequence[str] | None:
+    """Names of the classes of a data set, in the order of their labels; ``None`` where it does not tell."""
+    return getattr(dataset, 'metainfo', {}).get('classes')
