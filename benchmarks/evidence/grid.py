@@ -262,6 +262,12 @@ def who_ends_higher(setting: Setting) -> list[Method]:
     ]
 
 
+def which_part_ends_higher(setting: Setting) -> list[Method]:
+    """(b) Do the parts of R2KD add to its view, once training is long enough to end?"""
+    rows = ('R2KD', 'no rank term', 'no pruned teacher')
+    return [method for method in which_part(setting) if method.name in rows]
+
+
 def which_claim(setting: Setting) -> list[Method]:
     """(c) Does KL suffer from the augmented view where the correlation distance gains?
 
@@ -399,5 +405,6 @@ QUESTIONS = {
     'recipe': Question(which_recipe, 'R2KD'),
     'plus': Question(which_plus, 'R2KD'),
     'ends': Question(who_ends_higher, 'KD'),
+    'ends-parts': Question(which_part_ends_higher, 'R2KD'),
     'next': Question(which_step, 'DIST'),
 }
