@@ -5,7 +5,9 @@ with read_base():
     from .._base_.methods.cmkd import *
     from .._base_.pairs.res56_res20_cifar100 import *
 
+from r2kd_mm.hooks import LossScheduleHook
 from r2kd_mm.losses import DKDLoss
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
 model.losses.loss_dkd = dict(type=DKDLoss, temperature=4.0, alpha=1.0, beta=2.0)
+custom_hooks.append(dict(type=LossScheduleHook, loss='loss_dkd', ramp=19))  # its warm-up: 1/20 in epoch 1, 20/20 in 20

@@ -5,4 +5,5 @@ with read_base():
     from .._base_.methods.kd import *
     from .._base_.pairs.res50_mbv1_imagenet import *
 
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt, task_loss_weight=0.5)
+model.losses.loss_kd.update(temperature=1.0, loss_weight=0.5)  # as in the runs whose accuracy is published

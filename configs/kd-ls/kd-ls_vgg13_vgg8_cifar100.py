@@ -1,0 +1,9 @@
+# KD on standardised logits, VGG-13 to VGG-8 on CIFAR-100. lr 0.05 is for 1 GPU * 64 images.
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.methods.kd_ls import *
+    from .._base_.pairs.vgg13_vgg8_cifar100 import *
+
+model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.losses.loss_kd.loss.update(temperature=3.0, loss_weight=9.0)  # as in the log of its published run
