@@ -69,7 +69,7 @@ def write_digits(folder: Path, count: int = 3) -> list[Path]:
 def write_photos(folder: Path, count: int = 3, height: int = 48, width: int = 64) -> list[Path]:
     """Coloured noise that is smooth, as PNG files."""
     rng = np.random.default_rng(0)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     paths = [folder / f'{index}.png' for index in range(count)]
     for path in paths:
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)

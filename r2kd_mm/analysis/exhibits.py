@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from mmengine.config import Config
 from numpy.typing import NDArray
 
 from r2kd_mm.analysis import figures
@@ -127,7 +128,8 @@ def _accuracy(groups: Sequence[RunGroup], found: Measurements) -> Iterator[Exhib
     yield Exhibit(
         'accuracy',
         'Accuracy while training',
-        f'Top-1 accuracy on the validation images after each epoch that was validated. {BAND}',
+        f'Top-1 accuracy on the validation images after each epoch that was validated. {BAND}'
+        + (f' A level line is that of a teacher on {found.data}.' if levels else ''),
         partial(figures.draw_curves, [panel], _styles(found)),
         ('method', 'seed', 'epoch', 'accuracy_percent'),
         _series_rows(groups, ACCURACY),
@@ -150,16 +152,29 @@ def _losses(groups: Sequence[RunGroup], found: Measurements) -> Iterator[Exhibit
         )
 
 
+def _training_but_labels(config: Config) -> str:
+    """All that decides a training but its seed, the share of wrong labels, and the weights of the teacher."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without(item) for key, item in value.items() if key not in ('label_noise', 'teacher_ckpt')}
+        return list(map(without, value)) if isinstance(value, (list, tuple)) else value
+
+    fields = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
+    return json.dumps(without({name: config.to_dict().get(name) for name in fields}), sort_keys=True, default=str)
+
+
 def _label_noise(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
     """Methods that differ in their label noise alone, as one line each."""
-    families: dict[str, dict[float, RunGroup]] = {}
+    alike: dict[str, list[RunGroup]] = {}
     for group in groups:
-        model = {key: value for key, value in group.config.model.to_dict().items() if key != 'teacher_ckpt'}
-        families.setdefault(json.dumps(model, sort_keys=True, default=str), {})[label_noise(group.config)] = group
-    families = {key: family for key, family in families.items() if len(family) > 1}
+        alike.setdefault(_training_but_labels(group.config), []).append(group)
     lines: dict[str, Line] = {}
     rows = []
-    for family in families.values():
+    for members in alike.values():
+        family = {label_noise(group.config): group for group in members}
+        if len(family) == 1 or len(family) < len(members):  # two with one noise differ in something else
+            continue
         noises = sorted(family)
         seeds = sorted(set.intersection(*({run.seed for run in family[noise].runs} for noise in noises)), key=str)
         last = {

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
 from r2kd_mm.analysis.runs import RunGroup, TrainedRun
-from r2kd_mm.analysis.views import Picture, augmented_view, dataset_config, is_bgr, spread_out, to_pixels, top_classes
+from r2kd_mm.analysis.views import Picture, augmented_view, is_bgr, spread_out, to_pixels, top_classes
 from r2kd_mm.comparison import accuracy, validation_logits
 from r2kd_mm.corruptions import Corrupt
 from r2kd_mm.datasets import NormalizeContrast
@@ -23,7 +23,7 @@ from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import load_weights_
 from r2kd_mm.export.card import count_flops, measure_latency
 from r2kd_mm.export.network import Logits
-from r2kd_mm.export.student import PACKER, short_types
+from r2kd_mm.export.student import PACKER, dataset_config, short_types
 from r2kd_mm.registry import DATASETS, MODELS
 
 VIEW_IMAGES = 512  # that are kept in memory, to make views of
@@ -145,12 +145,12 @@ def measure(
 
     Args:
         groups: The runs.
-        num_images: Look at so many validation images, evenly spread over the set.
+        num_images: Look at so many validation images, drawn at random and the same each time.
         corruptions: Names and severities.
         report: Called with a line about what is done next.
     """
     notes: list[str] = []
-    configs = [_looked_at(group.config, num_images) for group in groups]
+    configs = [looked_at(group.config, num_images) for group in groups]
     dataset = DATASETS.build(copy.deepcopy(configs[0].val_dataloader.dataset))
     networks = []
     for group in groups:
@@ -273,14 +273,32 @@ def _on_device(ask: Ask) -> Callable[..., Tensor]:
 
 
 # -------------------------------------------------------------------------------------------------------------- images
-def _looked_at(config: Config, num_images: int) -> Config:
-    """The config, whose validation data are evenly spread ``num_images`` of all; all where there are fewer."""
+def looked_at(config: Config, num_images: int) -> Config:
+    """The config with ``num_images`` of its validation images; all where there are fewer, or the set is a wrapped one.
+
+    They are drawn at random, the same each time: an even spacing would miss classes where the labels are periodic.
+    """
     config = copy.deepcopy(config)
-    dataset = dataset_config(config.val_dataloader)
-    size = len(DATASETS.build(copy.deepcopy(dataset)))
-    if size > num_images:
-        dataset.indices = np.linspace(0, size - 1, num_images).astype(int).tolist()
+    dataset = config.val_dataloader.dataset
+    if dataset is not dataset_config(config.val_dataloader):
+        return config
+    images = _positions(dataset)
+    if len(images) > num_images:
+        chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)
+        dataset.indices = [images[place] for place in sorted(chosen.tolist())]
     return config
+
+
+def _positions(dataset: ConfigDict) -> Sequence[int]:
+    """Positions of the images of a data set in the whole that its ``indices`` take them from."""
+    chosen = dataset.get('indices')
+    if isinstance(chosen, Sequence):
+        return chosen
+    whole = {key: copy.deepcopy(value) for key, value in dataset.items() if key != 'indices'}
+    everything = range(len(DATASETS.build(whole)))
+    if chosen is None:
+        return everything
+    return everything[:chosen] if chosen >= 0 else everything[chosen:]
 
 
 def corrupted_config(config: Config, name: str, severity: int) -> Config:
@@ -294,8 +312,8 @@ def corrupted_config(config: Config, name: str, severity: int) -> Config:
 
 
 def _first_images(config: Config) -> tuple[Tensor, Tensor]:
-    """At most :data:`VIEW_IMAGES` normalised images, evenly spread, and their labels."""
-    config = _looked_at(config, VIEW_IMAGES)
+    """At most :data:`VIEW_IMAGES` normalised images of those looked at, and their labels."""
+    config = looked_at(config, VIEW_IMAGES)
     preprocessor = MODELS.build(_preprocessor(config))
     batches = [preprocessor(batch, training=False) for batch in Runner.build_dataloader(config.val_dataloader)]
     labels = [sample.gt_label for data in batches for sample in data['data_samples']]

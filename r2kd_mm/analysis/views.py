@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
-from r2kd_mm.export.student import LOADER, short_types
+from r2kd_mm.export.student import LOADER, dataset_config, short_types
 
 TOP = 3
 
@@ -108,19 +108,11 @@ def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.u
 
 
 def is_bgr(config: Config, dataloader: str) -> bool:
-    """Whether a run's normalised images are BGR, as OpenMMLab reads files; data sets that hold images have RGB."""
+    """Whether a run's normalised images are BGR: OpenMMLab reads files so, data sets hold RGB, and ``to_rgb`` flips."""
     normalise = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
     pipeline = dataset_config(config[dataloader]).get('pipeline', ())
     from_files = any(step['type'] == LOADER for step in short_types([step.to_dict() for step in pipeline]))
-    return from_files and not normalise.get('to_rgb', False)
-
-
-def dataset_config(dataloader: Mapping[str, Any]) -> Any:
-    """The data set of a data loader that has the pipeline: the inner one, where it is wrapped."""
-    dataset = dataloader['dataset']
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
+    return from_files != normalise.get('to_rgb', False)
 
 
 def top_classes(logits: Tensor, classes: Sequence[str]) -> list[str]:

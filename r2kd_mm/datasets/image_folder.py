@@ -114,7 +114,11 @@ class ImageFolder(BaseDataset):
             raise ValueError(f'there is no image in the data folder {str(folder)!r}: {LAYOUT}')
 
         classes = _class_folders(Path(self.data_root, 'train')) or _class_folders(folder)
-        num_labels = 1 + max(label for _, label in samples)
+        labels = [label for _, label in samples]
+        of_training = Path(self.data_root, 'meta', 'train.txt')
+        if self.split != 'train' and annotations.is_file() and of_training.is_file():
+            labels += [label for _, label in _read_lines(of_training)]
+        num_labels = 1 + max(labels)
         if num_labels > len(classes):  # flat folders tell no names
             classes = [str(label) for label in range(num_labels)]
         self._metainfo['classes'] = tuple(classes)
@@ -165,13 +169,19 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:
-    """Lines ``name label`` of an annotation file; the first image is checked for, to catch a wrong folder at once."""
+    """An annotation file, whose first image is looked for, to catch a wrong folder at once."""
+    samples = _read_lines(path)
+    if samples and not (folder / samples[0][0]).is_file():
+        raise FileNotFoundError(f'{str(path)!r} names {samples[0][0]!r}, which is not in {str(folder)!r}: {LAYOUT}')
+    return samples
+
+
+def _read_lines(path: Path) -> list[tuple[str, int]]:
+    """Lines ``name label`` of an annotation file, with or without the mark that Windows puts first."""
     samples = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), start=1):
         name, _, label = line.strip().rpartition(' ')
         if not name or not label.isdecimal():
             raise ValueError(f"line {number} of {str(path)!r} must read 'name.JPEG label', got {line!r}")
         samples.append((name, int(label)))
-    if samples and not (folder / samples[0][0]).is_file():
-        raise FileNotFoundError(f'{str(path)!r} names {samples[0][0]!r}, which is not in {str(folder)!r}: {LAYOUT}')
     return samples

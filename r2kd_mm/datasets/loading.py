@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import cv2
@@ -19,6 +20,8 @@ from r2kd_mm.registry import TRANSFORMS
 
 BROKEN = ('error', 'skip')
 MAX_WORKERS = 1023
+# one that a segment follows, or the end of the image; within a scan, 0 or a restart comes after 0xff
+_JPEG_MARKER = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]')
 
 
 @TRANSFORMS.register_module()
@@ -99,12 +102,19 @@ def is_truncated(content: bytes) -> bool:
         content: The file. What follows the end, as in some photographs, is no matter.
     """
     if content.startswith(b'\xff\xd8'):
-        # The end of the image comes after the last start of a scan; within a scan neither marker can occur. The end of
-        # a thumbnail, which is a JPEG within the header, comes before.
-        return not content.endswith(b'\xff\xd9') and content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
+        return not _has_jpeg_end(content)
     if content.startswith(b'\x89PNG'):
         return content.rfind(b'IEND') < 0
     return False
+
+
+def _has_jpeg_end(content: bytes) -> bool:
+    """Go from segment to segment by their lengths, which leaps over a thumbnail, a JPEG within the header."""
+    marker = _JPEG_MARKER.search(content, 2)
+    while marker is not None and marker[0] != b'\xff\xd9':
+        length = int.from_bytes(content[marker.end() : marker.end() + 2], 'big')
+        marker = _JPEG_MARKER.search(content, marker.end() + length)
+    return marker is not None
 
 
 class _WorkerCount:

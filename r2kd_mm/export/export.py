@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,11 @@ def export_student(
 
 def describe(student: Student, name: str) -> dict[str, Any]:
     """The content of ``export.json``."""
-    preprocessing = asdict(student.preprocessing)
-    shape = preprocessing.pop('shape')
     return dict(
         format=name,
-        input=dict(name='images', dtype='float32', shape=['N', *shape]),
+        input=dict(name='images', dtype='float32', shape=['N', *student.preprocessing.shape]),
         output=dict(name='logits', dtype='float32', shape=['N', len(student.classes)]),
-        preprocessing=preprocessing,
+        preprocessing=student.preprocessing.describe(),
         classes=list(student.classes),
     )
 

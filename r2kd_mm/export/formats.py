@@ -81,12 +81,12 @@ def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Pat
             'Python file beside the weights'
         )
     preprocessing = student.preprocessing
-    kinds = [step['type'] for step in preprocessing.transforms]
-    ours = sorted(kind for kind in kinds if TRANSFORMS.get(kind).__module__.startswith('r2kd_mm'))
+    kinds = {step['type']: TRANSFORMS.get(step['type']) for step in preprocessing.transforms}
+    ours = sorted(kind for kind, cls in kinds.items() if cls is None or cls.__module__.startswith('r2kd_mm'))
     if ours:
         raise ExportError(
-            f'plain mmpretrain cannot prepare images for this student: {", ".join(ours)} is of r2kd_mm; take another '
-            'format, and tools/predict.py, or prepare the images as export.json says'
+            f'plain mmpretrain cannot prepare images for this student: it does not know {", ".join(ours)}; take '
+            'another format, and tools/predict.py, or prepare the images as export.json says'
         )
     loader = dict(type='LoadImageFromFile')
     if preprocessing.channel_order == 'GRAY':

@@ -51,14 +51,7 @@ class Predictor:
                 'tools/model_converters/export_student.py writes it'
             )
         said = json.loads(description.read_text(encoding='utf-8'))
-        steps = said['preprocessing']
-        self.preprocessing = Preprocessing(
-            tuple(said['input']['shape'][1:]),
-            steps['channel_order'],
-            tuple(steps['mean']),
-            tuple(steps['std']),
-            tuple(steps['transforms']),
-        )
+        self.preprocessing = Preprocessing.read(said['input']['shape'][1:], said['preprocessing'])
         self.classes = said['classes']
         require_packages(said['format'])
         self.network = FORMATS[said['format']].load(Path(folder))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -47,6 +47,16 @@ class Preprocessing:
                 f'got {self.channel_order!r}'
             )
 
+    def describe(self) -> dict[str, Any]:
+        """All but the shape, as ``export.json`` holds it."""
+        return {name: value for name, value in asdict(self).items() if name != 'shape'}
+
+    @classmethod
+    def read(cls, shape: Sequence[int], described: Mapping[str, Any]) -> Preprocessing:
+        """What :meth:`describe` gave, through JSON, which makes lists of the tuples that some transforms insist on."""
+        channels, height, width = shape
+        return cls((channels, height, width), **_with_tuples(described))
+
     def __call__(self, path: str | os.PathLike) -> Tensor:
         """The image of a file, normalised, ``(C, H, W)``.
 
@@ -66,6 +76,12 @@ class Preprocessing:
             )
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
         return (pixels - torch.tensor(self.mean).view(-1, 1, 1)) / torch.tensor(self.std).view(-1, 1, 1)
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def apply_transforms(path: str | os.PathLike, transforms: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from r2kd_mm.zoo import build_classifier, classifier_config
 
 NUM_IMAGES = 8
 LOADER, PACKER = 'LoadImageFromFile', 'PackInputs'
+REGISTERED = ('mmcv', 'mmengine', 'mmpretrain', 'mmrazor', 'r2kd_mm', 'torch')  # packages whose types go by their names
+MOST_DIFFERENT = 2.0  # of 0 to 255, mean over the pixels of an image: decoders of JPEG differ by less
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
 
@@ -186,14 +189,18 @@ def _classifier_config(architecture: dict[str, Any]) -> dict[str, Any]:
 
 
 def short_types(value: Any) -> Any:
-    """A config whose types are names without the module in front, as any registry of OpenMMLab finds them."""
+    """A config whose types are names without the module in front, as any registry of OpenMMLab finds them.
+
+    A type of another package keeps its full path, by which it is imported.
+    """
     if isinstance(value, dict):
         return {key: _short_name(item) if key == 'type' else short_types(item) for key, item in value.items()}
     return type(value)(map(short_types, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _short_name(kind: str | type) -> str:
-    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
+    path = kind if isinstance(kind, str) else f'{kind.__module__}.{kind.__qualname__}'
+    return path.rsplit('.', 1)[-1] if path.split('.', 1)[0] in REGISTERED else path
 
 
 # ---------------------------------------------------------------------------------------------------- the images
@@ -204,7 +211,7 @@ def _look_at_images(
     normalise = run.get('data_preprocessor') or run['model'].get('data_preprocessor') or {}
     loader = run.get('val_dataloader') or run.get('test_dataloader') or run.get('train_dataloader') or {}
     config = loader.get('dataset') or {}
-    pipeline = short_types(list(config.get('pipeline', ())))
+    pipeline = short_types(list(dataset_config(loader).get('pipeline', ())))
     from_files = any(step['type'] == LOADER for step in pipeline)
     transforms = [step for step in pipeline if step['type'] not in (LOADER, PACKER)]
     fixed = any(step['type'] in FIXING for step in transforms)
@@ -218,28 +225,65 @@ def _look_at_images(
     else:
         paths, names = list_images(folder)[:NUM_IMAGES], ()
         channels = len(normalise.get('mean') or 'RGB')
-        height, width = (not fixed and _crop_size(run)) or apply_transforms(paths[0], transforms).shape[:2]
+        height, width = (not fixed and _crop_size(run)) or _common_size(paths, transforms)
     if not fixed:  # the data of the run are of one size, which other files need not be
         transforms.append(dict(type='Resize', scale=(width, height)))
 
     to_rgb = normalise.get('to_rgb', False)
-    # OpenMMLab reads files as BGR; data sets that hold their images, as CIFAR's, hold RGB
-    order = 'GRAY' if channels == 1 else 'RGB' if to_rgb or not from_files else 'BGR'
+    # OpenMMLab reads files as BGR; data sets that hold their images, as CIFAR's, hold RGB; to_rgb flips either
+    order = 'GRAY' if channels == 1 else 'BGR' if from_files != to_rgb else 'RGB'
     mean, std = normalise.get('mean') or [0.0] * channels, normalise.get('std') or [1.0] * channels
 
     preprocessing = Preprocessing((channels, height, width), order, tuple(mean), tuple(std), tuple(transforms))
     if folder is None:
         pixels = pixels.flip(1) if to_rgb and channels == 3 else pixels
         batch = (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+        _check_on_files(preprocessing, dataset, chosen.tolist(), batch)
     else:
         batch = torch.stack([preprocessing(path) for path in (paths * 2)[:NUM_IMAGES]])  # at least two
     return preprocessing, batch, names
 
 
+def dataset_config(dataloader: Mapping[str, Any]) -> Any:
+    """The data set of a data loader that has the pipeline: the inner one, where it is wrapped; empty where none has."""
+    dataset = dataloader.get('dataset') or {}
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _check_on_files(preprocessing: Preprocessing, dataset: BaseDataset, chosen: list[int], batch: Tensor) -> None:
+    """Refuse a preprocessing that makes of a file, read back from an export, something else than the run did."""
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    paths = [info['img_path'] for info in map(dataset.get_data_info, chosen) if 'img_path' in info]
+    written = Preprocessing.read(preprocessing.shape, json.loads(json.dumps(preprocessing.describe())))
+    for path, expected in zip(paths, batch):
+        scale = torch.tensor(preprocessing.std).view(-1, 1, 1)
+        difference = float(((written(path) - expected) * scale).abs().mean())
+        if difference > MOST_DIFFERENT:
+            steps = ', '.join(step['type'] for step in preprocessing.transforms)
+            raise ValueError(
+                f'an export would prepare {path!r} otherwise than the validation data of the run do: {difference:.1f} '
+                f'of 255 off on average, after {steps}; transforms that draw at random, or that read more than the '
+                'image, cannot be exported'
+            )
+
+
+def _common_size(paths: list[Path], transforms: list[dict[str, Any]]) -> tuple[int, int]:
+    """Height and width of images after ``transforms``, by which nothing else says what the network takes."""
+    sizes = sorted({apply_transforms(path, transforms).shape[:2] for path in paths})
+    if len(sizes) > 1:
+        raise ValueError(
+            f'neither the transforms nor the crops of the run say what size its network takes, and the images of '
+            f'--images have {sizes[0]} and {sizes[-1]} pixels (height, width); give images that all have the right size'
+        )
+    return sizes[0]
+
+
 def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
     """Height and width of the crops that the run trained on, if it did."""
-    dataset = (run.get('train_dataloader') or {}).get('dataset') or {}
-    for step in dataset.get('pipeline', ()):
+    for step in dataset_config(run.get('train_dataloader') or {}).get('pipeline', ()):
         size = step.get('crop_size')
         if size is not None:
             height, width = (size, size) if isinstance(size, int) else size

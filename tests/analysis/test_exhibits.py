@@ -96,3 +96,7 @@ def test_methods_that_differ_in_their_label_noise_alone_are_one_line(groups, fou
         ('r2kd, noise 0.0', 1, 0.4, 21),
     ]
     assert exhibits['label_noise'].draw().axes[0].lines[0].get_xdata().tolist() == [0, 40]
+
+    for run in noisy[1].runs:
+        run.config.train_cfg.max_epochs += 1
+    assert 'label_noise' not in {exhibit.name for exhibit in make_exhibits(noisy, found)}

@@ -1,5 +1,6 @@
 """What is measured is what a plain loop over the images would find."""
 
+import copy
 import zlib
 
 import numpy as np
@@ -10,7 +11,7 @@ from run_folders import R2KD, write_run
 from toolbox import ROOT
 
 from r2kd_mm.analysis import find_groups, measure
-from r2kd_mm.analysis.measure import corrupted_config
+from r2kd_mm.analysis.measure import corrupted_config, looked_at
 from r2kd_mm.analysis.views import spread_out
 from r2kd_mm.comparison import accuracy
 from r2kd_mm.corruptions import Corrupt, corrupt
@@ -94,13 +95,38 @@ def test_the_cost_is_that_of_the_networks(found):
     assert found.methods[0].cost.latency > 0
 
 
-def test_fewer_images_are_spread_over_the_set_and_give_the_same_each_time(groups):
+def test_fewer_images_are_drawn_from_the_set_and_give_the_same_each_time(groups):
     few, again = (measure(groups, 10, [('fog', 3)], report=lambda line: None) for _ in range(2))
-    assert torch.equal(few.labels, digits()[1][np.linspace(0, 99, 10).astype(int)])
+    chosen = sorted(np.random.default_rng(0).choice(100, 10, replace=False))
+    assert torch.equal(few.labels, digits()[1][chosen])
     for first, second in zip(few.methods, again.methods):
         assert all(torch.equal(*pair) for pair in zip(first.students, second.students))
         assert first.corrupted == second.corrupted
         assert all(torch.equal(view, second.augmented_view[name]) for name, view in first.augmented_view.items())
+
+
+@pytest.mark.parametrize('indices', [None, 400, -400, list(range(1000, 1400))], ids=['all', 'first', 'last', 'listed'])
+def test_images_are_drawn_from_those_of_the_run_alone(groups, indices):
+    config = copy.deepcopy(groups[0].config)
+    dataset = config.val_dataloader.dataset
+    dataset.indices = indices
+    own = list(range(1497))
+    if isinstance(indices, int):
+        own = own[:indices] if indices > 0 else own[indices:]
+    own = indices if isinstance(indices, list) else own
+    chosen = looked_at(config, 200).val_dataloader.dataset.indices
+    assert len(set(chosen)) == 200
+    assert set(chosen) <= set(own)
+    again = looked_at(looked_at(config, 200), 50).val_dataloader.dataset.indices
+    assert len(set(again)) == 50
+    assert set(again) <= set(chosen)
+    assert looked_at(config, 2000).val_dataloader.dataset.get('indices') == indices
+
+
+def test_no_class_is_missed_where_the_labels_are_periodic():
+    config = Config.fromfile(ROOT / 'configs/supervised/res14w8_glyph100.py')
+    dataset = looked_at(config, 2000).val_dataloader.dataset
+    assert {index % 100 for index in dataset.indices} == set(range(100))  # the label of Glyph-100
 
 
 def test_a_teacher_that_is_not_here_is_noted_and_left_out(tmp_path):

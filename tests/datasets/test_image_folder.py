@@ -60,6 +60,21 @@ def test_annotations_alone_count_the_classes_by_the_highest_label(tmp_path):
     assert ImageFolder(str(tmp_path), 'train').metainfo['classes'] == ('0', '1', '2', '3', '4')
 
 
+def test_a_class_that_the_annotations_of_the_validation_lack_is_counted(tmp_path):
+    write_images(tmp_path, 'train/x.JPEG', 'val/y.JPEG')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_text('x.JPEG 2\n')
+    (tmp_path / 'meta/val.txt').write_text('y.JPEG 0\n')
+    assert ImageFolder(str(tmp_path), 'val').metainfo['classes'] == ('0', '1', '2')
+
+
+def test_annotations_written_on_windows_are_read(tmp_path):
+    write_images(tmp_path, 'train/x.JPEG', 'train/y.JPEG')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_bytes('x.JPEG 1\r\ny.JPEG 0\r\n'.encode('utf-8-sig'))
+    assert labels(ImageFolder(str(tmp_path), 'train')) == {'x.JPEG': 1, 'y.JPEG': 0}
+
+
 def test_a_missing_folder_is_named_with_the_layout_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"no data folder '{tmp_path}/train': expected <data_root>/<split>/"):
         ImageFolder(str(tmp_path), 'train')

@@ -110,6 +110,8 @@ def test_the_missing_end_is_seen_whatever_opencv_makes_of_it(kind):
     content = WHOLE[kind]
     assert not is_truncated(content)
     assert not is_truncated(content + b'made by a camera')
+    for seed in range(20):  # the film of a moving photograph
+        assert not is_truncated(content + np.random.default_rng(seed).bytes(1_000_000))
     # before its last scan OpenCV decodes nothing of a JPEG
     begin, end = (b'\x89PNG', b'IEND\xaeB`\x82') if 'PNG' in kind else (b'\xff\xda', b'\xff\xd9')
     for length in range(content.rindex(begin) + len(begin), content.rindex(end), 7):

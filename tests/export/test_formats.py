@@ -160,7 +160,7 @@ def test_plain_mmpretrain_is_not_given_a_student_of_mmrazor(checkpoint, tmp_path
     ('config', 'message'),
     [
         ('supervised/res20_cifar100.py', 'CIFARResNet is of r2kd_mm; take the format torch'),
-        ('supervised/res14w8_glyph100.py', 'NormalizeContrast is of r2kd_mm; take another format'),
+        ('supervised/res14w8_glyph100.py', 'it does not know NormalizeContrast; take another format'),
     ],
     ids=['network', 'transform'],
 )
@@ -172,4 +172,4 @@ def test_plain_mmpretrain_is_not_given_what_is_ours(config, message, tmp_path):
         export_student(checkpoint, tmp_path / 'export', 'mmpretrain', images=photos)
     assert export_student(checkpoint, tmp_path / 'export', 'torch', images=photos).difference == 0
     steps = json.loads((tmp_path / 'export/export.json').read_text())['preprocessing']['transforms']
-    assert (dict(type='NormalizeContrast') in steps) == message.startswith('NormalizeContrast')
+    assert (dict(type='NormalizeContrast') in steps) == ('NormalizeContrast' in message)

@@ -1,15 +1,21 @@
 """What is read out of a checkpoint, and what is refused."""
 
+import json
+
+import cv2
 import exports
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmpretrain.datasets import PackInputs
 from toolbox import ROOT
 
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.export import load_student
-from r2kd_mm.export.student import list_images
+from r2kd_mm.export.preprocessing import Preprocessing
+from r2kd_mm.export.student import list_images, short_types
 from r2kd_mm.registry import DATASETS, MODELS
 
 
@@ -87,6 +93,73 @@ def test_data_that_are_not_here_are_asked_for(tmp_path):
     assert student.images.shape == (6, 3, 32, 32)  # three images twice, in the size of the crops of training
     assert student.preprocessing.channel_order == 'RGB'
     assert len(student.classes) == 100
+
+
+def folder_run(folder, pipeline, wrap=lambda dataset: dataset, **changes):
+    """A checkpoint of a run on colour photos in class folders."""
+    for split in ('train', 'val'):
+        exports.write_photos(folder / 'data' / split / 'a', count=4)
+    steps = [dict(type='LoadImageFromFile'), *pipeline, dict(type='PackInputs')]
+    dataset = dict(type='ImageFolder', data_root=str(folder / 'data'), split='val', pipeline=steps)
+    return exports.write_checkpoint(
+        folder / 'student.pth',
+        'supervised/res20_cifar100.py',
+        **{'val_dataloader.dataset': dict(wrap(dataset), _delete_=True), **changes},
+    )
+
+
+CROP = [dict(type='ResizeEdge', scale=40, edge='short'), dict(type='CenterCrop', crop_size=(32, 32))]
+
+
+@pytest.mark.parametrize('wrap', [dict, lambda dataset: dict(type='KFoldDataset', dataset=dataset, num_splits=2)])
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_files_are_prepared_as_the_run_prepared_them(wrap, to_rgb, tmp_path):
+    student = load_student(folder_run(tmp_path, CROP, wrap, **{'data_preprocessor.to_rgb': to_rgb}))
+    assert [step['type'] for step in student.preprocessing.transforms] == ['ResizeEdge', 'CenterCrop']
+    assert student.preprocessing.channel_order == ('RGB' if to_rgb else 'BGR')
+    described = json.loads(json.dumps(student.preprocessing.describe()))
+    assert Preprocessing.read(student.preprocessing.shape, described) == student.preprocessing
+    prepared = [student.preprocessing(path) for path in (tmp_path / 'data/val/a').iterdir()]
+    assert all(any(torch.equal(one, image) for one in prepared) for image in student.images)
+
+
+def test_a_preparation_that_cannot_be_repeated_is_refused(tmp_path):
+    checkpoint = folder_run(tmp_path, [dict(type='RandomCrop', crop_size=16)])
+    with pytest.raises(ValueError, match='would prepare .*png. otherwise than .* of 255 off .* after RandomCrop'):
+        load_student(checkpoint)
+
+
+def test_images_of_several_sizes_do_not_say_what_the_network_takes(tmp_path):
+    checkpoint = folder_run(tmp_path, [], **{'train_dataloader.dataset.pipeline': []})
+    exports.write_photos(tmp_path / 'photos')
+    assert load_student(checkpoint, images=tmp_path / 'photos').images.shape[2:] == (48, 64)
+    cv2.imwrite(str(tmp_path / 'photos/other.png'), np.zeros((30, 20, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'--images have \(30, 20\) and \(48, 64\) pixels'):
+        load_student(checkpoint, images=tmp_path / 'photos')
+
+
+@pytest.mark.parametrize(('to_rgb', 'order'), [(True, 'BGR'), (False, 'RGB')])
+def test_images_in_memory_are_rgb_unless_the_run_flips_them(to_rgb, order, tmp_path):
+    digits = dict(type='Digits', split='test', channels=3, pipeline=[dict(type='PackInputs')], _delete_=True)
+    checkpoint = exports.write_checkpoint(
+        tmp_path / 'student.pth',
+        'supervised/res20_cifar100.py',
+        **{'val_dataloader.dataset': digits, 'data_preprocessor.to_rgb': to_rgb},
+    )
+    assert load_student(checkpoint).preprocessing.channel_order == order
+
+
+@pytest.mark.parametrize(
+    ('given', 'short'),
+    [
+        ('mmpretrain.datasets.transforms.processing.CenterCrop', 'CenterCrop'),
+        (PackInputs, 'PackInputs'),
+        ('CenterCrop', 'CenterCrop'),
+        ('my_data.MyCrop', 'my_data.MyCrop'),
+    ],
+)
+def test_types_go_by_the_shortest_path_that_finds_them(given, short):
+    assert short_types([dict(type=given)]) == [dict(type=short)]
 
 
 def test_images_are_found_by_the_endings_that_training_takes(tmp_path):

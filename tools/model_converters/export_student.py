@@ -26,7 +26,11 @@ def parse_args() -> argparse.Namespace:
         help='; '.join(f'{name}: {form.summary}' for name, form in FORMATS.items()),
     )
     parser.add_argument('--config', help='config file of the run (default: that in the checkpoint)')
-    parser.add_argument('--images', help='folder of images to compare on (default: the validation data of the run)')
+    parser.add_argument(
+        '--images',
+        help='folder of images to compare on (default: the validation data of the run); where the run does not say '
+        'what size its network takes, all must have it',
+    )
     return parser.parse_args()
 
 
