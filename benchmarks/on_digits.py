@@ -4,7 +4,17 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, to_markdown, write_report
+from r2kd_mm.comparison import (
+    Method,
+    collect,
+    complete,
+    make_rows,
+    plan_runs,
+    report_failures,
+    run_to_exit,
+    to_markdown,
+    write_report,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -27,10 +37,16 @@ def compare_on_digits(
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--runs', type=Path, default=Path('work_dirs', name), help='folder of the runs')
     args = parser.parse_args()
-    runs = plan_runs(methods(args.teacher, args.runs), args.seeds, args.runs)
-    failures = complete(runs, args.jobs)
-    rows = make_rows(collect(runs, failures), baseline)
-    table = to_markdown(rows, baseline)
-    write_report(RESULTS / f'{name}.json', rows, baseline)
-    (RESULTS / f'{name}.md').write_text(table)
-    print(f'\n{table}')
+
+    def compare() -> int:
+        runs = plan_runs(methods(args.teacher, args.runs), args.seeds, args.runs)
+        failures = complete(runs, args.jobs)
+        if not failures:  # else the results of before stay
+            rows = make_rows(collect(runs, failures), baseline)
+            table = to_markdown(rows, baseline)
+            write_report(RESULTS / f'{name}.json', rows, baseline)
+            (RESULTS / f'{name}.md').write_text(table)
+            print(f'\n{table}')
+        return report_failures(failures)
+
+    run_to_exit(compare)

@@ -155,7 +155,8 @@ def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
         for name, (steps, values) in panel.lines.items():
             mean = values.mean(axis=0)
             look = style[name]
-            axes.plot(steps, mean, linestyle=look.line, color=_color(look), linewidth=1.5, label=name)
+            marker = 'o' if len(steps) == 1 else None  # a line of one point is invisible
+            axes.plot(steps, mean, marker=marker, linestyle=look.line, color=_color(look), linewidth=1.5, label=name)
             if len(values) > 1:
                 std = values.std(axis=0, ddof=1)
                 axes.fill_between(steps, mean - std, mean + std, color=_color(look), alpha=0.18, linewidth=0)
@@ -276,7 +277,7 @@ def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> 
 
 
 def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], label: str) -> Figure:
-    """A table whose cells show their number, and are the darker the higher it is."""
+    """A table whose cells show their number, and are the brighter the higher it is."""
     figure = Figure(figsize=(WIDTH, 1.6 + 0.34 * len(rows)))
     axes = figure.subplots()
     axes.grid(False)

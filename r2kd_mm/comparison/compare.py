@@ -26,10 +26,11 @@ def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
         print(f'{counts[State.FINISHED]} of {len(runs)} runs are finished and are not repeated')
     for run, state in states.items():
         if state is State.CHANGED:
-            print(
-                f'{run}: its folder holds {state.value}, so it is trained anew; what is there is kept '
-                f'as {run.set_aside.name} until the new one is finished'
-            )
+            if run.set_aside.exists():
+                kept = f'what is there was never finished and is deleted, and {run.set_aside.name} is kept'
+            else:
+                kept = f'what is there is kept as {run.set_aside.name}'
+            print(f'{run}: its folder holds {state.value}, so it is trained anew; {kept} until the new one is finished')
         elif state is State.SET_ASIDE:
             print(f'{run}: was set aside for a run of another config or teacher, which it now replaces')
         elif state is State.INTERRUPTED:

@@ -44,9 +44,10 @@ class Row:
         return spread([result.last for result in self.results.values()])
 
     @property
-    def best(self) -> Spread:
-        """Accuracy of the best epoch, over seeds."""
-        return spread([result.best for result in self.results.values()])
+    def best(self) -> Spread | None:
+        """Accuracy of the best epoch, over seeds; ``None`` where a run does not know it."""
+        best = [result.best for result in self.results.values()]
+        return None if None in best else spread(best)
 
     @property
     def curve(self) -> tuple[list[int], np.ndarray]:
@@ -90,7 +91,7 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapp
     for row in rows:
         cells = [row.method.name, format_spread(row.last), format_spread(row.best), str(len(row.results))]
         if baseline is not None:
-            cells.insert(3, format_difference(row.difference) if row.method.name != baseline else 'baseline')
+            cells.insert(3, _difference_cell(row) if row.method.name != baseline else 'baseline')
         lines.append(cells)
     for name, accuracy in (teachers or {}).items():
         lines.append([name, f'{accuracy:.2f}'] + [''] * (len(header) - 2))
@@ -119,7 +120,7 @@ def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -
             config=os.path.relpath(row.method.config),
             options=dict(row.method.options),
             last=asdict(row.last),
-            best=asdict(row.best),
+            best=None if row.best is None else asdict(row.best),
             difference=None if row.difference is None else asdict(row.difference),
             runs={
                 seed: dict(asdict(result), last=result.last, best=result.best) for seed, result in row.results.items()
@@ -142,6 +143,13 @@ def environment() -> dict[str, Any]:
     )
 
 
+def _difference_cell(row: Row) -> str:
+    """The difference, with the number of common seeds where the baseline lacks some of the row's."""
+    text = format_difference(row.difference)
+    lacks = row.difference is not None and row.difference.count < len(row.results)
+    return f'{text} ({row.difference.count} seeds)' if lacks else text
+
+
 def format_difference(difference: Difference | None) -> str:
     """``+1.20 [+0.50, +1.90]``."""
     if difference is None:
@@ -151,8 +159,10 @@ def format_difference(difference: Difference | None) -> str:
     return f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
 
 
-def format_spread(value: Spread) -> str:
+def format_spread(value: Spread | None) -> str:
     """``70.12 ± 0.31``."""
+    if value is None:
+        return 'not known'
     return f'{value.mean:.2f}' if value.std is None else f'{value.mean:.2f} ± {value.std:.2f}'
 
 

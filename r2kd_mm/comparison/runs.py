@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import re
@@ -19,6 +21,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
+from mmengine.visualization import LocalVisBackend
+from mmpretrain.evaluation import Accuracy
 
 from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
@@ -32,7 +36,7 @@ METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 _FINGERPRINT_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
 _RESULT_FILE = 'result.json'  # there when the run is finished
 _ELAPSED = 'comparison_seconds'  # in the message hub, which checkpoints hold: wall time and that of the processors
-_UNRELATED_FIELDS = ('launcher', 'load_from', 'resume', 'work_dir', 'experiment_name', 'log_level')
+_UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_level')
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,14 @@ class Result:
         return self.test.get('last', self.accuracy[-1])
 
     @property
-    def best(self) -> float:
+    def best(self) -> float | None:
         """Accuracy of the best epoch.
 
-        On a test set, that of the epoch that validation chose; without one, the highest of all, which flatters because
-        it is chosen on the images it is measured on.
+        On a test set, that of the epoch that validation chose, ``None`` where its weights were not kept (``save_best``
+        of the checkpoint hook); without one, the highest of all, which flatters because it is chosen on the images it
+        is measured on.
         """
-        return self.test.get('best', max(self.accuracy))
+        return self.test.get('best') if self.test else max(self.accuracy)
 
 
 class State(Enum):
@@ -171,23 +176,30 @@ def _by_name(value: Any) -> Any:
 
 
 def fingerprint(cfg: Config) -> str:
-    """Short hash of all that decides a result: the config, its seed, and the content of the teachers' checkpoints."""
+    """Short hash of all that decides a result: the config, its seed, and the content of the checkpoints it reads."""
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
-    _name_by_content(content.get('model', {}))
+    if content.get('load_from') is None:
+        content.pop('load_from', None)
+    _name_by_content(content)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _name_by_content(model: dict[str, Any]) -> None:
-    """Put the digest of its file in the place of every path of a teacher's checkpoint, members of an ensemble too."""
-    for name, value in model.items():
-        if name == 'teacher_ckpt' and value is not None:
-            model[name] = digest_of_file(value)
-        elif isinstance(value, dict):
+def _name_by_content(fields: dict[str, Any]) -> None:
+    """Put the digest of its file in the place of the path of every checkpoint that teachers or students begin from."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
             _name_by_content(value)
+        elif isinstance(value, str) and name in ('teacher_ckpt', 'checkpoint', 'load_from'):
+            # of a teacher that is missing, the digest says so; a student may begin from weights at a URL
+            fields[name] = digest_of_file(value) if name == 'teacher_ckpt' or Path(value).is_file() else value
 
 
 def look_at(runs: Iterable[Run]) -> dict[Run, State]:
-    """What there is of each run; reads every config, so that a slip in one shows before anything is trained."""
+    """What there is of each run; reads every config, so that a slip in one shows before anything is trained.
+
+    Raises:
+        ValueError: The runs would be measured on different images.
+    """
     configs: dict[Method, Config] = {}
     states = {}
     for run in runs:
@@ -196,7 +208,34 @@ def look_at(runs: Iterable[Run]) -> dict[Run, State]:
         cfg = configs[run.method]
         cfg.randomness.seed = run.seed
         states[run] = state_of(run, cfg)
+    _check_same_images(configs)
     return states
+
+
+def _check_same_images(configs: Mapping[Method, Config]) -> None:
+    """Refuse methods whose accuracies are of different images, so that no difference means anything."""
+    measured = {method: _measured_images(cfg) for method, cfg in configs.items()}
+    first = next(iter(measured), None)
+    for method, images in measured.items():
+        if images != measured[first]:
+            raise ValueError(
+                f'{method.name!r} is measured on other images than {first.name!r}: {images} and {measured[first]}; '
+                'compare configs that have one data set in test_dataloader, or all none of their own and one in '
+                'val_dataloader'
+            )
+
+
+def _measured_images(cfg: Config) -> dict[str, Any]:
+    """The data set that is reported, without what happens to its images, and where it lies."""
+    if cfg.get('val_dataloader') is None:
+        raise ValueError('a config that is to be compared needs a val_dataloader')
+    loader = cfg.test_dataloader if _has_test_set(cfg) else cfg.val_dataloader
+    dataset = loader.dataset.to_dict()
+    return {
+        name: str(getattr(value, '__name__', value)).rsplit('.', 1)[-1] if name == 'type' else value
+        for name, value in dataset.items()
+        if name not in ('pipeline', 'data_root', 'lazy_init')
+    }
 
 
 def state_of(run: Run, cfg: Config) -> State:
@@ -226,7 +265,32 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
     Args:
         run: What to train; nothing where it was set aside when it was finished.
         report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
+
+    Raises:
+        BlockingIOError: Another process trains it.
     """
+    with _locked(run):
+        return _train_in_folder(run, report_progress)
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[None]:
+    """Keep other processes from the folder, in which two would write over each other's checkpoints."""
+    path = run.folder.with_suffix('.lock')
+    mkdir_or_exist(path.parent)
+    with path.open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f'{run} is being trained in {str(run.folder)!r} by another process; wait for it, or give another folder'
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _train_in_folder(run: Run, report_progress: Callable[[float], None]) -> Result:
     cfg = load_config(run)
     state = state_of(run, cfg)
     if state is State.SET_ASIDE:
@@ -268,6 +332,7 @@ def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> R
     runner = Runner.from_cfg(cfg)
     runner.register_hook(stopwatch)
     runner.register_hook(_ProgressHook(report_progress))
+    _check_measured(runner)
     if _has_test_set(cfg):
         # built now, so that missing test data are not an error after the training
         check_same_classes(
@@ -282,6 +347,22 @@ def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> R
 
     accuracy, teachers = _read_scalars(run.folder)
     return Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
+
+
+def _check_measured(runner: Runner) -> None:
+    """Refuse a run whose accuracy would not be known when it is trained."""
+    loops = [runner.val_loop, *([runner.test_loop] if _has_test_set(runner.cfg) else [])]
+    for name, loop in zip(('val_evaluator', 'test_evaluator'), loops):
+        metrics = [metric for metric in loop.evaluator.metrics if isinstance(metric, Accuracy)]
+        if not any(f'{metric.prefix}/top{k}' == METRIC for metric in metrics for k in metric.topk):
+            raise ValueError(
+                f"{name} measures no {METRIC!r}: a config that is to be compared needs mmpretrain's Accuracy there, "
+                'with 1 in its topk'
+            )
+    if not any(isinstance(backend, LocalVisBackend) for backend in runner.visualizer._vis_backends.values()):
+        raise ValueError(
+            'a config that is to be compared needs a LocalVisBackend in the vis_backends of its visualizer'
+        )
 
 
 def load_result(run: Run) -> Result:
@@ -370,10 +451,7 @@ def _read_scalars(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
             }
         )
     if not accuracy:
-        raise ValueError(
-            f'the run left no {METRIC!r} in {str(folder)!r}: a config that is to be compared needs '
-            "mmpretrain's Accuracy as val_evaluator and a LocalVisBackend in its visualizer"
-        )
+        raise ValueError(f'the run left no {METRIC!r} in {str(folder)!r}: its logs are gone; train it anew')
     return dict(sorted(accuracy.items())), teachers
 
 

@@ -84,7 +84,7 @@ def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
 def _start_worker() -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads that it does not have
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,), daemon=True)
+    process = context.Process(target=_work, args=(there,), daemon=False)  # a daemon may have no data workers
     with _apart_from_this_process():
         process.start()
     there.close()

@@ -37,6 +37,14 @@ def test_a_method_without_a_result_is_left_out(results):
     assert [row.method.name for row in make_rows(results)] == ['kd', 'r2kd']
 
 
+def test_a_difference_says_on_how_many_seeds_it_rests_where_the_baseline_lacks_some(results):
+    results[R2KD][2] = result(10, 40, 40)
+    lines = to_markdown(make_rows(results, 'kd'), 'kd').splitlines()
+    assert '] (2 seeds)' in lines[3]
+    results[KD][2] = result(10, 40, 40)
+    assert ' seeds)' not in to_markdown(make_rows(results, 'kd'), 'kd')
+
+
 def test_without_a_baseline_there_is_no_difference(results):
     assert 'points' not in to_markdown(make_rows(results))
 

@@ -1,5 +1,6 @@
 """Runs of a comparison: planned, recognised, trained, resumed. Two epochs on the digits, in this process."""
 
+import fcntl
 import itertools
 import json
 import shutil
@@ -16,8 +17,11 @@ from r2kd_mm.comparison import (
     Method,
     State,
     accuracy,
+    complete,
     load_result,
+    make_rows,
     plan_runs,
+    to_markdown,
     trained_student,
     validation_logits,
 )
@@ -220,7 +224,7 @@ def test_a_slip_costs_no_run(finished, slip, message, tmp_path):
     assert not run.set_aside.exists()
 
 
-def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(finished, tmp_path):
+def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(finished, tmp_path, monkeypatch, capsys):
     first = short_run(tmp_path)
     changed, other = (
         replace(short_run(tmp_path, **{'optim_wrapper.optimizer.lr': lr}), folder=first.folder) for lr in (0.07, 0.08)
@@ -236,6 +240,9 @@ def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(fin
             train(run, stop)
         assert state(run) is State.INTERRUPTED
         assert state(first) is State.SET_ASIDE
+    monkeypatch.setattr('r2kd_mm.comparison.compare.train_all', lambda *args: None)
+    complete([changed], 1)
+    assert 'what is there was never finished and is deleted, and seed_0.set_aside is kept' in capsys.readouterr().out
     assert state(changed) is State.CHANGED
     assert train(first, stop) == load_result(finished)
     assert contents(first.folder) == contents(finished.folder)
@@ -258,6 +265,18 @@ def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(tea
     assert teach('a.pth', b'one') != teach('a.pth', b'two')
 
 
+@pytest.mark.parametrize('place', ['load_from', 'model.init_cfg'])
+def test_the_fingerprint_follows_the_weights_that_the_student_begins_from(place, tmp_path):
+    def begun_from(content: bytes) -> str:
+        (tmp_path / 'a.pth').write_bytes(content)
+        start = str(tmp_path / 'a.pth')
+        value = start if place == 'load_from' else dict(type='Pretrained', checkpoint=start)
+        return fingerprint(load_config(plan_runs([Method('a', NETWORK, {place: value})], [0], tmp_path)[0]))
+
+    assert begun_from(b'one') == begun_from(b'one')
+    assert begun_from(b'one') != begun_from(b'two')
+
+
 def test_seeds_have_fingerprints_of_their_own(tmp_path):
     assert fingerprint(load_config(short_run(tmp_path))) != fingerprint(load_config(short_run(tmp_path, seed=1)))
 
@@ -272,11 +291,58 @@ def test_options_may_state_types_as_a_config_does(tmp_path):
     assert pipeline == [dict(type=PackInputs)]
 
 
-def test_a_config_without_accuracy_is_refused(tmp_path):
-    run = short_run(tmp_path, **{'val_evaluator.prefix': 'other'})
-    with pytest.raises(ValueError, match="left no 'accuracy/top1' .* Accuracy as val_evaluator"):
-        train(run, lambda share: None)
-    assert not (run.folder / 'result.json').exists()
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'val_evaluator.prefix': 'other'}, "val_evaluator measures no 'accuracy/top1': .* mmpretrain's Accuracy"),
+        ({'val_evaluator.topk': (5,)}, 'with 1 in its topk'),
+        (
+            {'test_dataloader.dataset.indices': 200, 'test_evaluator': dict(type='Accuracy', topk=(5,), _delete_=True)},
+            'test_evaluator measures no',
+        ),
+        ({'visualizer.vis_backends': []}, 'needs a LocalVisBackend'),
+    ],
+)
+def test_a_config_whose_accuracy_would_not_be_known_is_refused_before_the_training(options, message, tmp_path):
+    shares = []
+    with pytest.raises(ValueError, match=message):
+        train(short_run(tmp_path, **options), shares.append)
+    assert shares == []
+
+
+def test_methods_measured_on_other_images_are_refused(tmp_path):
+    plain, subset, tested = (
+        Method(name, NETWORK, {**SHORT, **options})
+        for name, options in (
+            ('plain', {}),
+            ('subset', {'val_dataloader.dataset.indices': 100, 'test_dataloader.dataset.indices': 100}),
+            ('tested', {'test_dataloader.dataset.indices': 200}),
+        )
+    )
+    for other in (subset, tested):
+        with pytest.raises(ValueError, match=f"'{other.name}' is measured on other images than 'plain': .* compare"):
+            look_at(plan_runs([plain, other], [0], tmp_path))
+    with pytest.raises(ValueError, match='needs a val_dataloader'):
+        look_at([short_run(tmp_path, val_dataloader=None, val_cfg=None, val_evaluator=None)])
+
+
+def test_the_best_epoch_is_not_known_where_its_weights_were_not_kept(tmp_path):
+    run = short_run(tmp_path, **{'test_dataloader.dataset.indices': 200, 'default_hooks.checkpoint.save_best': None})
+    result = train(run, lambda share: None)
+    assert result.test.keys() == {'last'}
+    assert result.best is None
+    (row,) = make_rows({run.method: {0: result}})
+    assert row.best is None
+    assert '| not known' in to_markdown([row])
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    run = short_run(tmp_path)
+    run.folder.mkdir(parents=True)
+    with run.folder.with_suffix('.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match='is being trained in .* by another process'):
+            train(run, lambda share: None)
 
 
 def test_the_trained_network_is_read_back(finished):

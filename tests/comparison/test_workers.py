@@ -61,6 +61,13 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     assert set(look_at(runs).values()) == {State.FINISHED}
 
 
+def test_a_run_may_have_data_workers(tmp_path):
+    options = {f'{loader}_dataloader.num_workers': 1 for loader in ('train', 'val', 'test')}
+    runs = plan_runs([Method('network', NETWORK, {**SHORT, 'train_cfg.max_epochs': 1, **options})], [0], tmp_path)
+    assert complete(runs, 1) == {}, runs[0].output_file.read_text()[-3000:]
+    assert set(look_at(runs).values()) == {State.FINISHED}
+
+
 @pytest.fixture
 def interruptible():
     """Python's handler of Ctrl-C, which a shell takes from what it starts in the background."""
