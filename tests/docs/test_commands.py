@@ -269,6 +269,7 @@ COMMANDS = {
         f'python benchmarks/evidence/{rest}': Covered(f'tests/benchmarks/test_evidence.py::{test}', 'it takes hours')
         for rest, test in (
             ('run.py ends --scale hard --jobs 2', 'test_one_command_answers_a_question'),
+            ('run.py ends-parts --scale hard --jobs 2', 'test_one_command_answers_a_question'),
             ('run.py methods --scale short --jobs 2', 'test_one_command_answers_a_question'),
             ('conditions.py methods --scale short', 'test_conditions_are_measured_on_the_runs_that_are_there'),
             ('run.py parts --scale short --jobs 2', 'test_one_command_answers_a_question'),
