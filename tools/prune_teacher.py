@@ -30,7 +30,7 @@ from r2kd_mm.comparison import (
     pruned_to_markdown,
     validation_logits,
 )
-from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
+from r2kd_mm.distillers.teacher import RECORD_KEY, classifier_logits, load_weights_
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
 from r2kd_mm.engine.run_config import add_config_options, check_writable
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
@@ -138,9 +138,10 @@ def prepared(pruner: Pruner, cfg: Config) -> Pruner:
 
 
 def save(pruned: nn.Module, pruner: Pruner, path: Path) -> None:
-    """Write a checkpoint with the pruned weights and nothing else."""
+    """Write a checkpoint with the pruned weights, and what that of the network said of its inputs and classes."""
     buffer = io.BytesIO()
-    torch.save(dict(meta=dict(pruner=str(pruner)), state_dict=pruned.state_dict()), buffer)
+    known = dict(dataset_meta=pruned._dataset_meta, **{RECORD_KEY: dict(normalisation=pruned._normalisation)})
+    torch.save(dict(meta=dict(pruner=str(pruner), **known), state_dict=pruned.state_dict()), buffer)
     AtomicLocalBackend().put(buffer.getvalue(), path)
 
 

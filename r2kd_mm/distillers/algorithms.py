@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from mmengine.dist import broadcast_object_list
 from mmengine.model import BaseModel
 from mmrazor.implementations.pruning.group_fisher import GroupFisherAlgorithm
 from mmrazor.models.algorithms import DCFF, AutoSlim, SlimmableNetwork
@@ -85,4 +86,6 @@ def check_group_fisher(architecture: nn.Module) -> None:
 
 def _choose(mutator: OneShotChannelMutator, kind: str) -> None:
     """Select the sub-network that AutoSlim calls ``kind``: ``'max'``, ``'min'`` or ``'random<n>'``."""
-    mutator.set_choices(mutator.sample_choices(kind.rstrip('0123456789')))
+    choices = [mutator.sample_choices(kind.rstrip('0123456789'))]
+    broadcast_object_list(choices)  # one sub-network in all processes, whose logits are compared with each other
+    mutator.set_choices(choices[0])

@@ -359,6 +359,8 @@ class LogitDistiller(BaseAlgorithm):
         losses = _scaled(task_losses, self.task_loss_weight * shares['task'])
         if self._matches_features:
             losses.update(add_prefix(_scaled(feature_losses(self.features), shares['task']), 'features'))
+        elif self.features is not None and any(True for _ in self.features.parameters()):
+            losses['features.loss'] = _no_gradient(self.features)
         losses.update(self._weighting_terms(data_samples, shares['task']))
         for view, active in scales.items():
             for name, scale in active.items():
@@ -429,8 +431,8 @@ class LogitDistiller(BaseAlgorithm):
             return terms
         members = self._clean_members
         if self.weighting.is_learned:
-            if members is None:  # nothing is distilled now; DistributedDataParallel wants a gradient all the same
-                terms['ensemble.loss'] = sum(0 * parameter.sum() for parameter in self.weighting.parameters())
+            if members is None:
+                terms['ensemble.loss'] = _no_gradient(self.weighting)
             else:
                 terms['ensemble.loss'] = share * self.weighting.loss(members, _labels(data_samples))
         if members is not None:  # no name of a member contains 'loss', so these are shown and not trained
@@ -575,6 +577,11 @@ def _checked_names(losses: Mapping[str, dict | nn.Module]) -> Mapping[str, dict 
                 f'dot, got {name!r}; call it {"loss_" + name.replace(".", "_")!r}'
             )
     return losses
+
+
+def _no_gradient(module: nn.Module) -> Tensor:
+    """A loss of 0 for when nothing is distilled: DistributedDataParallel wants a gradient of every parameter."""
+    return torch.stack([0 * parameter.sum() for parameter in module.parameters()]).sum()
 
 
 def _needs_target(loss: nn.Module) -> bool:

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from r2kd_mm.distillers.teacher import classifier_logits
+from r2kd_mm.engine.optim import computes_in_bf16
 
 LOW_PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 DTYPES = ('float32', *LOW_PRECISIONS, 'auto', None)
@@ -228,15 +229,6 @@ def resolve_dtype(dtype: str | None, device: torch.device) -> str | None:
             f"{torch.cuda.get_device_name(device)}; set 'fp16', 'float32' or 'auto'"
         )
     return dtype
-
-
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether ``device`` has instructions for bf16, so that it is faster than float32."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # PyTorch 2.6 and later can tell; AMX, too, comes only with AVX512-BF16
-    supported = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
-    return device.type == 'cpu' and supported is not None and supported()
 
 
 def _arithmetic(dtype: str | None, device: torch.device) -> AbstractContextManager:

@@ -36,6 +36,8 @@ def init_launcher(cfg: Config, launcher: str) -> None:
     Raises:
         ValueError: The launcher is unknown, or its environment variables are missing.
     """
+    if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
+        os.environ['LOCAL_RANK'] = os.environ['OMPI_COMM_WORLD_LOCAL_RANK']  # MMEngine sets the others alone
     init_cpu_process_group(launcher)
     cfg.launcher = launcher
     if launcher != 'none' and cfg.get('model_wrapper_cfg') is None:

@@ -11,6 +11,15 @@ from torch import nn
 from r2kd_mm.registry import OPTIM_WRAPPERS
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions for bf16, so that it is faster than float32; others emulate it."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # PyTorch 2.6 and later can tell; AMX, too, comes only with AVX512-BF16
+    supported = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    return device.type == 'cpu' and supported is not None and supported()
+
+
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
     """Run the forward pass under bfloat16 autocast, on a GPU or on the CPU.
@@ -24,7 +33,7 @@ class AutocastOptimWrapper(OptimWrapper):
     """
 
     def __init__(self, *args, **kwargs) -> None:
-        if get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
+        if get_device() == 'cuda' and not computes_in_bf16(torch.device('cuda')):
             raise ValueError(
                 f'{torch.cuda.get_device_name()} has no bfloat16 arithmetic, which AutocastOptimWrapper '
                 "(--amp) needs; use type='OptimWrapper' (leave --amp out), or type='AmpOptimWrapper'"

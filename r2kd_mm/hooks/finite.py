@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -131,7 +132,9 @@ class FiniteCheckHook(Hook):
     def _check_without_step(self, runner: Runner) -> None:
         iterations = [*self._earlier, self._iteration(runner)]
         is_the_scale = all(buffer.isfinite().all() for buffer in self._buffers) and not _with_culprits(iterations)
-        if is_the_scale and self._left_out_in_a_row < self.max_skips:
+        agreed = torch.tensor(int(is_the_scale))  # all processes left the step out, and one may know why
+        all_reduce(agreed, 'min')
+        if agreed and self._left_out_in_a_row < self.max_skips:
             self._left_out_in_a_row += 1
         else:
             self._leave_out(runner, iterations)

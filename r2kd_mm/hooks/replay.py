@@ -48,6 +48,10 @@ class ReplayHook(Hook):
             )
         data = fingerprint(loader.dataset)
         made_from = dict(data=data['sha256'], pipeline=_describe_pipeline(runner, loader.dataset))
+        if distiller.augmentation is not None and distiller.augmentation.mixes_images:
+            sampler = loader.sampler.sampler  # which draws the partners
+            if (sampler.seed, sampler.shuffle) != (runner.seed, True):
+                made_from['pairing'] = f'seed {sampler.seed}, shuffle {sampler.shuffle}'
         differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)
         store = distiller.replay.store
         if differences:

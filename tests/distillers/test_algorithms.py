@@ -1,7 +1,13 @@
+import random
+from types import SimpleNamespace
+
 import pytest
 import toys
+from mmengine.dist import get_rank
 from mmrazor.models.algorithms.base import BaseAlgorithm
+from ranks import run_on_ranks
 
+from r2kd_mm.distillers.algorithms import _choose
 from r2kd_mm.registry import MODELS
 
 
@@ -23,3 +29,18 @@ def test_a_student_whose_own_training_step_nobody_would_call_is_refused():
 
 def test_a_student_that_is_no_algorithm_has_no_mutator():
     assert not hasattr(distiller(toys.classifier()), 'mutator')
+
+
+def choice_of_a_rank():
+    """What a process chooses whose random numbers are its own."""
+    chosen = []
+    mutator = SimpleNamespace(sample_choices=lambda kind: {kind: random.random()}, set_choices=chosen.append)
+    random.seed(get_rank())
+    _choose(mutator, 'random0')
+    return chosen
+
+
+def test_all_processes_train_one_random_sub_network():
+    first, second = run_on_ranks(2, choice_of_a_rank)
+    assert first == second
+    assert list(first[0]) == ['random']

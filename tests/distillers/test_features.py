@@ -149,7 +149,9 @@ class TestWhatIsMatched:
     def test_they_stop_with_the_distillation(self):
         model = build()
         model.distillation_stopped = True
-        assert set(model.loss(*toys.batch())) == {'student.loss'}
+        losses = model.loss(*toys.batch())
+        assert set(losses) == {'student.loss', 'features.loss'}
+        assert losses['features.loss'] == 0
 
 
 class TestConnectors:
@@ -204,6 +206,15 @@ def test_uneven_batches_of_several_processes_train_as_one_batch_does():
     squared_error(model, toys.batch(sum(counts))[0]).backward()
     for gradient in run_on_ranks(2, gradient_of_a_share, counts):
         torch.testing.assert_close(gradient, model.features.connectors['regressor'].func.weight.grad)
+
+
+def test_connectors_have_a_gradient_of_zero_once_the_distillation_is_stopped():
+    model = build()
+    model.distillation_stopped = True
+    sum(model.loss(*toys.batch(6)).values()).backward()  # as DistributedDataParallel wants it of every parameter
+    gradients = [parameter.grad for parameter in model.features.parameters()]
+    assert gradients
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
 
 
 def without(config, field):

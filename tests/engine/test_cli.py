@@ -1,5 +1,6 @@
 """One readable line for a user's slip, a traceback for a fault in training."""
 
+import os
 import sys
 
 import pytest
@@ -182,6 +183,15 @@ class TestInitLauncher:
         assert cfg.model_wrapper_cfg == dict(
             type='r2kd_mm.PortableDistributedDataParallel', find_unused_parameters=True
         )
+
+    def test_mpi_gives_each_process_a_gpu_of_its_own(self, monkeypatch):
+        monkeypatch.setattr(cli, 'init_cpu_process_group', lambda launcher: None)  # as on a machine with CUDA
+        monkeypatch.setenv('LOCAL_RANK', '0')  # of the command line
+        monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '3')
+        init_launcher(Config(dict()), 'pytorch')
+        assert os.environ['LOCAL_RANK'] == '0'
+        init_launcher(Config(dict()), 'mpi')
+        assert os.environ['LOCAL_RANK'] == '3'
 
     def test_a_wrapper_of_the_config_stays(self, monkeypatch):
         monkeypatch.setattr(cli, 'init_cpu_process_group', lambda launcher: None)

@@ -72,7 +72,7 @@ def test_the_runner_trains_with_it(tmp_path):
 
 def test_a_gpu_without_bfloat16_is_named(monkeypatch):
     monkeypatch.setattr(module, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Old GPU')
     with pytest.raises(ValueError, match=r'Old GPU has no bfloat16 arithmetic.*leave --amp out'):
         AutocastOptimWrapper(optimizer=sgd(nn.Linear(2, 2)))

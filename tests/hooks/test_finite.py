@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import toys
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from ranks import run_on_ranks
 
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.hooks import FiniteCheckHook
@@ -261,3 +265,17 @@ def test_leaves_a_healthy_run_as_it_is(tmp_path):
         runner.train()
         states.append(runner.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def times_left_out():
+    """How often a process leaves a step out where only the second one has logits that are not finite."""
+    hook, left_out = FiniteCheckHook('skip'), []
+    hook._buffers = []
+    hook._iteration = lambda runner: SimpleNamespace(culprits=['a'] if get_rank() == 1 else [])
+    hook._leave_out = lambda runner, iterations: left_out.append(iterations)
+    hook._check_without_step(None)
+    return len(left_out)
+
+
+def test_all_processes_agree_on_why_a_scaler_left_a_step_out():
+    assert run_on_ranks(2, times_left_out) == [1, 1]
