@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from numpy.typing import NDArray
 
-from r2kd_mm.comparison.runs import SCALARS, logged_rows
+from r2kd_mm.comparison.runs import SCALARS, images_of, logged_rows
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.engine.resume import POINTER
@@ -252,10 +252,10 @@ def _check_groups(groups: Sequence[RunGroup]) -> None:
             )
     first = groups[0]
     for group in groups[1:]:
-        if _validation_data(group.config) != _validation_data(first.config):
+        if _validation_images(group.config) != _validation_images(first.config):
             raise RunError(
                 f'{group.name!r} was validated on other data than {first.name!r}: '
-                f'{_validation_data(group.config)} and {_validation_data(first.config)}; analyse them one by one'
+                f'{_validation_images(group.config)} and {_validation_images(first.config)}; analyse them one by one'
             )
     recorded = [run for group in groups for run in group.runs if 'sha256' in run.val_data]
     for run in recorded[1:]:
@@ -267,10 +267,8 @@ def _check_groups(groups: Sequence[RunGroup]) -> None:
             )
 
 
-def _validation_data(config: Config) -> dict[str, Any]:
-    """The data set without what happens to its images, and where it lies."""
-    dataset = config.val_dataloader.dataset.to_dict()
-    return {key: value for key, value in dataset.items() if key not in ('pipeline', 'data_root', 'lazy_init')}
+def _validation_images(config: Config) -> dict[str, Any]:
+    return images_of(config.val_dataloader.dataset)
 
 
 def _images(run: TrainedRun) -> str:

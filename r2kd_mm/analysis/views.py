@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
-from r2kd_mm.export.student import LOADER, dataset_config, short_types
+from r2kd_mm.export.student import gives_bgr
 
 TOP = 3
 
@@ -108,11 +108,8 @@ def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.u
 
 
 def is_bgr(config: Config, dataloader: str) -> bool:
-    """Whether a run's normalised images are BGR: OpenMMLab reads files so, data sets hold RGB, and ``to_rgb`` flips."""
-    normalise = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
-    pipeline = dataset_config(config[dataloader]).get('pipeline', ())
-    from_files = any(step['type'] == LOADER for step in short_types([step.to_dict() for step in pipeline]))
-    return from_files != normalise.get('to_rgb', False)
+    """Whether the normalised images of a run's data loader are BGR."""
+    return gives_bgr(config[dataloader], config.get('data_preprocessor') or config.model.get('data_preprocessor') or {})
 
 
 def top_classes(logits: Tensor, classes: Sequence[str]) -> list[str]:

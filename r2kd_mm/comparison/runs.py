@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
@@ -178,7 +178,7 @@ def _by_name(value: Any) -> Any:
 def fingerprint(cfg: Config) -> str:
     """Short hash of all that decides a result: the config, its seed, and the content of the checkpoints it reads."""
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
-    if content.get('load_from') is None:
+    if content.get('load_from') is None:  # as before it counted, so that finished runs stay so
         content.pop('load_from', None)
     _name_by_content(content)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -226,16 +226,18 @@ def _check_same_images(configs: Mapping[Method, Config]) -> None:
 
 
 def _measured_images(cfg: Config) -> dict[str, Any]:
-    """The data set that is reported, without what happens to its images, and where it lies."""
+    """The data set that is reported, its type by name: one config has the class, another its path."""
     if cfg.get('val_dataloader') is None:
         raise ValueError('a config that is to be compared needs a val_dataloader')
     loader = cfg.test_dataloader if _has_test_set(cfg) else cfg.val_dataloader
-    dataset = loader.dataset.to_dict()
-    return {
-        name: str(getattr(value, '__name__', value)).rsplit('.', 1)[-1] if name == 'type' else value
-        for name, value in dataset.items()
-        if name not in ('pipeline', 'data_root', 'lazy_init')
-    }
+    images = images_of(loader.dataset)
+    return dict(images, type=str(getattr(images['type'], '__name__', images['type'])).rsplit('.', 1)[-1])
+
+
+def images_of(dataset: ConfigDict) -> dict[str, Any]:
+    """The config of a data set without what happens to its images, and where it lies."""
+    fields = dataset.to_dict().items()
+    return {name: value for name, value in fields if name not in ('pipeline', 'data_root', 'lazy_init')}
 
 
 def state_of(run: Run, cfg: Config) -> State:

@@ -87,5 +87,6 @@ def check_group_fisher(architecture: nn.Module) -> None:
 def _choose(mutator: OneShotChannelMutator, kind: str) -> None:
     """Select the sub-network that AutoSlim calls ``kind``: ``'max'``, ``'min'`` or ``'random<n>'``."""
     choices = [mutator.sample_choices(kind.rstrip('0123456789'))]
-    broadcast_object_list(choices)  # one sub-network in all processes, whose logits are compared with each other
+    if kind.startswith('random'):
+        broadcast_object_list(choices)  # one sub-network in all processes, whose logits are compared with each other
     mutator.set_choices(choices[0])

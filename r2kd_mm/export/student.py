@@ -212,7 +212,6 @@ def _look_at_images(
     loader = run.get('val_dataloader') or run.get('test_dataloader') or run.get('train_dataloader') or {}
     config = loader.get('dataset') or {}
     pipeline = short_types(list(dataset_config(loader).get('pipeline', ())))
-    from_files = any(step['type'] == LOADER for step in pipeline)
     transforms = [step for step in pipeline if step['type'] not in (LOADER, PACKER)]
     fixed = any(step['type'] in FIXING for step in transforms)
 
@@ -230,8 +229,7 @@ def _look_at_images(
         transforms.append(dict(type='Resize', scale=(width, height)))
 
     to_rgb = normalise.get('to_rgb', False)
-    # OpenMMLab reads files as BGR; data sets that hold their images, as CIFAR's, hold RGB; to_rgb flips either
-    order = 'GRAY' if channels == 1 else 'BGR' if from_files != to_rgb else 'RGB'
+    order = 'GRAY' if channels == 1 else 'BGR' if gives_bgr(loader, normalise) else 'RGB'
     mean, std = normalise.get('mean') or [0.0] * channels, normalise.get('std') or [1.0] * channels
 
     preprocessing = Preprocessing((channels, height, width), order, tuple(mean), tuple(std), tuple(transforms))
@@ -250,6 +248,17 @@ def dataset_config(dataloader: Mapping[str, Any]) -> Any:
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
+
+
+def gives_bgr(dataloader: Mapping[str, Any], normalise: Mapping[str, Any]) -> bool:
+    """Whether a run's normalised images are BGR: OpenMMLab reads files so, data sets hold RGB, and ``to_rgb`` flips.
+
+    Args:
+        dataloader: Config of the data loader.
+        normalise: Config of the data preprocessor.
+    """
+    from_files = any(_short_name(step['type']) == LOADER for step in dataset_config(dataloader).get('pipeline', ()))
+    return from_files != normalise.get('to_rgb', False)
 
 
 def _check_on_files(preprocessing: Preprocessing, dataset: BaseDataset, chosen: list[int], batch: Tensor) -> None:

@@ -199,10 +199,9 @@ class DataCheckHook(Hook):
                 )
             if head_classes is not None:
                 _check_labels(name, loader.dataset, head_classes)
+        if 'val_dataloader' in loaders:
             check_same_classes(
-                classes_of(runner.train_dataloader.dataset),
-                classes_of(loader.dataset),
-                owners=f'train_dataloader and {name}',
+                *(classes_of(loader.dataset) for loader in loaders.values()), owners=' and '.join(loaders)
             )
         if 'val_dataloader' in loaders and skip_counters(runner.val_dataloader.dataset):
             raise ValueError(
