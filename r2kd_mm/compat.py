@@ -28,6 +28,7 @@ from urllib.parse import urlparse
 
 import cv2
 import mmcv
+import mmengine.config.config as mmengine_config
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import numpy as np
 import torch
@@ -74,6 +75,7 @@ def apply() -> None:
     load_checkpoints_safely()
     shift_hue_backwards()
     name_configs_by_package()
+    lay_out_configs_once()
 
 
 # ---------------------------------------------------------------------------------------------------- imports
@@ -528,7 +530,7 @@ def _add_modulo_256(channel: np.ndarray, shift: int) -> np.ndarray:
     return ((channel.astype(np.int16) + shift) % 256).astype(np.uint8)
 
 
-# ------------------------------------------------------------------------------------------------------- CPU launches
+# ------------------------------------------------------------------------------------------------------------ configs
 def name_configs_by_package() -> None:
     """Let ``r2kd_mm::kd/kd_res14_res6_digits.py`` name a config of the installed package.
 
@@ -538,6 +540,28 @@ def name_configs_by_package() -> None:
     MODULE2PACKAGE.setdefault('r2kd_mm', 'r2kd_mm')
 
 
+def lay_out_configs_once() -> None:
+    """Lay out the text of a config once, and not each time it is asked for.
+
+    Upstream symptom: ``Config.pretty_text`` has yapf lay it out anew each time, half a second for a config of ours:
+    five times at the start of a run, and with each checkpoint.
+    """
+    upstream = mmengine_config.FormatCode
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+
+    @functools.lru_cache(maxsize=16)
+    def lay_out(text: str, style: tuple[tuple[str, Any], ...], **options: Any) -> tuple[str, bool]:
+        return upstream(text, style_config=dict(style), **options)
+
+    @functools.wraps(upstream)
+    def format_code(text: str, style_config: dict[str, Any], **options: Any) -> tuple[str, bool]:
+        return lay_out(text, tuple(style_config.items()), **options)
+
+    mmengine_config.FormatCode = format_code
+
+
+# ------------------------------------------------------------------------------------------------------- CPU launches
 def init_cpu_process_group(launcher: str) -> None:
     """Join the processes of ``launcher`` by gloo, on a machine without CUDA, before a Runner is built.
 

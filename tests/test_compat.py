@@ -19,6 +19,7 @@ import pytest
 import toolbox
 import torch
 import toys
+from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import DefaultScope
@@ -26,6 +27,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from torch import nn
+from yapf.yapflib import yapf_api
 
 from r2kd_mm import compat
 from r2kd_mm.registry import MODELS
@@ -135,6 +137,13 @@ os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0
 attempt('init_dist', lambda: init_dist('pytorch', backend='gloo'))
 import mmcv, numpy
 attempt('hue', lambda: mmcv.adjust_hue(numpy.zeros((1, 1, 3), numpy.uint8), -0.1, backend='cv2'))
+from yapf.yapflib import yapf_api
+from mmengine.config import Config
+layouts, lay_out = [], yapf_api.FormatTree
+yapf_api.FormatTree = lambda *args, **options: layouts.append(1) or lay_out(*args, **options)
+cfg = Config(dict(a=1))
+cfg.pretty_text, cfg.pretty_text
+seen['layouts of a config'] = len(layouts)
 print(json.dumps(seen))
 """
 
@@ -374,6 +383,7 @@ class TestSilentFaults:
                 ModuleInputsRecorder.forward_hook,
                 ModuleOutputsRecorder.forward_hook,
                 mmcv.adjust_hue,
+                mmengine.config.config.FormatCode,
                 mmrazor.digit_version,
             )
 
@@ -597,6 +607,26 @@ class TestHue:
 
         jitter = TRANSFORMS.build(dict(type='ColorJitter', hue=(-0.2, -0.1)))
         assert jitter(dict(img=image))['img'].shape == image.shape
+
+
+class TestConfigLayout:
+    def test_a_config_is_laid_out_each_time_untouched(self, upstream):
+        assert upstream['layouts of a config'] == 2, 'the fault is gone: drop the cure'
+
+    def test_it_is_laid_out_once_until_it_changes(self, monkeypatch):
+        layouts, lay_out = [], yapf_api.FormatTree
+
+        def counted(*args, **options):
+            layouts.append(args)
+            return lay_out(*args, **options)
+
+        monkeypatch.setattr(yapf_api, 'FormatTree', counted)
+        cfg = Config(dict(only_here=[1, 2], model=dict(type='A')))
+        assert cfg.pretty_text == cfg.pretty_text == "model = dict(type='A')\nonly_here = [\n    1,\n    2,\n]\n"
+        assert len(layouts) == 1
+        cfg.model.type = 'B'
+        assert "type='B'" in cfg.pretty_text
+        assert len(layouts) == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='with CUDA the launchers of MMEngine are left alone')

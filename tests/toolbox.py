@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -16,6 +17,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 180  # seconds
+# what a tool imports until it trains, and what mmengine and scikit-learn import then
+PRELOADED = [
+    'toolbox',
+    *(f'r2kd_mm.{name}' for name in ('backbones', 'corruptions', 'datasets', 'hooks', 'losses', 'metrics', 'zoo')),
+    'mmengine.runner',
+    'mmpretrain.datasets',
+    'setuptools',
+    'sklearn.datasets',
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def start(command: list[str], **options) -> subprocess.Popen:
 def forkserver() -> ForkServerContext:
     """Forks of a process that has imported what the tools import."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['toolbox', 'r2kd_mm', 'r2kd_mm.hooks', 'mmengine.runner', 'mmpretrain.datasets'])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
@@ -101,6 +111,7 @@ def run_here(argv: list[str], folder: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         name = stream.name.strip('<>')
         os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), stream.fileno())
+    gc.freeze()  # each data set of mmengine has all garbage collected, and what was imported is much and none
     multiprocessing.set_start_method('fork', force=True)  # what a process of its own starts with
     sys.argv = argv
     sys.path.insert(0, str(Path(argv[0]).parent))  # as Python does for a script, and runpy does not

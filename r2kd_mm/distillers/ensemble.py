@@ -158,6 +158,14 @@ class TeacherEnsemble:
         origins = {name: self._origin(name, networks) for name in self.members}
         return origins if len(origins) == 1 else dict(origins, weighting=str(self.weighting))
 
+    def digests(self, networks: Mapping[str, nn.Module]) -> dict[str, str]:
+        """SHA-256 of what the weights of each member that is no copy came from, by name.
+
+        Args:
+            networks: The members; only those whose weights are in no file are asked.
+        """
+        return {name: self._digest(name, networks) for name in self.originals}
+
     def check_replay(self) -> None:
         """Refuse an ensemble whose logits for an image are not always the same.
 
@@ -193,9 +201,12 @@ class TeacherEnsemble:
         if member.copy_of is not None:
             origin = f'copy of {member.copy_of}'
         else:
-            weights = digest_of_file(member.teacher_ckpt) if member.teacher_ckpt else digest_of_weights(networks[name])
-            origin = f'{member.teacher or type(networks[name]).__name__} {weights}'
+            origin = f'{member.teacher or type(networks[name]).__name__} {self._digest(name, networks)}'
         return origin if member.pruner is None else f'{origin} pruned by {member.pruner}'
+
+    def _digest(self, name: str, networks: Mapping[str, nn.Module]) -> str:
+        checkpoint = self.members[name].teacher_ckpt
+        return digest_of_file(checkpoint) if checkpoint else digest_of_weights(networks[name])
 
     def _sort_copies(self) -> list[str]:
         """The names, each behind the one that it is a copy of."""

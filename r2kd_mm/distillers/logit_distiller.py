@@ -239,6 +239,13 @@ class LogitDistiller(BaseAlgorithm):
         """Logits ``(N, num_classes)`` of the frozen network ``name``, as it teaches: run by the teacher engine."""
         return self.teacher_engine.logits(self.teachers[name], inputs)
 
+    def teacher_digests(self) -> dict[str, str]:
+        """SHA-256 of the weights that teach, by the teacher's name: of their file, or where there is none, of them.
+
+        That of a checkpoint at a URL is the URL; empty where the student was built alone.
+        """
+        return {} if self._ensemble is None else self._ensemble.digests(self.teachers)
+
     def made_from(self) -> dict[str, str]:
         """What in this model decides the logits to learn from, by name."""
         return dict(
@@ -359,7 +366,7 @@ class LogitDistiller(BaseAlgorithm):
         losses = _scaled(task_losses, self.task_loss_weight * shares['task'])
         if self._matches_features:
             losses.update(add_prefix(_scaled(feature_losses(self.features), shares['task']), 'features'))
-        elif self.features is not None and any(True for _ in self.features.parameters()):
+        elif self.features is not None and next(self.features.parameters(), None) is not None:
             losses['features.loss'] = _no_gradient(self.features)
         losses.update(self._weighting_terms(data_samples, shares['task']))
         for view, active in scales.items():

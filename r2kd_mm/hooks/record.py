@@ -8,6 +8,7 @@ import platform
 import re
 import reprlib
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
 from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
@@ -54,14 +56,15 @@ _SHORT.maxstring = _SHORT.maxother = 60
 class RunRecordHook(Hook):
     """Put the origin of a run into its log and into ``checkpoint['meta']['r2kd_mm']``, and compare it on resume.
 
-    Versions, commit of this package, seed, number of processes, normalisation, a fingerprint of each data set, and the
-    accuracies that :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own ``meta`` holds the full config
-    beside it. A later distillation reads the normalisation, and MMEngine's ``dataset_meta`` with the classes, from its
-    teacher's checkpoint and compares them with its own.
+    Versions, commit of this package, seed, number of processes, normalisation, a fingerprint of each data set, a digest
+    of each teacher's weights, and the accuracies that :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own
+    ``meta`` holds the full config beside it. A later distillation reads the normalisation, and MMEngine's
+    ``dataset_meta`` with the classes, from its teacher's checkpoint and compares them with its own.
 
     A resumed run says what differs from the run that wrote its checkpoint. It is refused where the fields
-    :data:`DECISIVE` of the config differ, save those that :data:`HARMLESS` matches, or the training data, or the number
-    of processes. Other versions, another commit, validation, work dir and machine are only reported.
+    :data:`DECISIVE` of the config differ, save those that :data:`HARMLESS` matches, or the training data, the teachers'
+    weights, or the number of processes. Other versions, another commit, validation, work dir, machine, and another
+    place of the same weights or data are only reported.
 
     Args:
         allow_changes: Report what would be refused (``tools/train.py --allow-changes``).
@@ -93,6 +96,8 @@ class RunRecordHook(Hook):
             normalisation=normalisation(model.data_preprocessor),
             train_data=fingerprint(runner.train_dataloader.dataset),
         )
+        if isinstance(model, LogitDistiller):
+            self.record['teachers'] = model.teacher_digests()
         if runner.val_loop is not None:
             self.record['val_data'] = fingerprint(runner.val_dataloader.dataset)
         runner.logger.info('Origin of this run: ' + ', '.join(f'{key}={value}' for key, value in self.record.items()))
@@ -118,8 +123,8 @@ class RunRecordHook(Hook):
             for field in sorted(before.keys() | now.keys())
             if before.get(field, _ABSENT) != now.get(field, _ABSENT)
         }
-        refused = [change for field, change in changes.items() if is_decisive(field)]
-        reported = [change for field, change in changes.items() if _is_reported(field)]
+        refused = [change for field, change in changes.items() if is_decisive(field) and not _is_excused(field, before)]
+        reported = [change for field, change in changes.items() if _is_reported(field) or _is_excused(field, before)]
         if refused and not self.allow_changes:
             raise ValueError(
                 'this run is not the one that wrote the checkpoint it resumes from: '
@@ -133,8 +138,15 @@ class RunRecordHook(Hook):
 def is_decisive(field: str) -> bool:
     """Whether a change of this field, such as ``'optim_wrapper.optimizer.lr'``, changes the result of a resumed run."""
     if field.startswith('record.'):
-        return field.startswith(('record.world_size', 'record.train_data'))
+        return field.startswith(('record.world_size', 'record.train_data', 'record.teachers'))
     return field.split('.')[0] in DECISIVE and not HARMLESS.fullmatch(field)
+
+
+def _is_excused(field: str, before: Mapping[str, Any]) -> bool:
+    """Whether a change that decides the result need not have changed it, or cannot be judged."""
+    if field.endswith('.teacher_ckpt'):  # it may have been moved: the digest tells whether it changed
+        return any(name.startswith('record.teachers.') for name in before)
+    return field.startswith('record.') and field not in before  # an older version of this package did not record it
 
 
 def _is_reported(field: str) -> bool:

@@ -1,5 +1,6 @@
 import copy
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -135,6 +136,31 @@ class TestResume:
         monkeypatch.setattr('r2kd_mm.hooks.record.get_world_size', lambda: 8)
         with pytest.raises(ValueError, match='record.world_size: 1 -> 8'):
             first()
+
+    def test_other_weights_of_the_teacher_are_refused_wherever_they_lie(self, first, teacher_ckpt, tmp_path):
+        moved, other = str(tmp_path / 'moved.pth'), str(tmp_path / 'other.pth')
+        shutil.copy(teacher_ckpt, moved)
+        weights = torch.load(teacher_ckpt, weights_only=False)
+        next(iter(weights['state_dict'].values())).add_(1)
+        torch.save(weights, other)
+
+        first(1, resume=False, model=distiller(teacher_ckpt))
+        log = first(model=distiller(moved))
+        assert 'Resumed with changes: model.teacher_ckpt: ' in log
+        assert 'record.' not in log
+        with pytest.raises(ValueError, match=r'record\.teachers\.teacher: .* -> ') as caught:
+            first(3, model=distiller(other))
+        assert 'model.teacher_ckpt' not in str(caught.value)
+
+    def test_what_an_older_version_did_not_record_cannot_be_refused(self, first, teacher_ckpt, tmp_path):
+        first(1, resume=False, model=distiller(teacher_ckpt))
+        path = tmp_path / 'work' / 'epoch_1.pth'
+        checkpoint = torch.load(path, weights_only=False)
+        del checkpoint['meta']['r2kd_mm']['teachers']
+        torch.save(checkpoint, path)
+        with pytest.raises(ValueError, match=r'model\.teacher_ckpt: '):
+            first(model=distiller(shutil.copy(teacher_ckpt, tmp_path / 'moved.pth').as_posix()))
+        assert 'record.teachers.teacher: absent -> ' in first(model=distiller(teacher_ckpt))
 
     def test_weights_may_be_loaded_into_another_run(self, first, tmp_path):
         checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
