@@ -26,6 +26,7 @@ def fill(runner: Runner) -> None:
     """Go through the training images of every round, as training would."""
     model = unwrapped_distiller(runner, 'tools/cache_teacher.py')
     loader = runner.train_loop.dataloader
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     hook = ReplayHook()
     hook.before_train(runner)
     store = model.replay.store
@@ -34,8 +35,10 @@ def fill(runner: Runner) -> None:
     for number in rounds:
         loader.sampler.set_epoch(number)
         for batch in loader:
-            data = model.data_preprocessor(batch, training=True)
-            model.fill_replay(data['inputs'], data['data_samples'])
+            # the arithmetic of --amp, for an engine that leaves it to the run
+            with runner.optim_wrapper.optim_context(model):
+                data = model.data_preprocessor(batch, training=True)
+                model.fill_replay(data['inputs'], data['data_samples'])
             if progress:
                 progress.update()
         store.complete(number)

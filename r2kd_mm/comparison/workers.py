@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -136,6 +137,7 @@ def _work(connection: Connection) -> None:
 
     warnings.simplefilter('default')
     torch.set_num_threads(1)
+    gc.freeze()  # mmengine collects garbage for each data set, and what was imported is much and none
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

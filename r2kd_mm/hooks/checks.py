@@ -41,7 +41,8 @@ class TeacherCheckHook(Hook):
 
     Args:
         min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
-        num_batches: Score so many validation batches a process instead of all.
+        num_batches: Score so many validation batches a process instead of all. That accuracy is logged and judged, and
+            kept out of the visualizer, the checkpoints and the tables of a comparison, whose numbers are of all images.
         published: Stop when the accuracy of ``teacher`` is not that of this entry of
             :data:`~r2kd_mm.published.TEACHERS`, such as ``'cifar100/resnet56'``. Nothing is compared on a validation
             set of another size than the published one.
@@ -97,11 +98,12 @@ class TeacherCheckHook(Hook):
         runner.message_hub.update_info(TEACHER_ACCURACIES, accuracies)
         for name in distiller.teachers:
             accuracy, count = self._score(runner, distiller, name)
-            accuracies[name] = accuracy
             runner.logger.info(
                 f'{name.replace("_", " ").capitalize()}: {accuracy:.2f} % top-1 on {count} images of the validation set'
             )
-            runner.visualizer.add_scalar(f'{name}/accuracy', accuracy)
+            if count == len(runner.val_dataloader.dataset):
+                accuracies[name] = accuracy
+                runner.visualizer.add_scalar(f'{name}/accuracy', accuracy)
             if name in distiller.trained_teachers:
                 self._judge(runner, distiller, name, accuracy, count)
 

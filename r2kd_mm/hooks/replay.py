@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.augmentations import BatchAugmentation
+from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.engine import PairedSampler
 from r2kd_mm.hooks.checks import skip_counters
 from r2kd_mm.hooks.record import config_fields, fingerprint
@@ -52,6 +54,8 @@ class ReplayHook(Hook):
             sampler = loader.sampler.sampler  # which draws the partners
             if (sampler.seed, sampler.shuffle) != (runner.seed, True):
                 made_from['pairing'] = f'seed {sampler.seed}, shuffle {sampler.shuffle}'
+        if distiller.teacher_engine.dtype is None:
+            made_from['teacher_engine'] = f'{distiller.teacher_engine} in {_arithmetic(runner, distiller)}'
         differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)
         store = distiller.replay.store
         if differences:
@@ -78,6 +82,13 @@ class ReplayHook(Hook):
                 'the batch; give train_dataloader sampler=dict(type=PairedSampler) and an even batch_size, got '
                 f'{type(sampler).__name__} and {loader.batch_size}'
             )
+
+
+def _arithmetic(runner: Runner, distiller: LogitDistiller) -> torch.dtype:
+    """In what the optimizer wrapper has a network compute that does not say so itself, such as bf16 by ``--amp``."""
+    one = torch.ones(1, 1, device=next(distiller.parameters()).device)
+    with torch.no_grad(), runner.optim_wrapper.optim_context(distiller):
+        return one.mm(one).dtype
 
 
 def _describe_pipeline(runner: Runner, dataset: Dataset) -> str:

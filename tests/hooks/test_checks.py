@@ -56,10 +56,14 @@ class TestTeacherCheck:
         assert log.index('top-1 on 64 images') < log.index('Epoch(train)')
 
     def test_scores_as_many_batches_as_asked(self, tmp_path, teacher_ckpt):
-        toys.runner(
+        runner = toys.runner(
             distiller(teacher_ckpt=teacher_ckpt), tmp_path, hooks=[dict(type='TeacherCheckHook', num_batches=2)]
-        ).train()
+        )
+        runner.train()
         assert 'top-1 on 20 images' in logged(tmp_path)
+        # nobody can take it for that of the whole set
+        assert runner.message_hub.runtime_info['teacher_accuracies'] == {}
+        assert 'teacher/accuracy' not in ''.join(path.read_text() for path in tmp_path.glob('*/vis_data/*.json'))
 
     def test_stops_below_the_minimum(self, tmp_path, teacher_ckpt):
         runner = toys.runner(

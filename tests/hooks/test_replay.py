@@ -178,6 +178,19 @@ def test_a_store_of_something_else_is_not_used_and_the_log_says_why(tmp_path, te
     assert f'were made from something else ({name}): they are not used, and new ones are made' in log
 
 
+def test_logits_of_another_arithmetic_are_not_used_where_the_engine_leaves_it_to_the_run(tmp_path, teacher_ckpt, asked):
+    def train(name, wrapper, engine):
+        runner = replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE, teacher_engine=engine)
+        runner.optim_wrapper = dict(type=wrapper, optimizer=dict(type='SGD', lr=1e-3))
+        asked.clear()
+        runner.train()
+        return len(asked)
+
+    for engine, anew in (('exact', 0), ('plain', 4 * CYCLE)):
+        train(f'{engine} in float32', 'OptimWrapper', engine)
+        assert train(f'{engine} in bfloat16', 'AutocastOptimWrapper', engine) == anew
+
+
 def test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_print_the_difference(
     tmp_path, teacher_ckpt, asked
 ):
