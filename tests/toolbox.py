@@ -111,7 +111,7 @@ def run_here(argv: list[str], folder: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         name = stream.name.strip('<>')
         os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), stream.fileno())
-    gc.freeze()  # each data set of mmengine has all garbage collected, and what was imported is much and none
+    gc.freeze()  # mmengine looks for garbage at each data set, and all that was imported is none
     multiprocessing.set_start_method('fork', force=True)  # what a process of its own starts with
     sys.argv = argv
     sys.path.insert(0, str(Path(argv[0]).parent))  # as Python does for a script, and runpy does not

@@ -137,7 +137,7 @@ def _work(connection: Connection) -> None:
 
     warnings.simplefilter('default')
     torch.set_num_threads(1)
-    gc.freeze()  # mmengine collects garbage for each data set, and what was imported is much and none
+    gc.freeze()  # mmengine looks for garbage at each data set, and all that was imported is none
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
