@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def reference_dir() -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of the searches for garbage, of which mmengine makes one a data set."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
