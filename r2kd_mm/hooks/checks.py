@@ -205,11 +205,11 @@ class DataCheckHook(Hook):
             check_same_classes(
                 *(classes_of(loader.dataset) for loader in loaders.values()), owners=' and '.join(loaders)
             )
-        if 'val_dataloader' in loaders and skip_counters(runner.val_dataloader.dataset):
-            raise ValueError(
-                'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
-                "broken='skip' out of it: only training data have replacements"
-            )
+            if skip_counters(runner.val_dataloader.dataset):
+                raise ValueError(
+                    'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
+                    "broken='skip' out of it: only training data have replacements"
+                )
         if isinstance(model, LogitDistiller) and model.batch_wise_losses:
             alone = not (model.gather and runner.world_size > 1)
             if runner.train_dataloader.batch_size == 1 and alone:

@@ -123,8 +123,9 @@ class RunRecordHook(Hook):
             for field in sorted(before.keys() | now.keys())
             if before.get(field, _ABSENT) != now.get(field, _ABSENT)
         }
-        refused = [change for field, change in changes.items() if is_decisive(field) and not _is_excused(field, before)]
-        reported = [change for field, change in changes.items() if _is_reported(field) or _is_excused(field, before)]
+        excused = {field for field in changes if _is_excused(field, before)}
+        refused = [change for field, change in changes.items() if is_decisive(field) and field not in excused]
+        reported = [change for field, change in changes.items() if _is_reported(field) or field in excused]
         if refused and not self.allow_changes:
             raise ValueError(
                 'this run is not the one that wrote the checkpoint it resumes from: '
@@ -143,10 +144,12 @@ def is_decisive(field: str) -> bool:
 
 
 def _is_excused(field: str, before: Mapping[str, Any]) -> bool:
-    """Whether a change that decides the result need not have changed it, or cannot be judged."""
-    if field.endswith('.teacher_ckpt'):  # it may have been moved: the digest tells whether it changed
-        return any(name.startswith('record.teachers.') for name in before)
-    return field.startswith('record.') and field not in before  # an older version of this package did not record it
+    """Whether a change of a teacher's file or digest says nothing of the weights in it.
+
+    The file may have been moved, and the digest tells whether it is another one. Older checkpoints have no digests.
+    """
+    has_digests = any(name.startswith('record.teachers.') for name in before)
+    return field.endswith('.teacher_ckpt') if has_digests else field.startswith('record.teachers.')
 
 
 def _is_reported(field: str) -> bool:
