@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make docs | make compare | make clean; each installs what it needs into .venv first, and only then.
+# make demo | make test | make test-all | make lint | make docs | make compare | make clean; each installs what it needs into .venv first, and only then.
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
@@ -15,14 +15,23 @@ STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PY
 
 DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 
-.PHONY: demo test lint docs compare clean
+.PHONY: demo test test-slow test-all lint docs compare clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python tools/demo.py
 
 # a crashed worker is not replaced: by loadfile, its successor may be left without work, and the run waits for ever
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
+# every part once, in minutes
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST) -m 'not slow'
+
+# every option, page and fault: the rest
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -143,6 +143,7 @@ COMMANDS = {
     ),
     # CONTRIBUTING
     'make lint test': shown,
+    'make test-all': shown,
     'make docs': shown,
     '.venv/bin/python -m pytest -q tests/losses': Covered(
         'tests/losses/test_base.py::*', 'it is part of this very run'
@@ -306,6 +307,7 @@ COMMANDS = {
     '--cfg-options test_dataloader.dataset.split=shifted': Short(GLYPHS),
     'python tools/dataset_converters/make_glyph100.py data/glyph100': Short(arguments=('--size', '100')),
 }
+QUICK = 'cmkd.md'  # the page of `make test`; the others are in `make test-all`
 # Python blocks that cannot stand alone, by page and first line: the test that runs what they show
 EXCERPTS = {
     ('README.md', 'model = dict('): 'tests/configs/test_configs.py',
@@ -463,8 +465,11 @@ def check_launch(command: str, how: Launches, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     'page',
-    [page for page in documents.PAGES if re.search(r'^```(bash|python)', page.read_text(), re.M)],
-    ids=documents.name,
+    [
+        pytest.param(page, id=documents.name(page), marks=() if page.name == QUICK else pytest.mark.slow)
+        for page in documents.PAGES
+        if re.search(r'^```(bash|python)', page.read_text(), re.M)
+    ],
 )
 def test_what_a_page_says_works(page, place, done, tmp_path, monkeypatch):
     monkeypatch.chdir(place)

@@ -10,6 +10,7 @@ import toolbox
 pytest.importorskip('sphinx', reason='the site needs requirements/docs.txt')
 
 
+@pytest.mark.slow
 def test_the_site_builds_offline_without_a_warning(tmp_path):
     command = ('-m', 'sphinx', '-W', '--keep-going', '-q', '-d', tmp_path / 'doctrees', 'docs', tmp_path / 'site')
     built = subprocess.run(

@@ -24,6 +24,7 @@ def compared(tmp_path_factory):
     return out, done
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_does_not_sink_the_others(compared):
     out, done = compared
     assert done.returncode == 1
@@ -36,6 +37,7 @@ def test_a_failed_run_is_reported_and_does_not_sink_the_others(compared):
     assert (out / 'accuracy.png').is_file()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_skipped_and_what_changed_is_trained_anew(compared):
     out, _ = compared
     again = compare(out, NETWORK, '--seeds', '1', '0')
@@ -68,6 +70,7 @@ def test_a_slip_is_one_clear_error_before_anything_is_trained(arguments, message
     assert 'runs to train' not in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     command = toolbox.command('compare.py', NETWORK, '--out', tmp_path, '--seeds', '0')
     process = toolbox.start(command)

@@ -46,7 +46,9 @@ def train(name, tmp_path, **more):
     return toolbox.run_forked('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options', *arguments)
 
 
-@pytest.mark.parametrize('name', [name for name in FLAGSHIPS if name != 'tiny_imagenet'])
+@pytest.mark.parametrize(
+    'name', ['cifar100', *(pytest.param(name, marks=pytest.mark.slow) for name in list(FLAGSHIPS)[2:])]
+)
 def test_trains_and_validates(name, tmp_path):
     done = train(name, tmp_path, **{'model.teacher_ckpt': None})
     assert done.returncode == 0, done.stderr
@@ -56,6 +58,7 @@ def test_trains_and_validates(name, tmp_path):
     assert 'accuracy/top1' in done.stdout
 
 
+@pytest.mark.slow
 def test_learns_from_a_converted_public_teacher(tmp_path):
     public = tmp_path / 'vgg13_public.pth'
     teacher = build_classifier('tiny/vgg13', num_classes=CLASSES)

@@ -59,12 +59,14 @@ def trained(installed, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_mim_train_trains_a_config_of_the_package(installed, trained):
     assert (trained / 'work_dirs/res14_digits/epoch_1.pth').is_file()
     config = (trained / 'work_dirs/res14_digits/res14_digits.py').read_text()
     assert 'r2kd_mm' in config
 
 
+@pytest.mark.slow
 def test_mim_test_measures_what_training_did(installed, trained):
     checkpoint = ('--checkpoint', 'work_dirs/res14_digits/epoch_1.pth')
     done = mim(installed, trained, 'test', 'r2kd_mm', 'res14_digits.py', *checkpoint, '--gpus', '0')
@@ -72,6 +74,7 @@ def test_mim_test_measures_what_training_did(installed, trained):
     assert 'accuracy/top1' in done.stdout
 
 
+@pytest.mark.slow
 def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
     done = mim(installed, trained, 'run', 'r2kd_mm', 'check_env')
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,6 +84,7 @@ def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
     assert (trained / 'data/cifar100').is_dir()
 
 
+@pytest.mark.slow
 def test_a_config_of_the_package_goes_by_its_name(installed, trained):
     code = (
         'import r2kd_mm; from mmengine.hub import get_config; '

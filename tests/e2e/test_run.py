@@ -116,6 +116,7 @@ def test_a_changed_config_is_refused_on_resume_unless_allowed(run, mini_options,
         )
 
 
+@pytest.mark.slow
 def test_a_preempted_job_saves_and_goes_on(tmp_path):
     command = toolbox.command(
         'train.py',
@@ -190,6 +191,7 @@ def test_the_learning_rate_is_scaled_to_the_batch(run):
     assert re.search(r'lr: 7\.8125e-03', run['finished'].stdout)  # 0.1 * 20 / 256
 
 
+@pytest.mark.slow
 def test_testing_gives_the_last_validation_again_and_needs_no_teacher(run, mini_options, tmp_path):
     finished = toolbox.run(
         'test.py',
@@ -210,6 +212,7 @@ def test_testing_gives_the_last_validation_again_and_needs_no_teacher(run, mini_
     assert metrics['accuracy/top1'] == pytest.approx(validated(run['finished']), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_testing_writes_the_predictions_and_pictures(run, mini_options, tmp_path):
     finished = toolbox.run_forked(
         'test.py',
@@ -233,6 +236,7 @@ def test_testing_writes_the_predictions_and_pictures(run, mini_options, tmp_path
     assert len(list((tmp_path / 'pictures').glob('**/*.*'))) == 3
 
 
+@pytest.mark.slow
 def test_testing_refuses_data_whose_labels_mean_other_classes(run, mini_imagenet, mini_options, tmp_path):
     classes = sorted(path.name for path in (mini_imagenet / 'train').iterdir())
     for name in classes[1:]:
@@ -263,6 +267,7 @@ def test_testing_refuses_data_whose_labels_mean_other_classes(run, mini_imagenet
     assert test().returncode == 0
 
 
+@pytest.mark.slow
 def test_testing_refuses_the_checkpoint_of_another_network(mini_teacher, mini_options, tmp_path):
     finished = toolbox.run_forked(
         'test.py', FLAGSHIP, mini_teacher, '--work-dir', tmp_path, '--cfg-options', *mini_options
@@ -275,6 +280,7 @@ def test_testing_refuses_the_checkpoint_of_another_network(mini_teacher, mini_op
     )
 
 
+@pytest.mark.slow
 def test_mixed_precision_without_validation_trains(mini_options, mini_teacher, tmp_path):
     finished = toolbox.run_forked(
         'train.py',

@@ -201,6 +201,7 @@ def differences(one: object, other: object, name: str = '') -> list[str]:
     return [] if equal else [name]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_the_uninterrupted_one(variant, whole, tmp_path, count):
     last = VARIANTS[variant]['last']
     seconds = Run(whole.config, tmp_path / 'again', tmp_path / 'output').end()

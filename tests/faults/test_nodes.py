@@ -16,6 +16,7 @@ import pytest
 import toolbox
 import torch
 
+pytestmark = pytest.mark.slow
 CONFIG = toolbox.ROOT / 'configs/r2kd/r2kd_res14_res6_digits.py'
 EPOCHS = 6
 LAST = f'epoch_{EPOCHS}.pth'

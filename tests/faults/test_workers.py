@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import toolbox
 import torch
 
@@ -50,6 +51,7 @@ def kill_a_worker(work_dir: Path, epoch: int) -> tuple[int, str, float]:
     return run.wait(toolbox.TIMEOUT), log.read_text(), time.monotonic() - killed
 
 
+@pytest.mark.slow
 def test_the_death_of_a_worker_ends_the_run_which_goes_on_by_resume(tmp_path, count):
     returncode, stderr, seconds = kill_a_worker(tmp_path / 'killed', epoch=2)
     assert returncode == 1
