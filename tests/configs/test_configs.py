@@ -1,11 +1,9 @@
 """Every config under ``configs/`` can be read, changed, written, read again and built, without a network."""
 
-import functools
 from pathlib import Path
 
 import pytest
 import toolbox
-import torch
 import toys
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -32,22 +30,21 @@ DATA_SETS = ('cifar100', 'cub200', 'digits', 'glyph100', 'imagenet', 'mit67', 's
 DATA_SETS += ('tiny-imagenet',)
 
 
-@functools.cache
 def load(leaf: Path) -> Config:
-    """The config as it is read; a test that changes it takes a copy."""
     return Config.fromfile(CONFIG_DIR / leaf)
 
 
-_networks: dict[str, torch.nn.Module] = {}
+_built: dict[str, tuple[int, int]] = {}
 
 
-def build_network(config: dict) -> torch.nn.Module:
-    """Each network once: many leaves share it."""
-    key = repr(config)
-    if key not in _networks:
+def classes_and_parameters(network: dict) -> tuple[int, int]:
+    """Build a network and count its classes and parameters; once each, since many leaves share it."""
+    key = repr(network)
+    if key not in _built:
         with DefaultScope.overwrite_default_scope('r2kd_mm'):
-            _networks[key] = MODELS.build(config)
-    return _networks[key]
+            model = MODELS.build(network)
+        _built[key] = num_classes(unwrap_student(model)), sum(value.numel() for value in model.parameters())
+    return _built[key]
 
 
 def networks_of(cfg: Config) -> list[dict]:
@@ -58,49 +55,32 @@ def networks_of(cfg: Config) -> list[dict]:
     return [cfg.model.architecture, *members]
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_networks_model_hooks_and_pipelines_are_built(leaf):
-    cfg = load(leaf).copy()
-    classes = {num_classes(unwrap_student(build_network(network))) for network in networks_of(cfg)}
-    assert len(classes) == 1
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        for hook in cfg.custom_hooks:
-            HOOKS.build(hook)
-        for loader in (cfg.train_dataloader, cfg.val_dataloader):
-            DATASETS.build(dict(loader.dataset, lazy_init=True))
-        if cfg.model.type in DISTILLERS:  # the networks are built above; what remains is the same around small ones
-            small = toys.classifier(num_classes=classes.pop())
-            model = MODELS.build(
-                dict(cfg.model, architecture=small, teacher=small, teacher_ckpt=None, allow_untrained_teacher=True)
-            )
-            assert isinstance(model, LogitDistiller)
+def quick() -> set[Path]:
+    """The leaves of `make test`: the first with each method, network and data set."""
+    first: dict[str, Path] = {}
+    for leaf in LEAVES:
+        for part in (leaf.parent.name, *leaf.stem.split('_')):
+            first.setdefault(part, leaf)
+    return set(first.values())
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_what_is_written_reads_the_same(leaf, tmp_path):
-    load(leaf).dump(tmp_path / 'config.py')
-    assert Config.fromfile(tmp_path / 'config.py').to_dict() == load(leaf).to_dict()
+QUICK = quick()
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_options_reach_the_fields_they_name(leaf):
-    cfg = load(leaf).copy()
-    cfg.merge_from_dict({'train_dataloader.batch_size': 8, 'model.teacher_ckpt': 'x'})
-    assert cfg.train_dataloader.batch_size == 8
-    assert cfg.model.teacher_ckpt == 'x'
-    assert cfg.train_dataloader.dataset == load(leaf).train_dataloader.dataset
+@pytest.mark.parametrize(
+    'leaf', [pytest.param(leaf, id=str(leaf), marks=() if leaf in QUICK else pytest.mark.slow) for leaf in LEAVES]
+)
+def test_a_leaf_is_short_well_named_guarded_and_can_be_built_changed_and_written(leaf, tmp_path):
+    cfg = load(leaf)
+    assert_short_and_well_named(leaf)
+    assert_recorded_and_guarded(cfg)
+    assert_built(cfg.copy())
+    assert_the_same_when_written_and_read(cfg, tmp_path / 'config.py')
+    assert_options_reach_their_fields(cfg)
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_a_distillation_is_guarded_and_every_run_recorded(leaf):
-    hooks = [hook.type for hook in load(leaf).custom_hooks]
-    assert RunRecordHook in hooks
-    distils = load(leaf).model.type in DISTILLERS
-    assert (TeacherCheckHook in hooks, FiniteCheckHook in hooks) == (distils, distils)
-
-
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_the_name_says_what_the_file_is(leaf):
+def assert_short_and_well_named(leaf: Path) -> None:
+    assert len((CONFIG_DIR / leaf).read_text().splitlines()) <= 30  # one screen
     method, *networks, data = leaf.stem.split('_')
     assert data in DATA_SETS
     if leaf.parent.name == 'supervised':
@@ -110,9 +90,41 @@ def test_the_name_says_what_the_file_is(leaf):
         assert method.startswith(leaf.parent.name.replace('_', '-'))
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_a_leaf_fits_on_one_screen(leaf):
-    assert len((CONFIG_DIR / leaf).read_text().splitlines()) <= 30
+def assert_recorded_and_guarded(cfg: Config) -> None:
+    hooks = [hook.type for hook in cfg.custom_hooks]
+    assert RunRecordHook in hooks
+    distils = cfg.model.type in DISTILLERS
+    assert (TeacherCheckHook in hooks, FiniteCheckHook in hooks) == (distils, distils)
+
+
+def assert_built(cfg: Config) -> None:
+    networks = networks_of(cfg)
+    (classes,) = {classes_and_parameters(network)[0] for network in networks}
+    assert {network.name for network in networks if 'name' in network} <= set(NETWORKS)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        for hook in cfg.custom_hooks:
+            HOOKS.build(hook)
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            DATASETS.build(dict(loader.dataset, lazy_init=True))
+        if cfg.model.type in DISTILLERS:  # the networks are built above; what remains is the same around small ones
+            small = toys.classifier(num_classes=classes)
+            model = MODELS.build(
+                dict(cfg.model, architecture=small, teacher=small, teacher_ckpt=None, allow_untrained_teacher=True)
+            )
+            assert isinstance(model, LogitDistiller)
+
+
+def assert_the_same_when_written_and_read(cfg: Config, path: Path) -> None:
+    cfg.dump(path)
+    assert Config.fromfile(path).to_dict() == cfg.to_dict()
+
+
+def assert_options_reach_their_fields(cfg: Config) -> None:
+    changed = cfg.copy()
+    changed.merge_from_dict({'train_dataloader.batch_size': 8, 'model.teacher_ckpt': 'x'})
+    assert changed.train_dataloader.batch_size == 8
+    assert changed.model.teacher_ckpt == 'x'
+    assert changed.train_dataloader.dataset == cfg.train_dataloader.dataset
 
 
 @pytest.mark.parametrize('leaf', RELEASED, ids=str)
@@ -132,8 +144,7 @@ def test_the_released_variant_differs_in_its_decisions_alone(leaf):
 def test_the_imagenet_networks_have_the_parameters_stated(name, parameters):
     path = CONFIG_DIR / f'_base_/models/imagenet_{name}.py'
     assert f'{parameters:,} parameters' in path.read_text()
-    model = build_network(Config.fromfile(path)[name])
-    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert classes_and_parameters(Config.fromfile(path)[name])[1] == parameters
 
 
 def test_the_pairs_of_the_paper_are_there_for_every_method():
@@ -156,9 +167,3 @@ def test_the_pairs_of_the_paper_are_there_for_every_method():
         for method in (*methods, 'dist', *others):
             assert f'{method}_{teacher}_{student}_{data.replace("_", "-")}' in names
         assert f'{teacher}_{data.replace("_", "-")}' in names  # the config that trains the teacher
-
-
-def test_every_network_that_a_config_names_is_in_the_zoo():
-    named = {network.name for leaf in LEAVES for network in networks_of(load(leaf)) if 'name' in network}
-    assert named
-    assert named <= set(NETWORKS)
