@@ -7,6 +7,7 @@ seen with which versions.
 """
 
 import codecs
+import enum
 import functools
 import os
 import pickle
@@ -18,7 +19,7 @@ import types
 import warnings
 import zipfile
 import zlib
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,6 +31,7 @@ import cv2
 import mmcv
 import mmengine.config.config as mmengine_config
 import mmengine.runner.checkpoint as mmengine_checkpoint
+import mmengine.runner.runner as mmengine_runner
 import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
@@ -54,6 +56,10 @@ PLAIN_TYPES = {
     'builtins.complex': complex,
     'builtins.set': set,
 }
+# What a checkpoint may hold, and what of a scheduler is no state.
+PLAIN_LEAVES = {type(None), bool, int, float, complex, str, bytes, torch.Size, torch.device, torch.dtype, HistoryBuffer}
+PLAIN_DICTS = {dict, OrderedDict, Counter}
+FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
 # In the message hub: what share of each unit of channels was there when pruning began.
 FULL_STRUCTURE = 'structure_before_pruning'
 ZIP_FOLDER_FLAG = 0x10  # in the attributes of a record, as in those of MS-DOS
@@ -73,6 +79,7 @@ def apply() -> None:
     refuse_untrained_losses()
     resume_pruning()
     load_checkpoints_safely()
+    save_checkpoints_plainly()
     shift_hue_backwards()
     name_configs_by_package()
     lay_out_configs_once()
@@ -467,8 +474,8 @@ def _allowed_globals() -> dict[str, Any]:
     for core in ('numpy.core', 'numpy._core'):
         allowed[f'{core}.multiarray._reconstruct'] = reconstruct
         allowed[f'{core}.multiarray.scalar'] = scalar
-    for kind in (np.bool_, np.int32, np.int64, np.float32, np.float64):
-        dtype = type(np.dtype(kind))
+    for code in '?' + np.typecodes['AllInteger'] + 'efdFD':
+        dtype = type(np.dtype(code))
         allowed[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype
     return allowed
 
@@ -492,6 +499,78 @@ def _no_checkpoint(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f'{str(path)!r} is no checkpoint, or a damaged one ({reason}); expected a file that torch.save '
         'wrote: check the path, or copy or download it again'
+    )
+
+
+def save_checkpoints_plainly() -> None:
+    """Make MMEngine write into a checkpoint only what :func:`load_checkpoint_file` reads.
+
+    Upstream symptom: none to be seen until the run is resumed. Schedulers, data sets and hooks put functions, Paths,
+    ConfigDicts or deques into a checkpoint. It is written all the same, and ``weights_only`` of torch.load refuses it.
+    """
+    upstream = mmengine_checkpoint.save_checkpoint
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream)
+    def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
+        upstream({name: plain(part, name) for name, part in checkpoint.items()}, *args, **kwargs)
+
+    mmengine_checkpoint.save_checkpoint = mmengine_runner.save_checkpoint = save_checkpoint
+
+
+def plain(value: Any, name: str = 'meta') -> Any:
+    """``value`` as a checkpoint holds it: tensors, numbers and texts, in lists, tuples, sets and dicts.
+
+    What is plain already is returned as it is. Paths become texts, numpy's scalars numbers, deques lists, and other
+    dicts plain ones. Functions are left out of ``param_schedulers``, whose owners have them from their config.
+
+    Args:
+        value: Any part of a checkpoint.
+        name: Its place, such as ``'meta.dataset_meta'``. In ``meta``, which is only read, any other object becomes the
+            text that it prints as.
+
+    Raises:
+        TypeError: Another part than ``meta`` holds an object that is not plain.
+
+    >>> plain({'root': Path('data'), 'classes': ('cat', 'dog')})
+    {'root': 'data', 'classes': ('cat', 'dog')}
+    """
+    kind = type(value)
+    if kind in PLAIN_LEAVES or isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, dict):
+        state = [
+            (key, item)
+            for key, item in value.items()
+            if not (name.startswith('param_schedulers') and isinstance(item, FUNCTIONS))
+        ]
+        items = [(plain(key, name), plain(item, f'{name}.{key}')) for key, item in state]
+        is_plain = kind in PLAIN_DICTS and len(state) == len(value)
+        same = all(one[0] is other[0] and one[1] is other[1] for one, other in zip(items, state))
+        return value if is_plain and same else dict(items)
+    if isinstance(value, (list, tuple, set, frozenset, deque, range)):
+        parts = [plain(item, f'{name}.{place}') for place, item in enumerate(value)]
+        target = next((base for base in (tuple, set) if isinstance(value, base)), list)
+        if kind is target and all(part is item for part, item in zip(parts, value)):
+            return value
+        return set(parts) if kind is frozenset else target(parts)
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc':
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist(), name)
+    if isinstance(value, enum.Enum):
+        return plain(value.value, name)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for base in (str, bytes, int, float):
+        if isinstance(value, base):
+            return base(value)
+    if name.partition('.')[0] == 'meta':
+        return str(value)
+    raise TypeError(
+        f'{name} of the checkpoint is a {kind.__module__}.{kind.__qualname__}, which no reader of checkpoints accepts; '
+        'let what puts it there save numbers, texts and tensors, in lists and dicts'
     )
 
 

@@ -7,22 +7,23 @@ import pickle
 import subprocess
 import sys
 import warnings
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque, namedtuple
 from importlib import metadata
 from pathlib import Path
 
 import mmcv
 import mmengine
+import mmengine.runner.checkpoint as mmengine_checkpoint
 import mmrazor
 import numpy as np
 import pytest
 import toolbox
 import torch
 import toys
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.registry import DefaultScope
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
@@ -159,7 +160,7 @@ compat.import_mmrazor()
 seen = {'recursion limit': sys.getrecursionlimit()}
 
 import torch, toys
-from mmengine.registry import DefaultScope
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmrazor.registry import MODELS
 DefaultScope.get_instance('mmrazor', scope_name='mmrazor')
 def classifier():
@@ -384,6 +385,7 @@ class TestSilentFaults:
                 ModuleOutputsRecorder.forward_hook,
                 mmcv.adjust_hue,
                 mmengine.config.config.FormatCode,
+                mmengine_checkpoint.save_checkpoint,
                 mmrazor.digit_version,
             )
 
@@ -495,6 +497,99 @@ class TestCheckpoints:
         torch.save(torch.ones(2), tmp_path / 'tensor.pth')
         with pytest.raises(ValueError, match='holds one Tensor; expected a dict of weights'):
             compat.load_checkpoint_file(tmp_path / 'tensor.pth')
+
+
+# What each scheduler of MMEngine needs to be built, by the start of its name.
+SCHEDULER_FIELDS = dict(
+    Constant=dict(end=3),
+    CosineAnnealing=dict(T_max=8),
+    CosineRestart=dict(periods=[2, 6], restart_weights=[1, 0.5], eta_min=0.0),
+    Exponential=dict(gamma=0.9),
+    Linear=dict(end=8),
+    MultiStep=dict(milestones=[2, 4, 4]),
+    OneCycle=dict(total_steps=8, eta_max=0.5),
+    Poly=dict(end=8),
+    ReduceOnPlateau=dict(monitor='loss', rule='less', patience=0),
+    Step=dict(step_size=3),
+)
+SCHEDULERS = sorted(PARAM_SCHEDULERS.module_dict)
+
+
+def scheduled(name: str, steps: int, state: dict | None = None) -> tuple:
+    """A scheduler after so many steps, and the value of its parameter after each; ``state`` is loaded before."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+    fields = next(fields for start, fields in SCHEDULER_FIELDS.items() if name.startswith(start))
+    scheduler = PARAM_SCHEDULERS.build(
+        dict(fields, type=name, **(dict(param_name='lr') if name.endswith('ParamScheduler') else {})),
+        default_args=dict(optimizer=optimizer),
+    )
+    if state is not None:
+        scheduler.load_state_dict(state['param_schedulers'][0])
+        optimizer.load_state_dict(state['optimizer'])
+    values = []
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step(*([dict(loss=1.0)] if name.startswith('ReduceOnPlateau') else []))
+        values.append(optimizer.param_groups[0][scheduler.param_name])
+    return scheduler, values
+
+
+class TestPlainCheckpoints:
+    @pytest.mark.parametrize('name', SCHEDULERS)
+    def test_every_scheduler_of_mmengine_goes_on_from_its_checkpoint(self, tmp_path, name):
+        scheduler, _ = scheduled(name, 3)
+        optimizer = scheduler.optimizer.state_dict()
+        mmengine_checkpoint.save_checkpoint(
+            dict(param_schedulers=[scheduler.state_dict()], optimizer=optimizer), str(tmp_path / 'saved.pth')
+        )
+        state = compat.load_checkpoint_file(tmp_path / 'saved.pth')
+        whole = scheduled(name, 8)[1]
+        assert scheduled(name, 5, state)[1] == whole[3:]
+        assert len(set(whole)) > 1
+
+    def test_what_mmengine_writes_without_us_is_refused(self, tmp_path):
+        untouched = mmengine_checkpoint.save_checkpoint.__wrapped__
+        untouched(dict(meta=dict(root=tmp_path)), str(tmp_path / 'saved.pth'))
+        with pytest.raises(ValueError, match='is refused: it wants pathlib'):
+            compat.load_checkpoint_file(tmp_path / 'saved.pth')
+
+    def test_what_stands_in_meta_is_written_plainly(self, tmp_path):
+        Point = namedtuple('Point', 'x y')
+        palette = np.array([[1, 2], [3, 4]], np.uint8)
+        meta = dict(
+            classes=np.array(['cat', 'dog']),
+            palette=palette,
+            count=np.int64(3),
+            split=ConfigDict(root=tmp_path, names=deque(['a'], maxlen=3)),
+            point=Point(1, np.float32(0.5)),
+            both=frozenset({1, 2}),
+            kinds=[ConfigDict, torch.float16],
+            counter=Counter('aab'),
+        )
+        mmengine_checkpoint.save_checkpoint(dict(meta=meta), str(tmp_path / 'saved.pth'))
+        loaded = compat.load_checkpoint_file(tmp_path / 'saved.pth')['meta']
+        assert loaded.pop('palette').tolist() == palette.tolist()
+        assert loaded == dict(
+            classes=['cat', 'dog'],
+            count=3,
+            split=dict(root=str(tmp_path), names=['a']),
+            point=(1, 0.5),
+            both={1, 2},
+            kinds=["<class 'mmengine.config.config.ConfigDict'>", torch.float16],
+            counter=Counter('aab'),
+        )
+        assert [type(loaded[name]) for name in ('split', 'point', 'count')] == [dict, tuple, int]
+
+    def test_what_is_plain_stays_the_object_that_it_is(self):
+        weights = nn.Linear(2, 2).state_dict()
+        assert compat.plain(weights) is weights
+        hub = dict(history=HistoryBuffer([1.0], [1]), best=(1, [2.0, None]))
+        assert compat.plain(hub) is hub
+
+    def test_a_state_that_is_not_plain_is_refused_by_its_place(self, tmp_path):
+        with pytest.raises(TypeError, match=r'my_hook\.rng of the checkpoint is a torch\.\S*Generator'):
+            mmengine_checkpoint.save_checkpoint(dict(my_hook=dict(rng=torch.Generator())), str(tmp_path / 'saved.pth'))
+        assert not (tmp_path / 'saved.pth').exists()
 
 
 class TestCheckpointLoader:

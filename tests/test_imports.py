@@ -36,7 +36,7 @@ ALLOWED = {
         'registry',
     },
     'export': {'compat', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
-    'hooks': {'augmentations', 'distillers', 'engine', 'published', 'registry'},
+    'hooks': {'augmentations', 'compat', 'distillers', 'engine', 'published', 'registry'},
     'engine': {'compat', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
     'corruptions': {'registry'},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from r2kd_mm.compat import load_checkpoint_file, plain
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.engine.fileio import AtomicLocalBackend, remove_leftovers
 from r2kd_mm.engine.resume import POINTER, PREEMPTED
@@ -35,6 +37,7 @@ class SafeCheckpointHook(CheckpointHook):
     - Order: the new checkpoint is written whole, then ``last_checkpoint`` points to it, then the superseded one is
       deleted; likewise the best one. MMEngine deletes first. What was to be deleted is noted in the new checkpoint, so
       that a resumed run makes up for it: ``max_keep_ckpts=1`` is safe, and nothing is left over.
+    - The first checkpoint is read back when it is written: one that cannot be read stops the run at once.
     - A full or broken disk stops the run, on every rank, with one error; the last checkpoint stays good.
     - A checkpoint by iteration (``by_epoch=False``) that is due between two updates of gradient accumulation waits for
       the second, and is named by the iteration at which it is written.
@@ -56,7 +59,7 @@ class SafeCheckpointHook(CheckpointHook):
         TypeError: An argument is unknown.
         ValueError: ``preemption_check_interval`` is below 1; or an epoch ends between two updates of gradient
             accumulation, so that its checkpoint would lack gradients; or the ranks do not resume from one iteration.
-        RunStopped: A checkpoint cannot be written.
+        RunStopped: A checkpoint cannot be written, or the first one cannot be read back.
     """
 
     def __init__(self, *, backend_args: dict | None = None, preemption_check_interval: int = 10, **kwargs: Any) -> None:
@@ -72,6 +75,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._due = False  # a checkpoint by iteration, until the gradients in accumulation are used up
         self._saved_at: tuple[int, int] | None = None  # epoch and iteration of the newest checkpoint
         self._replaced_best: dict[str, str] = {}
+        self._is_readable = False  # a checkpoint of this process was read back
 
     # -------------------------------------------------------------------------------------------------- start and end
     def before_run(self, runner: Runner) -> None:
@@ -81,6 +85,14 @@ class SafeCheckpointHook(CheckpointHook):
                 worker_init_fn = loop.dataloader.worker_init_fn
                 if getattr(worker_init_fn, 'func', None) is not _init_worker:  # a runner may run twice
                     loop.dataloader.worker_init_fn = partial(_init_worker, worker_init_fn)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Let MMEngine compare like with like: a checkpoint holds the metainfo of the data set plainly."""
+        if not runner._resume:
+            return
+        meta, now = checkpoint.get('meta') or {}, getattr(runner.train_dataloader.dataset, 'metainfo', None)
+        if 'dataset_meta' in meta and pickle.dumps(plain(now)) == pickle.dumps(meta['dataset_meta']):
+            meta['dataset_meta'] = now
 
     def before_train(self, runner: Runner) -> None:
         """Finish what a killed run left undone, and watch for SIGTERM."""
@@ -191,8 +203,20 @@ class SafeCheckpointHook(CheckpointHook):
                 backend_args=self.backend_args,
             )
             if is_main_process():
+                self._read_back(name)
                 AtomicLocalBackend().put_text(self._path(name), Path(runner.work_dir, POINTER))
         self._saved_at = (meta['epoch'], meta['iter'])
+
+    def _read_back(self, name: str) -> None:
+        """Read the first checkpoint that this process wrote; those after it hold the same kinds of things."""
+        if self._is_readable or not Path(self._path(name)).is_file():  # not on this machine
+            return
+        try:
+            load_checkpoint_file(self._path(name))
+        except ValueError as error:
+            Path(self._path(name)).unlink()
+            raise OSError(f'it was read back, and {error}') from error
+        self._is_readable = True
 
     @contextmanager
     def _errors_stop_the_run(self, runner: Runner, what: str) -> Iterator[None]:
@@ -200,6 +224,8 @@ class SafeCheckpointHook(CheckpointHook):
         message = None
         try:
             yield
+        except TypeError as error:
+            message = f'{what} cannot be written: {error}'
         except OSError as error:
             pointer = Path(runner.work_dir, POINTER)
             before = (

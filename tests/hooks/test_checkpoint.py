@@ -4,12 +4,15 @@ import os
 import shutil
 import signal
 import subprocess
+from collections import deque
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ranks
 import torch
 import toys
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
 from r2kd_mm.compat import load_checkpoint_file
@@ -169,6 +172,44 @@ class TestOrder:
         torch.save(state, work_dir / 'epoch_1.pth')
         build(work_dir, [ValidationScores([1, 101])], epochs=2, resume=True).train()
         assert victim.exists()
+
+
+class TestReadable:
+    def test_a_run_goes_on_whatever_its_scheduler_and_its_data_put_into_a_checkpoint(self, tmp_path):
+        def run(name, **fields):
+            data = toys.Images()
+            data.metainfo = ConfigDict(
+                classes=np.array(data.metainfo['classes']), root=tmp_path, last=deque([1], maxlen=2)
+            )
+            schedule = dict(type='OneCycleLR', eta_max=0.1, total_steps=2 * ITERATIONS, by_epoch=False)
+            loop = dict(RESUMABLE, max_epochs=2)
+            fields = dict(fields, train_data=data, param_scheduler=schedule, train_cfg=loop)
+            build(tmp_path / name, checkpoint=dict(interval=1), **fields).train()
+            return whole_state(tmp_path / name, 'epoch_2.pth')
+
+        whole = run('whole')
+        shutil.copytree(tmp_path / 'whole', tmp_path / 'resumed')
+        resumed = run('resumed', resume=True, load_from=str(tmp_path / 'resumed' / 'epoch_1.pth'))
+        assert resumed['param_schedulers'] == whole['param_schedulers']
+        assert all(torch.equal(weight, whole['state_dict'][name]) for name, weight in resumed['state_dict'].items())
+        log = max((tmp_path / 'resumed').glob('*/*.log')).read_text()
+        assert 'resumed epoch: 1' in log
+        assert 'dataset metainfo from the resumed checkpoint is different' not in log
+
+    def test_the_first_checkpoint_is_read_back(self, tmp_path, monkeypatch):
+        put = fileio.AtomicLocalBackend.put
+        monkeypatch.setattr(fileio.AtomicLocalBackend, 'put', lambda self, obj, path: put(self, obj[:-100], path))
+        with pytest.raises(RunStopped, match=r'epoch_1.pth. cannot be written .*: it was read back, and .* cut off'):
+            build(tmp_path, epochs=2).train()
+        assert checkpoints(tmp_path) == set()
+
+    def test_a_state_that_no_reader_accepts_stops_the_run_by_its_name(self, tmp_path):
+        class Saves(Hook):
+            def before_save_checkpoint(self, runner, checkpoint):
+                checkpoint['mine'] = dict(rng=torch.Generator())
+
+        with pytest.raises(RunStopped, match=r'mine\.rng of the checkpoint is a torch'):
+            build(tmp_path, [Saves()]).train()
 
 
 class TestArguments:
