@@ -15,6 +15,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import types
 import warnings
 import zipfile
@@ -35,7 +36,7 @@ import mmengine.runner.runner as mmengine_runner
 import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.utils import digit_version
 from PIL import Image
@@ -60,6 +61,7 @@ PLAIN_TYPES = {
 PLAIN_LEAVES = {type(None), bool, int, float, complex, str, bytes, torch.Size, torch.device, torch.dtype, HistoryBuffer}
 PLAIN_DICTS = {dict, OrderedDict, Counter}
 FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+TIMESTAMP_FORMAT = '%Y%m%d_%H%M%S'  # of MMEngine's folders
 # In the message hub: what share of each unit of channels was there when pruning began.
 FULL_STRUCTURE = 'structure_before_pruning'
 ZIP_FOLDER_FLAG = 0x10  # in the attributes of a record, as in those of MS-DOS
@@ -80,6 +82,7 @@ def apply() -> None:
     resume_pruning()
     load_checkpoints_safely()
     save_checkpoints_plainly()
+    give_each_start_its_folder()
     shift_hue_backwards()
     name_configs_by_package()
     lay_out_configs_once()
@@ -572,6 +575,38 @@ def plain(value: Any, name: str = 'meta') -> Any:
         f'{name} of the checkpoint is a {kind.__module__}.{kind.__qualname__}, which no reader of checkpoints accepts; '
         'let what puts it there save numbers, texts and tensors, in lists and dicts'
     )
+
+
+# -------------------------------------------------------------------------------------------------------- run folders
+def give_each_start_its_folder() -> None:
+    """Give each start of a Runner a folder of its own for its log and its config.
+
+    Upstream symptom: none to be seen. The folder is named by the second of the start, so a test right after a training,
+    or two jobs of an array, write into one folder, and the later config overwrites the earlier one.
+    """
+    upstream = mmengine_runner.Runner.setup_env
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream)
+    def setup_env(self: Any, env_cfg: dict) -> None:
+        upstream(self, env_cfg)
+        names = [_claim_folder(Path(self.work_dir), self._timestamp) if is_main_process() else '']
+        broadcast_object_list(names)
+        self._timestamp = names[0]
+
+    mmengine_runner.Runner.setup_env = setup_env
+
+
+def _claim_folder(work_dir: Path, name: str) -> str:
+    """Make the folder of this second, or of the next one that is free; several processes may try at once."""
+    while True:
+        try:
+            (work_dir / name).mkdir()
+            return name
+        except FileExistsError:
+            second = time.mktime(time.strptime(name, TIMESTAMP_FORMAT))
+            name = time.strftime(TIMESTAMP_FORMAT, time.localtime(second + 1))
 
 
 # ------------------------------------------------------------------------------------------------------- colour jitter

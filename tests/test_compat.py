@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import warnings
 from collections import Counter, OrderedDict, deque, namedtuple
 from importlib import metadata
@@ -17,6 +18,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 import mmrazor
 import numpy as np
 import pytest
+import ranks
 import toolbox
 import torch
 import toys
@@ -24,6 +26,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
@@ -131,6 +134,7 @@ with warnings.catch_warnings(record=True) as caught:
     import mmpretrain.models
 seen['mmpretrain import'] = ' '.join(str(warning.message) for warning in caught)
 attempt('mmrazor import', lambda: __import__('mmrazor.models'))
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 attempt('checkpoint', lambda: CheckpointLoader.load_checkpoint(os.environ['CHECKPOINT'], map_location='cpu'))
 from mmengine.dist import init_dist
@@ -386,6 +390,7 @@ class TestSilentFaults:
                 mmcv.adjust_hue,
                 mmengine.config.config.FormatCode,
                 mmengine_checkpoint.save_checkpoint,
+                Runner.setup_env,
                 mmrazor.digit_version,
             )
 
@@ -590,6 +595,34 @@ class TestPlainCheckpoints:
         with pytest.raises(TypeError, match=r'my_hook\.rng of the checkpoint is a torch\.\S*Generator'):
             mmengine_checkpoint.save_checkpoint(dict(my_hook=dict(rng=torch.Generator())), str(tmp_path / 'saved.pth'))
         assert not (tmp_path / 'saved.pth').exists()
+
+
+NEW_YEAR = 1767225599.0  # the last second of a minute, an hour, a day, a month and a year
+
+
+def start_in_one_second(work_dir, starts: int) -> list[str]:
+    """The names of the folders of so many starts, all of them in the same second."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr('mmengine.runner.runner.time.time', lambda: NEW_YEAR)
+        return [Path(toys.runner(toys.classifier(), work_dir).log_dir).name for _ in range(starts)]
+
+
+class TestRunFolders:
+    def test_each_start_has_one_of_its_own_though_all_are_in_one_second(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('TZ', 'UTC')
+        time.tzset()
+        names = ['20251231_235959', '20260101_000000', '20260101_000001']
+        assert start_in_one_second(tmp_path, 3) == names
+        logs = [len(list(tmp_path.glob(f'{name}/*.log'))) for name in names]
+        assert logs == [1, 1, 1]
+        monkeypatch.undo()
+        time.tzset()
+
+    @pytest.mark.slow
+    def test_all_ranks_of_a_start_have_the_same(self, tmp_path):
+        first, second = ranks.run_on_ranks(2, start_in_one_second, str(tmp_path), 2)
+        assert first == second
+        assert len(set(first)) == 2
 
 
 class TestCheckpointLoader:
