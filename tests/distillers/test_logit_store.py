@@ -67,6 +67,19 @@ def test_a_torn_row_is_missing_and_the_others_are_not(tmp_path, suffix):
     assert again.read('clean', 0, [0, 1, 2]) is not None
 
 
+def test_a_row_in_the_place_of_another_image_is_missing(tmp_path):
+    store = opened(tmp_path)
+    store.write('clean', 0, [0, 1, 2], logits())
+    for suffix in ('rows', 'crc'):  # as a copy that went wrong has it: the row and its checksum, one place too far
+        path = store.folder / f'clean_0000.{suffix}'
+        content, size = path.read_bytes(), path.stat().st_size // NUM_IMAGES
+        path.write_bytes(content[:size] + content[: 2 * size] + content[3 * size :])
+    again = opened(tmp_path)
+    assert again.read('clean', 0, [0]) is not None
+    assert again.read('clean', 0, [1]) is None
+    assert again.read('clean', 0, [2]) is None
+
+
 def test_a_file_that_was_cut_off_lacks_its_end(tmp_path):
     store = opened(tmp_path)
     store.write('clean', 0, [0, 6], logits(2))

@@ -1,0 +1,326 @@
+"""Plant one fault at a time in a copy of the package, and run the test that is to see it.
+
+    python tests/planted_faults.py           # all of them, into benchmarks/results/planted_faults.md and .json
+    python tests/planted_faults.py replay    # those of one area, printed alone
+
+The faults were chosen before the tests were split into `make test` and `make test-all`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'benchmarks/results'
+COPIED = ('r2kd_mm', 'configs', 'tools', 'tests', 'benchmarks', 'docs', 'pyproject.toml', 'setup.py', 'README.md')
+PASSED, FAILED, NONE_COLLECTED = 0, 1, 5  # exit codes of pytest
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake that somebody could make.
+
+    Attributes:
+        name: What is wrong.
+        area: Part of the package.
+        file: Path below ``r2kd_mm``.
+        old: Text that is there exactly once.
+        new: What takes its place.
+        test: The test that sees it, as pytest names it, below ``tests``.
+    """
+
+    name: str
+    area: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+FAULTS = [
+    Fault(
+        'KL without the squared temperature',
+        'losses',
+        'losses/kl_divergence.py',
+        'return temperature**2 * kl_per_sample(',
+        'return kl_per_sample(',
+        'losses/test_kl_divergence.py::test_is_the_mean_relative_entropy_of_scipy_times_the_squared_temperature',
+    ),
+    Fault(
+        'the sum over the batch taken over the classes',
+        'losses',
+        'losses/correlation_distance.py',
+        'teacher_log_prob.exp(), 0, eps)',
+        'teacher_log_prob.exp(), 1, eps)',
+        'losses/test_correlation_distance.py::test_two_samples_by_hand',
+    ),
+    Fault(
+        'the teacher not ranked in the rank term',
+        'losses',
+        'losses/rank_distance.py',
+        'hard_rank(teacher_logits), dim=1',
+        'teacher_logits, dim=1',
+        'losses/test_rank_distance.py::test_exact_estimators_agree_with_scipy_ties_included',
+    ),
+    Fault(
+        'gradient of a soft rank with the wrong sign for the other classes',
+        'losses',
+        'functional/ranking.py',
+        '* slope.sum(-1) - slope.mul_',
+        '* slope.sum(-1) + slope.mul_',
+        'functional/test_ranking.py::test_smooth_estimators_pass_gradcheck',
+    ),
+    Fault(
+        'the two weights of DKD exchanged',
+        'losses',
+        'losses/dkd.py',
+        '(alpha * target_part + beta * other_part)',
+        '(beta * target_part + alpha * other_part)',
+        'losses/test_dkd.py::test_agrees_with_the_definition',
+    ),
+    Fault(
+        'z-scores by the deviation of n in place of n - 1',
+        'losses',
+        'losses/logit_standardization.py',
+        'standardize(student_logits, dim=1, correction=1)',
+        'standardize(student_logits, dim=1, correction=0)',
+        'losses/test_logit_standardization.py::test_the_wrapped_loss_sees_the_z_scores_of_the_paper',
+    ),
+    Fault(
+        'one sample too many left out in the middle of an epoch',
+        'resume',
+        'engine/seeding.py',
+        'if position >= skip:',
+        'if position > skip:',
+        'engine/test_seeding.py::test_skipping_leaves_out_the_first_samples_of_one_pass_and_does_not_load_them',
+    ),
+    Fault(
+        'the oldest checkpoint in place of the newest',
+        'resume',
+        'engine/resume.py',
+        'for number in sorted(numbered, reverse=True):',
+        'for number in sorted(numbered):',
+        'engine/test_resume.py::TestFind::test_a_damaged_one_is_reported_and_the_one_before_is_used',
+    ),
+    Fault(
+        'the old checkpoint deleted before the new one is written',
+        'resume',
+        'hooks/checkpoint.py',
+        '        self._write(runner, name, meta)\n        self._remove([*superseded, *self._preempted()])\n',
+        '        self._remove([*superseded, *self._preempted()])\n        self._write(runner, name, meta)\n',
+        'hooks/test_checkpoint.py::TestOrder::test_the_old_one_goes_after_the_new_one_and_the_pointer_are_there',
+    ),
+    Fault(
+        'generators not seeded by the iteration',
+        'resume',
+        'engine/train_loop.py',
+        "derived_seed('step', self.runner.seed, self.runner.rank, self._iter)",
+        "derived_seed('step', self.runner.seed, self.runner.rank)",
+        'engine/test_train_loop.py::test_every_iteration_draws_differently_in_all_generators',
+    ),
+    Fault(
+        'a validation that was cut off not made up for',
+        'resume',
+        'engine/train_loop.py',
+        'info.get(VALIDATED_EPOCH, 0) < self._epoch',
+        'info.get(VALIDATED_EPOCH, 0) > self._epoch',
+        'engine/test_train_loop.py::test_a_validation_that_was_cut_off_is_made_up_for',
+    ),
+    Fault(
+        'the batch-norm statistics of the other processes not restored',
+        'resume',
+        'hooks/rank_state.py',
+        'buffers[name].copy_(self._to_restore[name])',
+        'buffers[name].copy_(buffers[name])',
+        'hooks/test_rank_state.py::test_two_processes_resume_with_their_own_statistics_and_end_the_same',
+    ),
+    Fault(
+        'other weights of the teacher accepted on resume',
+        'resume',
+        'hooks/record.py',
+        "('record.world_size', 'record.train_data', 'record.teachers')",
+        "('record.world_size', 'record.train_data')",
+        'hooks/test_record.py::TestResume::test_other_weights_of_the_teacher_are_refused_wherever_they_lie',
+    ),
+    Fault(
+        'a row of logits that lies in the place of another image taken for whole',
+        'replay',
+        'distillers/logit_store.py',
+        'zlib.crc32(row.tobytes(), place)',
+        'zlib.crc32(row.tobytes())',
+        'distillers/test_logit_store.py::test_a_row_in_the_place_of_another_image_is_missing',
+    ),
+    Fault(
+        'the probability of the classes that are left out spread over all classes',
+        'replay',
+        'distillers/logit_store.py',
+        'math.log(self.num_classes - self.top_k)',
+        'math.log(self.num_classes)',
+        'distillers/test_logit_store.py::test_top_k_keeps_the_largest_and_the_probability_of_the_rest',
+    ),
+    Fault(
+        'the same augmented view in every round',
+        'replay',
+        'distillers/replay.py',
+        "derived_seed('view', self._seed, number, ",
+        "derived_seed('view', self._seed, 0, ",
+        'distillers/test_replay.py::test_the_draws_depend_on_seed_round_and_image_alone',
+    ),
+    Fault(
+        'another partner than the neighbour in the batch',
+        'replay',
+        'distillers/replay.py',
+        ' ^ 1)',
+        ' | 1)',
+        'distillers/test_replay.py::test_the_partner_is_the_neighbour',
+    ),
+    Fault(
+        'logits of another pipeline used',
+        'replay',
+        'hooks/replay.py',
+        'pipeline=_describe_pipeline(runner, loader.dataset)',
+        "pipeline=''",
+        'hooks/test_replay.py::'
+        'test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_print_the_difference',
+    ),
+    Fault(
+        'every round noted as the first one',
+        'replay',
+        'hooks/replay.py',
+        'replay.store.complete(runner.epoch % self.cycle)',
+        'replay.store.complete(0)',
+        'hooks/test_replay.py::test_a_complete_store_needs_no_teacher_in_the_next_run',
+    ),
+    Fault(
+        'red and blue exchanged',
+        'export',
+        'export/preprocessing.py',
+        'image = image[..., ::-1]',
+        'image = image[..., :]',
+        'export/test_preprocessing.py::test_channels_are_in_the_order_that_is_said',
+    ),
+    Fault(
+        'probabilities that do not sum to one',
+        'export',
+        'export/predictor.py',
+        '[0].softmax(0)',
+        '[0].sigmoid()',
+        'export/test_predictor.py::test_a_file_gets_the_probabilities_of_its_pixels',
+    ),
+    Fault(
+        'one batch size alone',
+        'export',
+        'export/formats.py',
+        'dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False',
+        'strict=False',
+        'export/test_formats.py::test_an_export_works_without_this_package[exported]',
+    ),
+    Fault(
+        'logits that are not a number taken for equal',
+        'export',
+        'export/export.py',
+        'if not difference <= TOLERANCE:',
+        'if difference > TOLERANCE:',
+        'export/test_export.py::test_what_differs_from_the_student_is_not_written',
+    ),
+    Fault(
+        'half an export left behind',
+        'export',
+        'export/export.py',
+        '        shutil.rmtree(temporary)\n',
+        '',
+        'export/test_export.py::test_an_interrupted_export_leaves_nothing',
+    ),
+]
+
+
+def run_test(tree: Path, test: str, tier: str) -> subprocess.CompletedProcess:
+    """Run one test of the copy, if it is of ``tier``."""
+    return subprocess.run(
+        [sys.executable, '-m', 'pytest', '-x', '-q', '-p', 'no:cacheprovider', '-m', tier, f'tests/{test}'],
+        cwd=tree,
+        env={**os.environ, 'PYTHONPATH': f'{tree}{os.pathsep}{tree / "tests"}', 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+
+
+def plant(tree: Path, fault: Fault) -> dict[str, str]:
+    """Run the test without the fault, which must pass, and with it; the row of the table."""
+    path = tree / 'r2kd_mm' / fault.file
+    whole = path.read_text()
+    tier = 'not slow'
+    sound = run_test(tree, fault.test, tier)
+    if sound.returncode == NONE_COLLECTED:
+        tier = 'slow'
+        sound = run_test(tree, fault.test, tier)
+    if sound.returncode != PASSED:
+        raise SystemExit(f'error: {fault.test} does not pass without a fault:\n{sound.stdout[-3000:]}{sound.stderr}')
+    path.write_text(whole.replace(fault.old, fault.new))
+    try:
+        spoilt = run_test(tree, fault.test, tier)
+    finally:
+        path.write_text(whole)
+    seen = 'yes' if spoilt.returncode == FAILED else 'no'
+    return dict(asdict(fault), command='make test' if tier == 'not slow' else 'make test-all', seen=seen)
+
+
+def misplaced() -> list[str]:
+    """The faults whose text is not there exactly once, or whose test is not there."""
+    found = []
+    for fault in FAULTS:
+        if (ROOT / 'r2kd_mm' / fault.file).read_text().count(fault.old) != 1:
+            found.append(f'{fault.name}: {fault.file} does not have {fault.old!r} exactly once')
+        file, _, names = fault.test.partition('::')
+        path = ROOT / 'tests' / file
+        if not path.is_file() or f'def {names.split("::")[-1].partition("[")[0]}(' not in path.read_text():
+            found.append(f'{fault.name}: there is no test {fault.test}')
+    return found
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Markdown."""
+    lines = ['| area | fault | test | run by | seen |', '| --- | --- | --- | --- | --- |']
+    lines += [f'| {row["area"]} | {row["name"]} | `{row["test"]}` | {row["command"]} | {row["seen"]} |' for row in rows]
+    quick = sum(row['seen'] == 'yes' and row['command'] == 'make test' for row in rows)
+    every = sum(row['seen'] == 'yes' for row in rows)
+    lines += ['', f'Of {len(rows)} faults `make test` sees {quick}, and `make test-all` {every}.', '']
+    return '\n'.join(lines)
+
+
+def main(areas: list[str]) -> int:
+    """Plant the faults of these areas, or all, and write the table of all."""
+    problems = misplaced()
+    if problems:
+        print(*problems, sep='\n')
+        return 1
+    faults = [fault for fault in FAULTS if not areas or fault.area in areas]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in COPIED:
+            ignore = shutil.ignore_patterns('__pycache__', '.mim')
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, Path(folder, name), ignore=ignore)
+            else:
+                shutil.copy(ROOT / name, folder)
+        for fault in faults:
+            rows.append(plant(Path(folder), fault))
+            print(f'{rows[-1]["seen"]:>3}  {rows[-1]["command"]:<13}  {fault.area}: {fault.name}', flush=True)
+    if not areas:
+        head = (
+            '# Planted faults\n\n`python tests/planted_faults.py` plants each fault alone and runs the named test.\n\n'
+        )
+        (RESULTS / 'planted_faults.md').write_text(head + table(rows))
+        (RESULTS / 'planted_faults.json').write_text(json.dumps(rows, indent=1) + '\n')
+    return int(any(row['seen'] != 'yes' for row in rows))
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,12 @@
+"""The faults of planted_faults.py can be planted: their text and their tests are there."""
+
+from planted_faults import FAULTS, misplaced
+
+
+def test_each_fault_has_its_place_and_its_test():
+    assert misplaced() == []
+
+
+def test_each_area_has_at_least_five():
+    areas = [fault.area for fault in FAULTS]
+    assert all(areas.count(area) >= 5 for area in ('losses', 'resume', 'replay', 'export'))
