@@ -80,6 +80,7 @@ def apply() -> None:
     return_self_from_train()
     refuse_untrained_losses()
     resume_pruning()
+    keep_wrapped_weights()
     load_checkpoints_safely()
     save_checkpoints_plainly()
     give_each_start_its_folder()
@@ -296,6 +297,72 @@ def resume_pruning() -> None:
         return manager
 
     ItePruneAlgorithm._init_prune_config_manager = init_prune_config_manager
+
+
+# ----------------------------------------------------------------------------------- networks of timm and HuggingFace
+def keep_wrapped_weights() -> None:
+    """Let a timm or HuggingFace network keep its weights inside another module, and when its run starts.
+
+    Upstream symptoms: none to be seen. mmpretrain's wrappers leave ``model.`` out of the names of their weights, and
+    their hooks do so only for the outermost module: a distiller, an algorithm of mmrazor or an average saves
+    ``architecture.model.conv1.weight`` and loads no such name. ``init_weights()``, which the Runner calls before it
+    trains, draws the weights again, those of ``pretrained=True`` included.
+    """
+    from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
+    from mmpretrain.models.peft import LoRAModel
+
+    for wrapper in (TimmClassifier, HuggingFaceClassifier):
+        if wrapper._remove_state_dict_prefix is not _leave_out_model:
+            wrapper._remove_state_dict_prefix = staticmethod(_leave_out_model)
+            wrapper._add_state_dict_prefix = _put_in_model
+            wrapper.__init__ = _with_initialised_network(wrapper.__init__)
+    LoRAModel._register_state_dict_hooks = _keep_weights_around_lora(LoRAModel._register_state_dict_hooks)
+
+
+def _leave_out_model(_wrapper: nn.Module, weights: dict[str, Any], prefix: str, _metadata: dict) -> None:
+    """Rename the weights of a wrapper in place; nobody takes what the hook of an inner module returns."""
+    for name in [name for name in weights if name.startswith(prefix)]:  # all of them, so that their order stays
+        weights[prefix + name[len(prefix) :].removeprefix('model.')] = weights.pop(name)
+
+
+def _put_in_model(self: nn.Module, weights: dict[str, Any], prefix: str, *_args: Any) -> None:
+    """Rename weights in place as the wrapper ``self`` has them, those that were saved with ``model.`` as well."""
+    of_network = self.model.state_dict().keys()
+    for name in [name for name in weights if name.startswith(prefix)]:
+        own = name[len(prefix) :]
+        is_named = own not in of_network and own.split('.')[0] in self._modules
+        weights[f'{prefix}{own}' if is_named else f'{prefix}model.{own}'] = weights.pop(name)
+
+
+def _with_initialised_network(upstream_init: Callable) -> Callable:
+    @functools.wraps(upstream_init)
+    def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        upstream_init(self, *args, **kwargs)
+        self.model.is_init = True  # BaseModule.init_weights passes over such a module
+
+    return init
+
+
+def _keep_weights_around_lora(upstream_register: Callable) -> Callable:
+    """Save what is around a ``LoRAModel``: its hook removes what it does not save from the weights of all modules."""
+    if getattr(upstream_register, '__wrapped__', None) is not None:
+        return upstream_register
+
+    @functools.wraps(upstream_register)
+    def register(self: nn.Module) -> None:
+        upstream_register(self)
+        key, upstream_hook = self._state_dict_hooks.popitem()
+
+        def hook(module: nn.Module, weights: dict[str, Any], prefix: str, metadata: dict) -> None:
+            own = {name: weights[name] for name in weights if name.startswith(prefix)}
+            kept = dict(own)
+            upstream_hook(module, kept, prefix, metadata)
+            for name in own.keys() - kept.keys():
+                del weights[name]
+
+        self._state_dict_hooks[key] = hook
+
+    return register
 
 
 # ------------------------------------------------------------------------------------------------------- checkpoints
