@@ -21,9 +21,11 @@ from r2kd_mm.corruptions import Corrupt
 from r2kd_mm.datasets import NormalizeContrast
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import load_weights_
+from r2kd_mm.engine.classes import classes_of
+from r2kd_mm.engine.wrapped_data import innermost_datasets, short_name, short_types
 from r2kd_mm.export.card import count_flops, measure_latency
 from r2kd_mm.export.network import Logits
-from r2kd_mm.export.student import PACKER, dataset_config, short_types
+from r2kd_mm.export.student import PACKER
 from r2kd_mm.registry import DATASETS, MODELS
 
 VIEW_IMAGES = 512  # that are kept in memory, to make views of
@@ -160,7 +162,7 @@ def measure(
     report(f'asking all networks about {len(dataset)} images')
     logits, labels = _ask_all(networks, configs)
     width = next(iter(logits[0].values())).shape[1]
-    names = getattr(dataset, 'metainfo', {}).get('classes') or ()
+    names = classes_of(dataset) or ()
     classes = [str(name) for name in (names if len(names) == width else range(width))]
     images = [_first_images(config) for config in configs]
     methods = [
@@ -280,7 +282,7 @@ def looked_at(config: Config, num_images: int) -> Config:
     """
     config = copy.deepcopy(config)
     dataset = config.val_dataloader.dataset
-    if dataset is not dataset_config(config.val_dataloader):
+    if innermost_datasets(dataset)[0] is not dataset:
         return config
     images = _positions(dataset)
     if len(images) > num_images:
@@ -304,10 +306,12 @@ def _positions(dataset: ConfigDict) -> Sequence[int]:
 def corrupted_config(config: Config, name: str, severity: int) -> Config:
     """The config with images of the network's size corrupted, before anything evens them out."""
     config = copy.deepcopy(config)
-    pipeline = dataset_config(config.val_dataloader).pipeline
-    types = [step['type'] for step in short_types([step.to_dict() for step in pipeline])]
-    places = [place for place, kind in enumerate(types) if kind in (NormalizeContrast.__name__, PACKER)]
-    pipeline.insert(min(places, default=len(pipeline)), dict(type=Corrupt, name=name, severity=severity))
+    for dataset in innermost_datasets(config.val_dataloader.dataset):
+        pipeline = dataset.pipeline
+        kinds = [short_name(step['type']) for step in pipeline]
+        places = [place for place, kind in enumerate(kinds) if kind in (NormalizeContrast.__name__, PACKER)]
+        step = dict(type=Corrupt, name=name, severity=severity)
+        dataset.pipeline = [*pipeline[: (place := min(places, default=len(pipeline)))], step, *pipeline[place:]]
     return config
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
-from r2kd_mm.export.student import gives_bgr
+from r2kd_mm.engine.wrapped_data import gives_bgr
 
 TOP = 3
 

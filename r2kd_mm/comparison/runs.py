@@ -29,6 +29,7 @@ from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.resume import AUTO, POINTER
 from r2kd_mm.engine.run_config import load_run_config
+from r2kd_mm.engine.wrapped_data import short_types
 
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run
 METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
@@ -230,14 +231,19 @@ def _measured_images(cfg: Config) -> dict[str, Any]:
     if cfg.get('val_dataloader') is None:
         raise ValueError('a config that is to be compared needs a val_dataloader')
     loader = cfg.test_dataloader if _has_test_set(cfg) else cfg.val_dataloader
-    images = images_of(loader.dataset)
-    return dict(images, type=str(getattr(images['type'], '__name__', images['type'])).rsplit('.', 1)[-1])
+    return images_of(loader.dataset)
 
 
 def images_of(dataset: ConfigDict) -> dict[str, Any]:
-    """The config of a data set without what happens to its images, and where it lies."""
-    fields = dataset.to_dict().items()
-    return {name: value for name, value in fields if name not in ('pipeline', 'data_root', 'lazy_init')}
+    """The config of a data set, and of those within it, without what happens to their images, and where they lie."""
+    return short_types(_without_preparation(dataset.to_dict()))
+
+
+def _without_preparation(value: Any) -> Any:
+    if isinstance(value, dict):
+        ignored = ('pipeline', 'data_root', 'lazy_init')
+        return {name: _without_preparation(item) for name, item in value.items() if name not in ignored}
+    return [_without_preparation(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def state_of(run: Run, cfg: Config) -> State:

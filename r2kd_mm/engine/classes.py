@@ -37,5 +37,15 @@ def check_same_classes(
 
 
 def classes_of(dataset: Dataset) -> Sequence[str] | None:
-    """Names of the classes of a data set, in the order of their labels; ``None`` where it does not tell."""
-    return getattr(dataset, 'metainfo', {}).get('classes')
+    """Names of the classes of a data set, in the order of their labels; ``None`` where it does not tell.
+
+    Raises:
+        ValueError: It joins data sets whose classes differ, so that a label has several meanings.
+    """
+    joined = [classes_of(member) for member in getattr(dataset, 'datasets', None) or ()]
+    for other in joined[1:]:
+        check_same_classes(joined[0], other, owners='two data sets that are joined')
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    if classes is not None or not hasattr(dataset, 'dataset'):
+        return classes or (joined[0] if joined else None)
+    return classes_of(dataset.dataset)

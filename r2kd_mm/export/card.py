@@ -14,7 +14,8 @@ from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from r2kd_mm.distillers.teacher import RECORD_KEY
-from r2kd_mm.export.student import Student, short_types
+from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
+from r2kd_mm.export.student import Student
 from r2kd_mm.version import __version__
 
 WARM_UP, RUNS = 5, 30
@@ -147,7 +148,8 @@ def _data(run: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         for key, purpose in (('train_data', 'train'), ('val_data', 'validate'))
         if key in record
     ]
-    return ', '.join([str(short_types(dict(dataset)).get('type', 'unknown')), *counts])
+    kinds = dict.fromkeys(str(short_types(dict(inner)).get('type', 'unknown')) for inner in innermost_datasets(dataset))
+    return ', '.join([' and '.join(kinds), *counts])
 
 
 def _accuracies(checkpoint: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,44 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import BaseDataset, default_collate
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset, default_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import get_object_from_string  # what Registry.get falls back to
+from mmpretrain.datasets import KFoldDataset
 from mmrazor.registry import sub_model
 from mmrazor.structures import export_fix_subnet
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
+from r2kd_mm.engine.classes import classes_of
+from r2kd_mm.engine.wrapped_data import (
+    LOADER,
+    data_info,
+    flips_channels,
+    gives_bgr,
+    innermost_datasets,
+    shared_pipeline,
+    short_types,
+)
 from r2kd_mm.export.network import Logits
 from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms
 from r2kd_mm.registry import DATASETS, MODELS
 from r2kd_mm.zoo import build_classifier, classifier_config
 
 NUM_IMAGES = 8
-LOADER, PACKER = 'LoadImageFromFile', 'PackInputs'
-REGISTERED = ('mmcv', 'mmengine', 'mmpretrain', 'mmrazor', 'r2kd_mm', 'torch')  # packages whose types go by their names
+PACKER = 'PackInputs'
+DATALOADERS = (
+    'val_dataloader',
+    'test_dataloader',
+    'train_dataloader',
+)  # whose images an export takes, the first there is
 MOST_DIFFERENT = 2.0  # of 0 to 255, mean over the pixels of an image: decoders of JPEG differ by less
+# Of what a config builds, neither network, torch's Dataset nor transform.
+PARTS = (build_classifier, sub_model, ClassBalancedDataset, KFoldDataset, RepeatDataset)
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
 
@@ -167,8 +185,8 @@ def _check_types(value: Any) -> None:
         kind = value.get('type')
         if isinstance(kind, str) and '.' in kind:
             found = get_object_from_string(kind)
-            is_part = isinstance(found, type) and issubclass(found, (nn.Module, BaseDataset, BaseTransform))
-            if not (found is None or is_part or found in (build_classifier, sub_model)):  # None: a name in a registry
+            is_part = isinstance(found, type) and issubclass(found, (nn.Module, Dataset, BaseTransform))
+            if not (found is None or is_part or found in PARTS):  # None: a name in a registry
                 raise ValueError(
                     f'the config in the checkpoint is refused: it builds {kind!r}, which is no network, data set or '
                     'transform; if you trust it, give its config as a file by --config'
@@ -188,38 +206,27 @@ def _classifier_config(architecture: dict[str, Any]) -> dict[str, Any]:
     return short_types(architecture)
 
 
-def short_types(value: Any) -> Any:
-    """A config whose types are names without the module in front, as any registry of OpenMMLab finds them.
-
-    A type of another package keeps its full path, by which it is imported.
-    """
-    if isinstance(value, dict):
-        return {key: _short_name(item) if key == 'type' else short_types(item) for key, item in value.items()}
-    return type(value)(map(short_types, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _short_name(kind: str | type) -> str:
-    path = kind if isinstance(kind, str) else f'{kind.__module__}.{kind.__qualname__}'
-    return path.rsplit('.', 1)[-1] if path.split('.', 1)[0] in REGISTERED else path
-
-
 # ---------------------------------------------------------------------------------------------------- the images
 def _look_at_images(
     run: dict[str, Any], folder: str | os.PathLike | None
 ) -> tuple[Preprocessing, Tensor, tuple[str, ...]]:
     """How an image becomes an input, a batch of them, and the names of the classes where the data have them."""
     normalise = run.get('data_preprocessor') or run['model'].get('data_preprocessor') or {}
-    loader = run.get('val_dataloader') or run.get('test_dataloader') or run.get('train_dataloader') or {}
-    config = loader.get('dataset') or {}
-    pipeline = short_types(list(dataset_config(loader).get('pipeline', ())))
-    transforms = [step for step in pipeline if step['type'] not in (LOADER, PACKER)]
+    name = next((name for name in DATALOADERS if run.get(name)), None)
+    if name is None:
+        raise ValueError(
+            'the config of the run has no data loader, so nobody knows how its images were prepared; give the config '
+            'of the run by --config'
+        )
+    loader = run[name]
+    transforms = [step for step in shared_pipeline(loader, name) if step['type'] not in (LOADER, PACKER)]
     fixed = any(step['type'] in FIXING for step in transforms)
 
     if folder is None:
-        dataset = _build_dataset(config)
+        dataset = _build_dataset(loader['dataset'])
         chosen = np.linspace(0, len(dataset) - 1, NUM_IMAGES).astype(int)
-        pixels = default_collate([dataset[int(index)]['inputs'] for index in chosen]).float()
-        names = tuple(getattr(dataset, 'metainfo', {}).get('classes') or ())
+        pixels = default_collate([dataset[int(index)]['inputs'] for index in chosen])
+        names = tuple(classes_of(dataset) or ())
         channels, height, width = pixels.shape[1:]
     else:
         paths, names = list_images(folder)[:NUM_IMAGES], ()
@@ -228,44 +235,40 @@ def _look_at_images(
     if not fixed:  # the data of the run are of one size, which other files need not be
         transforms.append(dict(type='Resize', scale=(width, height)))
 
-    to_rgb = normalise.get('to_rgb', False)
     order = 'GRAY' if channels == 1 else 'BGR' if gives_bgr(loader, normalise) else 'RGB'
     mean, std = normalise.get('mean') or [0.0] * channels, normalise.get('std') or [1.0] * channels
-
     preprocessing = Preprocessing((channels, height, width), order, tuple(mean), tuple(std), tuple(transforms))
+    normalised = _data_preprocessor(normalise, preprocessing)
     if folder is None:
-        pixels = pixels.flip(1) if to_rgb and channels == 3 else pixels
-        batch = (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+        batch = normalised(pixels)
         _check_on_files(preprocessing, dataset, chosen.tolist(), batch)
     else:
         batch = torch.stack([preprocessing(path) for path in (paths * 2)[:NUM_IMAGES]])  # at least two
     return preprocessing, batch, names
 
 
-def dataset_config(dataloader: Mapping[str, Any]) -> Any:
-    """The data set of a data loader that has the pipeline: the inner one, where it is wrapped; empty where none has."""
-    dataset = dataloader.get('dataset') or {}
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
+def _data_preprocessor(normalise: dict[str, Any], preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
+    """The run's own normalisation of pixels, which must be no more than ``preprocessing`` says."""
+    config = {'type': 'ClsDataPreprocessor', **normalise}
+    config.pop('batch_augments', None)  # of training
+    _check_types(config)
+    module = MODELS.build(config)
+    pixels = torch.rand(1, *preprocessing.shape, generator=torch.Generator().manual_seed(0)) * 255
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    flipped = pixels.flip(1) if flips_channels(normalise) and len(mean) == 3 else pixels
+    given, expected = module(dict(inputs=pixels))['inputs'], (flipped - mean) / std
+    if given.shape != expected.shape or not torch.allclose(given, expected, rtol=1e-4, atol=1e-4):
+        raise ValueError(
+            f'the data preprocessor {config["type"]!r} of the run does more to its images than to subtract mean, '
+            'divide by std and order the channels, such as padding; an export cannot repeat that'
+        )
+    return lambda pixels: module(dict(inputs=pixels))['inputs']
 
 
-def gives_bgr(dataloader: Mapping[str, Any], normalise: Mapping[str, Any]) -> bool:
-    """Whether a run's normalised images are BGR: OpenMMLab reads files so, data sets hold RGB, and ``to_rgb`` flips.
-
-    Args:
-        dataloader: Config of the data loader.
-        normalise: Config of the data preprocessor.
-    """
-    from_files = any(_short_name(step['type']) == LOADER for step in dataset_config(dataloader).get('pipeline', ()))
-    return from_files != normalise.get('to_rgb', False)
-
-
-def _check_on_files(preprocessing: Preprocessing, dataset: BaseDataset, chosen: list[int], batch: Tensor) -> None:
+def _check_on_files(preprocessing: Preprocessing, dataset: Dataset, chosen: list[int], batch: Tensor) -> None:
     """Refuse a preprocessing that makes of a file, read back from an export, something else than the run did."""
-    if not hasattr(dataset, 'get_data_info'):
-        return
-    paths = [info['img_path'] for info in map(dataset.get_data_info, chosen) if 'img_path' in info]
+    infos = [data_info(dataset, index) for index in chosen]
+    paths = [info['img_path'] for info in infos if 'img_path' in info]
     written = Preprocessing.read(preprocessing.shape, json.loads(json.dumps(preprocessing.describe())))
     for path, expected in zip(paths, batch):
         scale = torch.tensor(preprocessing.std).view(-1, 1, 1)
@@ -292,15 +295,14 @@ def _common_size(paths: list[Path], transforms: list[dict[str, Any]]) -> tuple[i
 
 def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
     """Height and width of the crops that the run trained on, if it did."""
-    for step in dataset_config(run.get('train_dataloader') or {}).get('pipeline', ()):
-        size = step.get('crop_size')
-        if size is not None:
-            height, width = (size, size) if isinstance(size, int) else size
-            return height, width
-    return None
+    members = innermost_datasets((run.get('train_dataloader') or {}).get('dataset') or {})
+    steps = [step for member in members for step in member.get('pipeline') or ()]
+    sizes = [step['crop_size'] for step in steps if step.get('crop_size') is not None]
+    pairs = {(size, size) if isinstance(size, int) else tuple(size) for size in sizes}
+    return pairs.pop() if len(pairs) == 1 else None
 
 
-def _build_dataset(config: dict[str, Any]) -> BaseDataset:
+def _build_dataset(config: dict[str, Any]) -> Dataset:
     _check_types(config)
     try:
         return DATASETS.build(ConfigDict(config))

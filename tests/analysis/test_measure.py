@@ -74,6 +74,20 @@ def test_images_are_corrupted_before_their_contrast_is_evened_out():
     assert len(config.val_dataloader.dataset.pipeline) + 1 == len(dataset.pipeline)
 
 
+def test_the_images_of_every_data_set_that_is_wrapped_are_corrupted_once():
+    config = Config.fromfile(ROOT / 'configs/supervised/res6_digits.py')
+    digits = config.val_dataloader.dataset
+    fold = dict(type='KFoldDataset', dataset=copy.deepcopy(digits))
+    config.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[digits, fold, digits])
+    first, second, third = corrupted_config(config, 'contrast', 5).val_dataloader.dataset.datasets
+    for dataset in (first, second.dataset, third):
+        assert [getattr(step['type'], '__name__', step['type']) for step in dataset.pipeline] == [
+            'Corrupt',
+            'PackInputs',
+        ]
+    assert looked_at(config, 5).val_dataloader == config.val_dataloader
+
+
 def test_views_show_what_the_augmentation_makes_and_only_where_there_is_one(found):
     alone, r2kd = found.methods
     assert not alone.pictures

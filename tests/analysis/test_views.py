@@ -27,7 +27,7 @@ def test_images_from_files_are_bgr_unless_they_were_turned():
             dict(
                 model=dict(),
                 data_preprocessor=normalise,
-                val_dataloader=dict(dataset=dict(type='Wrapper', dataset=dict(pipeline=pipeline))),
+                val_dataloader=dict(dataset=dict(type='Wrapper', datasets=[dict(dataset=dict(pipeline=pipeline))])),
             )
         )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmpretrain.datasets import PackInputs
+from mmengine.config import Config, ConfigDict
+from mmpretrain.datasets import CustomDataset, PackInputs
 from PIL import Image
 
 from r2kd_mm.comparison import (
@@ -25,7 +25,7 @@ from r2kd_mm.comparison import (
     trained_student,
     validation_logits,
 )
-from r2kd_mm.comparison.runs import Run, fingerprint, last_checkpoint, load_config, look_at, train
+from r2kd_mm.comparison.runs import Run, fingerprint, images_of, last_checkpoint, load_config, look_at, train
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = str(ROOT / 'configs/supervised/res14_digits.py')  # learns something in two epochs
@@ -308,6 +308,15 @@ def test_a_config_whose_accuracy_would_not_be_known_is_refused_before_the_traini
     with pytest.raises(ValueError, match=message):
         train(short_run(tmp_path, **options), shares.append)
     assert shares == []
+
+
+def test_what_prepares_the_images_of_wrapped_data_sets_is_no_other_set_of_images():
+    def joined(root, step, split='val'):
+        member = dict(type=CustomDataset, data_root=root, data_prefix=split, pipeline=[dict(type=step)])
+        return images_of(ConfigDict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=member)]))
+
+    assert joined('here', PackInputs) == joined('there', 'PackInputs')
+    assert joined('here', PackInputs) != joined('here', PackInputs, split='test')
 
 
 def test_methods_measured_on_other_images_are_refused(tmp_path):

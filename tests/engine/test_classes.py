@@ -1,8 +1,9 @@
 """Two lists of classes are compared, as far as they can be."""
 
 import pytest
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from r2kd_mm.engine.classes import check_same_classes
+from r2kd_mm.engine.classes import check_same_classes, classes_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,20 @@ def test_classes_that_cannot_be_told_apart_pass(known, given):
 def test_other_classes_are_refused(known, given, message):
     with pytest.raises(ValueError, match=f'^one and other do not have the same classes in the same order: {message}'):
         check_same_classes(known, given, 'one and other')
+
+
+class Named(Dataset):
+    """Nothing but the names of its classes."""
+
+    def __init__(self, *classes):
+        self.metainfo = dict(classes=classes)
+
+    def __len__(self):
+        return 1
+
+
+def test_the_classes_of_wrapped_data_are_those_within():
+    assert classes_of(Subset(ConcatDataset([Named('a', 'b'), Named('a', 'b')]), [0])) == ('a', 'b')
+    assert classes_of(ConcatDataset([[0], [1]])) is None
+    with pytest.raises(ValueError, match="two data sets that are joined .* number 0 is 'a' in the first and 'b' in"):
+        classes_of(Subset(ConcatDataset([Named('a', 'b'), Named('b', 'a')]), [0]))

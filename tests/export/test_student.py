@@ -111,16 +111,63 @@ def folder_run(folder, pipeline, wrap=lambda dataset: dataset, **changes):
 CROP = [dict(type='ResizeEdge', scale=40, edge='short'), dict(type='CenterCrop', crop_size=(32, 32))]
 
 
-@pytest.mark.parametrize('wrap', [dict, lambda dataset: dict(type='KFoldDataset', dataset=dataset, num_splits=2)])
-@pytest.mark.parametrize('to_rgb', [True, False])
+WRAPPERS = dict(
+    none=dict,
+    fold=lambda dataset: dict(type='mmpretrain.datasets.KFoldDataset', dataset=dataset, num_splits=2),
+    repeated=lambda dataset: dict(type='RepeatDataset', dataset=dataset, times=2),
+    balanced=lambda dataset: dict(type='ClassBalancedDataset', dataset=dataset, oversample_thr=0.5),
+    joined=lambda dataset: dict(type='mmengine.dataset.ConcatDataset', datasets=[dataset, dict(dataset)]),
+    nested=lambda dataset: WRAPPERS['joined'](WRAPPERS['repeated'](WRAPPERS['fold'](dataset))),
+)
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'to_rgb'), [*((wrap, True) for wrap in WRAPPERS.values()), (WRAPPERS['joined'], False)]
+)
 def test_files_are_prepared_as_the_run_prepared_them(wrap, to_rgb, tmp_path):
-    student = load_student(folder_run(tmp_path, CROP, wrap, **{'data_preprocessor.to_rgb': to_rgb}))
+    checkpoint = folder_run(tmp_path, CROP, wrap, **{'data_preprocessor.to_rgb': to_rgb})
+    student = load_student(checkpoint)
     assert [step['type'] for step in student.preprocessing.transforms] == ['ResizeEdge', 'CenterCrop']
     assert student.preprocessing.channel_order == ('RGB' if to_rgb else 'BGR')
     described = json.loads(json.dumps(student.preprocessing.describe()))
     assert Preprocessing.read(student.preprocessing.shape, described) == student.preprocessing
     prepared = [student.preprocessing(path) for path in (tmp_path / 'data/val/a').iterdir()]
     assert all(any(torch.equal(one, image) for one in prepared) for image in student.images)
+    # where the data of the run are not here
+    assert load_student(checkpoint, images=tmp_path / 'data').preprocessing == student.preprocessing
+
+
+def test_validation_sets_that_are_prepared_differently_are_refused(tmp_path):
+    def with_another(dataset):
+        pipeline = [step for step in dataset['pipeline'] if step['type'] != 'CenterCrop']
+        return dict(type='ConcatDataset', datasets=[dataset, dict(dataset, pipeline=pipeline)])
+
+    checkpoint = folder_run(tmp_path, CROP, with_another)
+    message = r'data sets of val_dataloader do not prepare their images alike: number 0 \(ImageFolder\) by .*CenterCrop'
+    for images in (None, tmp_path / 'data'):
+        with pytest.raises(ValueError, match=message):
+            load_student(checkpoint, images=images)
+
+
+def test_the_size_is_that_of_the_crops_of_training_whatever_wraps_them(tmp_path):
+    crop = [dict(type='LoadImageFromFile'), dict(type='RandomCrop', crop_size=24), dict(type='PackInputs')]
+    member = dict(type='CIFAR100', data_root='none', pipeline=crop)
+    joined = dict(type='ConcatDataset', datasets=[member, member], _delete_=True)
+    checkpoint = folder_run(tmp_path, [], **{'train_dataloader.dataset': joined})
+    assert load_student(checkpoint, images=tmp_path / 'data').images.shape[1:] == (3, 24, 24)
+
+
+def test_a_data_preprocessor_that_does_more_than_normalise_is_refused(tmp_path):
+    checkpoint = folder_run(tmp_path, CROP, **{'data_preprocessor.pad_size_divisor': 64})
+    with pytest.raises(ValueError, match="ClsDataPreprocessor' of the run does more .* such as padding"):
+        load_student(checkpoint)
+
+
+def test_the_channels_of_another_data_preprocessor_are_in_its_order(tmp_path):
+    of_mmengine = dict(type='ImgDataPreprocessor', mean=[10, 20, 30], std=[2, 4, 8], bgr_to_rgb=True, _delete_=True)
+    student = load_student(folder_run(tmp_path, CROP, **{'data_preprocessor': of_mmengine}))
+    assert student.preprocessing.channel_order == 'RGB'
+    assert torch.equal(student.preprocessing(tmp_path / 'data/val/a/0.png'), student.images[0])
 
 
 def test_a_preparation_that_cannot_be_repeated_is_refused(tmp_path):
@@ -168,11 +215,11 @@ def test_images_are_found_by_the_endings_that_training_takes(tmp_path):
     assert [path.suffix for path in list_images(tmp_path)] == sorted(EXTENSIONS)
 
 
-def test_a_run_without_data_asks_for_images(tmp_path):
+def test_a_run_without_data_asks_for_its_config(tmp_path):
     checkpoint = exports.write_checkpoint(tmp_path / 'student.pth')
     edit(checkpoint, cfg=f"model = dict(architecture={load_student(checkpoint).config!r}, type='R2KD')")
-    with pytest.raises(FileNotFoundError, match='give a folder of images by --images'):
-        load_student(checkpoint)
+    with pytest.raises(ValueError, match='has no data loader, so nobody knows how .* by --config'):
+        load_student(checkpoint, images=exports.write_digits(tmp_path / 'digits')[0])
 
 
 def test_images_that_the_network_cannot_take_are_named_by_their_shape(tmp_path):
