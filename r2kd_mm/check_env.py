@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from importlib import metadata
 from typing import NamedTuple
 
@@ -32,6 +33,10 @@ class Requirement(NamedTuple):
     below: Version | None = None
     needed_for: str = ''
     remedy: str | None = None
+
+
+class UnusablePackages(ImportError):
+    """A package of the stack is missing or does not fit; the message holds the table."""
 
 
 class Line(NamedTuple):
@@ -98,6 +103,22 @@ def report(lines: list[Line] | None = None) -> str:
     problems = [line.subject for line in lines if line.status == 'PROBLEM']
     verdict = f'training cannot work: see {", ".join(problems)}' if problems else 'training can work'
     return '\n'.join([*texts, '', verdict])
+
+
+def explain_import_errors(load: Callable[[], object]) -> None:
+    """Call ``load``, which imports packages of the stack; where one cannot be imported, raise an error with the table.
+
+    Raises:
+        UnusablePackages: A package is missing, or does not admit the version of another.
+    """
+    try:
+        load()
+    except UnusablePackages:
+        raise
+    except (ImportError, AssertionError) as error:  # mmrazor asserts the version of mmcv
+        if (getattr(error, 'name', None) or '').startswith('r2kd_mm'):
+            raise
+        raise UnusablePackages(f'r2kd_mm cannot use the installed packages: {error}\n\n{report()}') from error
 
 
 def main() -> int:

@@ -2,22 +2,25 @@
 
 A plain child registry finds its own names and those of its parent, not those of its siblings, so a config would need
 ``mmpretrain.`` or ``mmrazor.`` in front of most types. Here a name without a prefix is looked up in r2kd_mm, then in
-mmpretrain, then in mmrazor, then in MMEngine; ``default_scope = 'r2kd_mm'`` therefore needs no prefix at all, and
-``type='r2kd_mm.X'`` works from a config of any scope.
+mmpretrain, then in MMEngine, then in mmrazor; ``default_scope = 'r2kd_mm'`` therefore needs no prefix at all, and
+``type='r2kd_mm.X'`` works from a config of any scope. mmpretrain and mmrazor are imported when a name is looked up that
+nothing before them has.
 """
 
 import ast
 import difflib
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from inspect import Parameter
 
 from mmengine.registry import Registry, root
-from mmpretrain import registry as mmpretrain_registry
-from mmrazor import registry as mmrazor_registry
 
-SIBLING_SCOPES = (mmpretrain_registry.MODELS.scope, mmrazor_registry.MODELS.scope)
+from r2kd_mm.check_env import explain_import_errors
+from r2kd_mm.import_hook import Load, wrap_import
+
 LOCATIONS = [
     'r2kd_mm.losses',
     'r2kd_mm.pruning',
@@ -45,14 +48,24 @@ class SiblingRegistry(Registry):
         super().__init__(parent.name, parent=parent, scope='r2kd_mm', locations=LOCATIONS)
 
     def get(self, key: str) -> type | Callable | None:
-        """Look up ``key``: own names first, then mmpretrain's, mmrazor's and MMEngine's; a prefix picks one scope."""
+        """Look up ``key``: own names first, then mmpretrain's, MMEngine's and mmrazor's; a prefix picks one scope."""
         if isinstance(key, str) and '.' not in key:
-            siblings = [self.parent.children[scope] for scope in SIBLING_SCOPES if scope in self.parent.children]
-            for registry in (self, *siblings):
-                registry.import_from_location()
+            for registry in self._searched():
+                explain_import_errors(registry.import_from_location)
                 if key in registry.module_dict:
                     return registry.module_dict[key]
         return super().get(key)
+
+    def _searched(self) -> Iterator[Registry]:
+        """The registries in their order; a sibling is imported when its turn comes."""
+        yield self
+        yield from self._sibling('mmpretrain')
+        yield self.parent
+        yield from self._sibling('mmrazor')
+
+    def _sibling(self, scope: str) -> list[Registry]:
+        explain_import_errors(partial(import_module, f'{scope}.registry'))
+        return [self.parent.children[scope]] if scope in self.parent.children else []
 
 
 RUNNERS = SiblingRegistry(root.RUNNERS)
@@ -78,9 +91,21 @@ VISBACKENDS = SiblingRegistry(root.VISBACKENDS)
 LOG_PROCESSORS = SiblingRegistry(root.LOG_PROCESSORS)
 INFERENCERS = SiblingRegistry(root.INFERENCERS)
 FUNCTIONS = SiblingRegistry(root.FUNCTIONS)
-# mmpretrain keeps these two apart from MMEngine's tree; without a child it warns about each build from another scope
-BATCH_AUGMENTS = SiblingRegistry(mmpretrain_registry.BATCH_AUGMENTS)
-TOKENIZER = SiblingRegistry(mmpretrain_registry.TOKENIZER)
+
+
+def _add_children_of_mmpretrain(load: Load) -> None:
+    """Give a child to the two registries that mmpretrain keeps apart from MMEngine's tree.
+
+    Without one, mmpretrain warns about each build from another scope.
+    """
+    load()
+    from mmpretrain import registry
+
+    for name in ('BATCH_AUGMENTS', 'TOKENIZER'):
+        globals()[name] = SiblingRegistry(getattr(registry, name))
+
+
+wrap_import('mmpretrain.registry', _add_children_of_mmpretrain)
 
 
 def build_component(cfg: dict | Callable, kind: str, package: str) -> Callable:

@@ -37,8 +37,7 @@ from r2kd_mm.backbones import (
     CIFARWideResNet,
     MobileNetV1,
 )
-from r2kd_mm.checkpoint import select_weights
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file, select_weights
 from r2kd_mm.registry import MODELS
 
 OUR_PREFIXES = ('backbone.', 'head.')

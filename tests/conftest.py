@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import r2kd_mm  # noqa: F401  the compat module has to run before a test imports mmrazor
+import r2kd_mm  # noqa: F401  its cures are needed where a test imports mmrazor
 
 REFERENCE_DIR = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 
@@ -17,6 +17,17 @@ def reference_dir() -> Path:
     if not REFERENCE_DIR.is_dir():
         pytest.skip('the reference values of the released code are not on this machine (../shared/reference)')
     return REFERENCE_DIR
+
+
+@pytest.fixture(scope='session')
+def runner_checkpoint(tmp_path_factory) -> Path:
+    """A checkpoint as MMEngine's Runner writes it."""
+    import toys
+
+    work_dir = tmp_path_factory.mktemp('run')
+    schedule = dict(type='MultiStepLR', milestones=[1])  # its milestones are a collections.Counter
+    toys.runner(toys.classifier(), work_dir, param_scheduler=schedule).train()
+    return work_dir / 'epoch_1.pth'
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,12 @@
-"""Rows of every rank: what arrives, in how many collectives, and the gradient of the own ones."""
+"""Joining processes; rows of every rank: what arrives, in how many collectives, and the gradient of the own ones."""
+
+import os
 
 import pytest
+import toolbox
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_world_size
 from ranks import run_on_ranks
 
 from r2kd_mm import distributed
@@ -53,3 +57,58 @@ def test_the_gradient_of_a_global_loss_is_multiplied_by_the_number_of_ranks_and_
 
 def test_the_share_of_a_rank_alone_is_one():
     assert batch_share([7]) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with CUDA the launchers of MMEngine are left alone')
+class TestCpuLaunch:
+    @pytest.fixture(autouse=True)
+    def _clean_environment(self, monkeypatch):
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+            monkeypatch.setenv(name, '')  # so that what the function sets is taken back
+            monkeypatch.delenv(name)
+        yield
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    @pytest.mark.parametrize(
+        ('launcher', 'names'),
+        [
+            ('pytorch', dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')),
+            ('slurm', dict(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0')),
+            ('mpi', dict(OMPI_COMM_WORLD_RANK='0', OMPI_COMM_WORLD_SIZE='1', OMPI_COMM_WORLD_LOCAL_RANK='0')),
+        ],
+    )
+    def test_each_launcher_joins_its_processes(self, monkeypatch, launcher, names):
+        port = toolbox.free_port()
+        for name, value in dict(names, MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)).items():
+            monkeypatch.setenv(name, value)
+        distributed.init_cpu_process_group(launcher)
+        assert torch.distributed.get_backend() == 'gloo'
+        assert get_world_size() == 1
+        assert os.environ['LOCAL_RANK'] == '0'  # read by the Runner
+        distributed.init_cpu_process_group(launcher)  # a second call leaves the group alone
+
+    def test_slurm_meets_on_the_first_node_of_the_job(self, monkeypatch, tmp_path):
+        scontrol = tmp_path / 'scontrol'  # stands for SLURM's, which the machines of the tests do not have
+        scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[3-4]" ] && printf "node3\\nnode4\\n"\n')
+        scontrol.chmod(0o755)
+        monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setenv('SLURM_NODELIST', 'node[3-4]')
+        assert distributed._launcher_environment('slurm')['MASTER_ADDR'] == 'node3'
+        monkeypatch.setenv('MASTER_ADDR', 'login')
+        assert distributed._launcher_environment('slurm')['MASTER_ADDR'] == 'login'
+
+    def test_no_launcher_no_group(self):
+        distributed.init_cpu_process_group('none')
+        assert not torch.distributed.is_initialized()
+
+    def test_missing_variables_are_named(self, monkeypatch):
+        monkeypatch.setenv('RANK', '0')
+        with pytest.raises(
+            ValueError, match=r"launcher='pytorch' needs MASTER_ADDR, WORLD_SIZE, LOCAL_RANK in the env"
+        ):
+            distributed.init_cpu_process_group('pytorch')
+
+    def test_an_unknown_launcher_is_refused(self):
+        with pytest.raises(ValueError, match="launcher must be one of 'none', 'pytorch', 'slurm', 'mpi', got 'torch'"):
+            distributed.init_cpu_process_group('torch')

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'r2kd_mm'
 ALLOWED = {
     'version': set(),
     'check_env': set(),
-    'compat': set(),
-    'registry': set(),
+    'import_hook': set(),
+    'compat': {'checkpoint', 'import_hook'},
+    'registry': {'check_env', 'import_hook'},
     'functional': set(),
     'arguments': set(),
     'distributed': set(),
@@ -23,7 +24,7 @@ ALLOWED = {
     'datasets': {'arguments', 'checkpoint', 'engine', 'registry'},
     'published': set(),
     'checkpoint': set(),
-    'zoo': {'backbones', 'checkpoint', 'compat', 'registry'},
+    'zoo': {'backbones', 'checkpoint', 'registry'},
     'distillers': {
         'arguments',
         'augmentations',
@@ -35,16 +36,16 @@ ALLOWED = {
         'pruning',
         'registry',
     },
-    'export': {'compat', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
-    'hooks': {'augmentations', 'compat', 'distillers', 'engine', 'published', 'registry'},
-    'engine': {'compat', 'distributed', 'registry'},
+    'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
+    'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'published', 'registry'},
+    'engine': {'checkpoint', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
     'corruptions': {'registry'},
     'comparison': {'checkpoint', 'functional', 'engine', 'registry'},
     'analysis': {
         'augmentations',
+        'checkpoint',
         'comparison',
-        'compat',
         'corruptions',
         'datasets',
         'distillers',
@@ -55,7 +56,7 @@ ALLOWED = {
         'registry',
         'version',
     },
-    '__init__': {'compat', 'check_env', 'version'},
+    '__init__': {'check_env', 'compat', 'import_hook', 'version'},
 }
 SOURCES = sorted(PACKAGE.rglob('*.py'))
 
@@ -93,7 +94,8 @@ def test_the_library_imports_neither_configs_nor_tools_nor_tests(source):
 
 
 @pytest.mark.parametrize(
-    ('name', 'third_party'), [('functional', {'torch'}), ('check_env', {'torch', 'torchvision'}), ('version', set())]
+    ('name', 'third_party'),
+    [('functional', {'torch'}), ('check_env', {'torch', 'torchvision'}), ('version', set()), ('import_hook', set())],
 )
 def test_what_a_part_takes_from_outside(name, third_party):
     sources = [source for source in SOURCES if part(source) == name]

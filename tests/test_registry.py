@@ -51,6 +51,15 @@ def test_a_name_without_prefix_is_found_in_the_whole_stack(name, package):
     assert found.__module__.split('.')[0] == package
 
 
+def test_no_name_of_mmrazor_is_one_of_mmengine_so_their_order_decides_nothing():
+    for name in ROOT_NAMES:
+        parent = getattr(root, name)
+        for found in (parent, *parent.children.values()):
+            found.import_from_location()
+        if 'mmrazor' in parent.children:
+            assert not parent.children['mmrazor'].module_dict.keys() & parent.module_dict.keys()
+
+
 def test_own_names_shadow_those_of_the_siblings(toy_loss):
     try:
         MODELS.register_module(name='KLDivergence', module=toy_loss)

@@ -13,8 +13,8 @@ import numpy as np
 from mmengine.config import Config
 from numpy.typing import NDArray
 
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.comparison.runs import SCALARS, images_of, logged_rows
-from r2kd_mm.compat import load_checkpoint_file
 from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.engine.resume import POINTER
 

@@ -14,8 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from r2kd_mm.compat import init_cpu_process_group
-from r2kd_mm.distributed import process_rank
+from r2kd_mm.distributed import init_cpu_process_group, process_rank
 from r2kd_mm.engine.resume import POINTER
 
 TRACEBACK_VARIABLE = 'R2KD_TRACEBACK'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.distributed import process_rank
 
 POINTER = 'last_checkpoint'  # the file in which MMEngine notes the path of the newest checkpoint

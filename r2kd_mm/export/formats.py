@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmpretrain.apis import get_model
 from torch import Tensor
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.export.network import ExportError, network_source
 from r2kd_mm.export.student import Student
 from r2kd_mm.registry import TRANSFORMS

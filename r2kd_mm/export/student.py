@@ -23,7 +23,7 @@ from mmrazor.structures import export_fix_subnet
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_

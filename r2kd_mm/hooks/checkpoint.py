@@ -19,7 +19,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
-from r2kd_mm.compat import load_checkpoint_file, plain
+from r2kd_mm.checkpoint import load_checkpoint_file, plain
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.engine.fileio import AtomicLocalBackend, remove_leftovers
 from r2kd_mm.engine.resume import POINTER, PREEMPTED

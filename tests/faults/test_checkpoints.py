@@ -17,7 +17,7 @@ import torch
 import toys
 from mmengine.config import Config
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine import find_checkpoint
 from r2kd_mm.registry import MODELS
 from r2kd_mm.zoo import build_classifier

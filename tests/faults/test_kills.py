@@ -19,7 +19,7 @@ import toolbox
 import torch
 from mmengine.config import Config
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 
 CONFIG = toolbox.ROOT / 'configs/r2kd/r2kd_res14_res6_digits.py'
 EPOCHS, LENGTH = 3, 5  # LENGTH iterations each
@@ -60,9 +60,11 @@ class Run:
 
     def __init__(self, config: Path, work_dir: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
+        argv = toolbox.command('train.py', config, '--work-dir', work_dir, '--resume')[1:]
         self.output, self.work_dir = folder / 'stdout', work_dir
         self.output.unlink(missing_ok=True)
-        self.process = toolbox.Forked(folder, 'train.py', config, '--work-dir', work_dir, '--resume').process
+        self.process = toolbox.forkserver().Process(target=toolbox.run_here, args=(argv, str(folder)))
+        self.process.start()
         self.started = time.monotonic()
 
     def text(self) -> str:

@@ -15,7 +15,7 @@ import toys
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine import RunStopped, fileio
 from r2kd_mm.hooks import SafeCheckpointHook
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
 from r2kd_mm.zoo import convert_state_dict, revert_state_dict
 
