@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -96,22 +98,42 @@ def free_port() -> int:
 
 def run_forked(name: str, *arguments: str | Path) -> Finished:
     """Run ``tools/<name>`` in a fork of a process that has imported what the tools import, which saves seconds."""
-    context = forkserver()
     with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=run_here, args=(command(name, *arguments)[1:], folder))
-        process.start()
-        process.join(TIMEOUT)
-        if process.is_alive():
-            process.kill()
-            raise TimeoutError(f'{name} still runs after {TIMEOUT} s')
-        return Finished(process.exitcode, *(Path(folder, name).read_text() for name in ('stdout', 'stderr')))
+        return Forked(Path(folder), name, *arguments).finish()
+
+
+class Forked:
+    """``tools/<name>`` in such a fork, which may be stopped; its output is in the files of ``folder``."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str | Path) -> None:
+        self.folder, self.name = folder, name
+        self.process = forkserver().Process(target=run_here, args=(command(name, *arguments)[1:], str(folder)))
+        self.process.start()
+
+    def stop_when(self, ready: Callable[[], bool], how: signal.Signals) -> Finished:
+        """Send the signal ``how`` as soon as ``ready()``, and wait for the end."""
+        while self.process.is_alive() and not ready():
+            time.sleep(0.01)
+        if self.process.is_alive():
+            os.kill(self.process.pid, how)
+        return self.finish()
+
+    def finish(self) -> Finished:
+        """Wait for the end."""
+        self.process.join(TIMEOUT)
+        if self.process.is_alive():
+            self.process.kill()
+            raise TimeoutError(f'{self.name} still runs after {TIMEOUT} s')
+        output = (Path(self.folder, name).read_text(errors='replace') for name in ('stdout', 'stderr'))
+        return Finished(self.process.exitcode, *output)
 
 
 def run_here(argv: list[str], folder: str) -> None:
     """Become the tool ``argv[0]``, its output going to files."""
     for stream in (sys.stdout, sys.stderr):
         name = stream.name.strip('<>')
-        os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), stream.fileno())
+        os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream.fileno())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     gc.freeze()  # mmengine looks for garbage at each data set, and all that was imported is none
     multiprocessing.set_start_method('fork', force=True)  # what a process of its own starts with
     sys.argv = argv

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.hub import get_config
 from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
 
 from r2kd_mm.engine.cli import init_launcher
+from r2kd_mm.engine.config_file import ALIKE, read_config
 from r2kd_mm.registry import check_arguments, find_types, parameters_of
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -51,6 +51,12 @@ BUILDER_FIELDS = {
     'priority',  # of hooks
 }
 DEFAULT_HOOKS = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info', 'sampler_seed', 'timer'}  # MMEngine's own
+# What MMEngine reads of a dict that it hands on to nothing.
+KNOWN_KEYS = {
+    'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+}
 NUMBERS = (int, float, 'int', 'float')  # annotations
 
 
@@ -96,13 +102,14 @@ def load_run_config(args: argparse.Namespace) -> Config:
         args: What :func:`add_run_arguments` declares; ``no_persistent_workers`` too where the tool has it.
 
     Raises:
-        ValueError: An option names a field that no run reads.
+        ValueError: An option or the config names a field that no run reads; or there is an error in the config.
         OSError: The config is missing, or the work dir cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = get_config(args.config) if '::' in args.config else Config.fromfile(args.config)
+    cfg = read_config(args.config, RUN_FIELDS)
     _check_fields(args.cfg_options, cfg)
     cfg.merge_from_dict(args.cfg_options)
+    _check_untyped(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     check_writable(Path(cfg.work_dir), 'work_dir', '--work-dir')
     for name in DATALOADERS:
@@ -142,6 +149,25 @@ def _check_fields(options: Mapping[str, Any], cfg: Config) -> None:
         close = difflib.get_close_matches(field, RUN_FIELDS, n=1)
         hint = f'did you mean {close[0]!r}?' if close else f'known fields: {", ".join(sorted(RUN_FIELDS))}'
         raise ValueError(f'--cfg-options {option}: no run reads a field {field!r}; {hint}')
+
+
+def _check_untyped(cfg: Config) -> None:
+    """Refuse the keys in ``cfg`` that MMEngine would pass over, and a second default hook under a misspelt name."""
+    for place, known in KNOWN_KEYS.items():
+        node = cfg
+        for name in place.split('.'):
+            node = node.get(name) or {}
+        for name in node.keys() - known - {'_delete_'}:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f'did you mean {close[0]!r}?' if close else f'known keys: {", ".join(sorted(known))}'
+            raise ValueError(f'{place} of the config: no run reads {name!r}; {hint}')
+    for name in (cfg.get('default_hooks') or {}).keys() - DEFAULT_HOOKS:
+        close = difflib.get_close_matches(name, DEFAULT_HOOKS, n=1, cutoff=ALIKE)
+        if close:
+            raise ValueError(
+                f'default_hooks of the config: {name!r} would be a hook beside {close[0]!r}, which then stays at its '
+                f'default; did you mean {close[0]!r}? A hook of its own belongs into custom_hooks'
+            )
 
 
 def _check_path(option: str, options: Mapping[str, Any], cfg: Config) -> None:

@@ -174,6 +174,7 @@ def test_the_warm_up_of_dkd_is_the_share_that_its_authors_took():
     assert ramp == round(20 / 240 * dkd.options['train_cfg.max_epochs'])
 
 
+@pytest.mark.slow
 def test_a_question_is_answered(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     question = grid.Question(lambda setting: [setting.distilled('KD', 'kd', 2), setting.r2kd('R2KD')], 'KD')
@@ -230,6 +231,7 @@ def test_the_readme_shows_the_main_table():
     ('question', 'rows'),
     [('teachers', slice(0, None, 4)), ('wrong-labels-20', slice(1, None, 3)), ('next', slice(None))],
 )
+@pytest.mark.slow
 def test_every_kind_of_method_can_be_trained(question, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = grid.QUESTIONS[question]

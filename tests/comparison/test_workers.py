@@ -44,6 +44,7 @@ class Killer:
         pass
 
 
+@pytest.mark.slow
 def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     runs = plan_runs([Method('network', NETWORK, SHORT)], [0, 1], tmp_path)
     killer = Killer()
@@ -61,6 +62,7 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     assert set(look_at(runs).values()) == {State.FINISHED}
 
 
+@pytest.mark.slow
 def test_a_run_may_have_data_workers(tmp_path):
     options = {f'{loader}_dataloader.num_workers': 1 for loader in ('train', 'val', 'test')}
     runs = plan_runs([Method('network', NETWORK, {**SHORT, 'train_cfg.max_epochs': 1, **options})], [0], tmp_path)
@@ -77,6 +79,7 @@ def interruptible():
 
 
 @pytest.mark.usefixtures('interruptible')
+@pytest.mark.slow
 def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
     start, workers = util.spawnv_passfds, []
 
@@ -124,6 +127,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 def test_a_worker_stops_with_a_checkpoint_when_the_comparison_is_killed(tmp_path):
     script = tmp_path / 'compare.py'
     script.write_text(KILLED_COMPARISON.format(tests=str(ROOT / 'tests'), folder=str(tmp_path)))

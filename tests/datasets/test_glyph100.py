@@ -341,6 +341,7 @@ def test_the_tool_draws_what_a_run_then_loads(tmp_path, monkeypatch, capsys):
     assert f'{dataset.cache_file}: 100 images' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_tool_draws_the_pictures_of_the_data_card(tmp_path):
     importlib.import_module('make_glyph100').main([str(tmp_path), '--pictures'])
     names = {path.name for path in tmp_path.iterdir()}

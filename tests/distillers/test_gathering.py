@@ -88,7 +88,9 @@ def one_process() -> dict[str, tuple[float, list[torch.Tensor]]]:
     return every_loss([SIZE])
 
 
-@pytest.mark.parametrize('split', [[5, 5], [1, 9], [2, 3, 4, 1]], ids=str)
+@pytest.mark.parametrize(
+    'split', [[1, 9], *(pytest.param(split, marks=pytest.mark.slow) for split in ([5, 5], [2, 3, 4, 1]))], ids=str
+)
 def test_loss_and_gradients_do_not_depend_on_the_processes(split, one_process):
     for of_rank in run_on_ranks(len(split), every_loss, split):
         for name, (expected_loss, expected) in one_process.items():

@@ -139,6 +139,7 @@ def test_a_strided_convolution_of_few_channels_keeps_out_of_channels_last():
 
 
 @NEEDS_COMPILER
+@pytest.mark.slow
 def test_a_compiled_student_has_the_losses_gradients_and_names_of_an_eager_one():
     small = dict(  # to compile takes a second a layer
         type='ImageClassifier',

@@ -41,6 +41,7 @@ def test_loads_every_form_of_checkpoint_exactly(tmp_path, trained, wrap):
     assert torch.equal(classifier_logits(teacher, images), classifier_logits(trained, images))
 
 
+@pytest.mark.slow
 def test_builds_a_teacher_by_its_mmpretrain_model_name():
     teacher = build_teacher('resnet18_8xb16_cifar10', None, allow_untrained=True)
     assert type(teacher.backbone).__name__ == 'ResNet_CIFAR'

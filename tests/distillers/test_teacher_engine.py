@@ -30,6 +30,7 @@ ZOO = {
     'tiny/vgg8': 64,
     'imagenet/mobilenetv1': 32,
 }
+QUICK = ('cifar/resnet8', 'cifar/wrn_16_2', 'imagenet/mobilenetv1')  # of `make test`
 
 
 def settled(network, size=8, seed=0):
@@ -103,7 +104,10 @@ class Net(nn.Module):
 
 
 # -------------------------------------------------------------------------------------------- agreement of the logits
-@pytest.mark.parametrize(('name', 'size'), ZOO.items())
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [pytest.param(*item, marks=() if item[0] in QUICK else pytest.mark.slow) for item in ZOO.items()],
+)
 def test_a_network_of_the_zoo_is_folded_and_gives_the_same_logits(name, size):
     network = settled(build_classifier(name), size)
     inputs = images(size=size)
@@ -126,8 +130,10 @@ def test_the_families_of_the_zoo_are_all_tried():
 @pytest.mark.parametrize(
     ('backbone', 'channels'),
     [
-        (dict(type='ResNet', depth=50), 2048),
-        (dict(type='VGG', depth=11, norm_cfg=dict(type='BN'), with_last_pool=True), 512),
+        pytest.param(dict(type='ResNet', depth=50), 2048, marks=pytest.mark.slow),
+        pytest.param(
+            dict(type='VGG', depth=11, norm_cfg=dict(type='BN'), with_last_pool=True), 512, marks=pytest.mark.slow
+        ),
         (dict(type='MobileNetV2', widen_factor=0.25), 1280),
     ],
     ids=lambda value: value['type'] if isinstance(value, dict) else '',
@@ -165,6 +171,7 @@ def test_a_transformer_gives_the_same_logits(dtype, tolerance):
     assert difference(TeacherEngine(dtype), network, images(size=16)) < tolerance
 
 
+@pytest.mark.slow
 def test_bf16_keeps_the_accuracy_of_a_network_that_knows_the_digits():
     digits = load_digits()
     inputs = torch.from_numpy(digits.images).float()[:, None].expand(-1, 3, -1, -1) / 8 - 1
@@ -452,7 +459,7 @@ def compiled_graphs(monkeypatch):
     return graphs
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bf16'])
+@pytest.mark.parametrize('dtype', ['float32', pytest.param('bf16', marks=pytest.mark.slow)])
 def test_a_smaller_batch_compiles_nothing_again(compiled_graphs, dtype):
     network = settled(Net(conv_norm))
     engine = TeacherEngine(dtype, compile=True)
@@ -490,6 +497,7 @@ def test_a_failing_compiler_is_a_warning(monkeypatch, log):
 
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', EXACT_TOLERANCE), ('bf16', 2 * BF16_TOLERANCE)])
+@pytest.mark.slow
 def test_compiled_logits_agree(log, dtype, tolerance):
     network = settled(Net(conv_norm))
     torch._dynamo.reset()

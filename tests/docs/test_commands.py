@@ -386,14 +386,24 @@ def test_commands_and_recipes_that_set_the_folder_of_the_data_set_it_for_the_tes
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository as a reader has it after the steps that tests cannot take: data, public weights, long runs."""
+    """The repository, with a teacher that took long to train."""
     place = tmp_path_factory.mktemp('repository')
     private = {'.git', '.venv', 'data', 'work_dirs', 'configs', 'r2kd_mm.egg-info'}
     for path in toolbox.ROOT.iterdir():
         if path.name not in private:
             (place / path.name).symlink_to(path)
     shutil.copytree(toolbox.ROOT / 'configs', place / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        options = ('--cfg-options', 'train_cfg.max_epochs=10', *EPOCH[1:])
+        assert toolbox.run_forked('train.py', 'configs/supervised/res14_digits.py', *options).returncode == 0
+        shutil.copy('work_dirs/res14_digits/epoch_10.pth', 'work_dirs/res14_digits/epoch_60.pth')
+    return place
 
+
+@pytest.fixture(scope='module')
+def whole_place(place: Path) -> Path:
+    """The same after the other steps that tests cannot take: data, public weights, long runs."""
     converters.make_mini('imagenet', place / 'data/imagenet', '--classes', '10', '--size', '40')
     converters.make_mini('tiny_imagenet', place / 'archives', '--archive')
     shutil.copy(next((place / 'archives').glob('*.zip')), place / 'tiny-imagenet-200.zip')
@@ -411,9 +421,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        options = ('--cfg-options', 'train_cfg.max_epochs=10', *EPOCH[1:])
-        assert toolbox.run_forked('train.py', 'configs/supervised/res14_digits.py', *options).returncode == 0
-        shutil.copy('work_dirs/res14_digits/epoch_10.pth', 'work_dirs/res14_digits/epoch_60.pth')
         options = ('--work-dir', 'work_dirs/run', '--cfg-options', *EPOCH)
         assert toolbox.run_forked('train.py', 'configs/kd/kd_res14_res6_digits.py', *options).returncode == 0
         for folder in ('a', 'b', 'demo/runs/KD/seed_0'):
@@ -471,7 +478,8 @@ def check_launch(command: str, how: Launches, folder: Path) -> None:
         if re.search(r'^```(bash|python)', page.read_text(), re.M)
     ],
 )
-def test_what_a_page_says_works(page, place, done, tmp_path, monkeypatch):
+def test_what_a_page_says_works(page, request, done, tmp_path, monkeypatch):
+    place = request.getfixturevalue('place' if page.name == QUICK else 'whole_place')
     monkeypatch.chdir(place)
     for block in documents.blocks(page):
         if block.file is not None:

@@ -6,8 +6,8 @@ import toolbox
 
 
 def test_the_demo_ends_with_its_table_and_pictures_and_does_nothing_twice(tmp_path):
-    arguments = ['--epochs', '2', '--seeds', '0', '--out', tmp_path]
-    first = toolbox.run('demo.py', *arguments)
+    arguments = ['--epochs', '2', '--seeds', '0', '--jobs', '1', '--out', tmp_path]
+    first = toolbox.run_forked('demo.py', *arguments)
     assert first.returncode == 0, first.stderr
     for row in ('| student alone', '| KD', '| R2KD, no augmentation', '| R2KD, CutMix', '| teacher'):
         assert row in first.stdout
@@ -20,7 +20,7 @@ def test_the_demo_ends_with_its_table_and_pictures_and_does_nothing_twice(tmp_pa
     methods = json.loads((tmp_path / 'results.json').read_text())['methods']
     assert [method['name'] for method in methods] == ['student alone', 'KD', 'R2KD, no augmentation', 'R2KD, CutMix']
 
-    second = toolbox.run('demo.py', *arguments)
+    second = toolbox.run_forked('demo.py', *arguments)
     assert second.returncode == 0, second.stderr
     assert '3 of 3 runs are finished and are not repeated' in second.stdout
     assert (tmp_path / 'table.md').read_text() == table

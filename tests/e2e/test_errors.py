@@ -101,6 +101,7 @@ def test_a_teacher_pickle_that_runs_code_does_not_run(fail, tmp_path):
     assert evidence.exists()  # so it would have run
 
 
+@pytest.mark.slow
 def test_a_teacher_that_guesses_is_stopped_before_it_teaches(fail, mini_config, tmp_path):
     teacher = MODELS.build({**mini_config.model.teacher.to_dict(), '_scope_': 'r2kd_mm'})
     torch.nn.init.zeros_(teacher.head.fc.weight)  # one class whatever the image
@@ -116,6 +117,7 @@ def test_an_empty_data_folder_is_named_with_the_layout(fail, tmp_path):
     assert f"no image in the data folder '{tmp_path}/data/train'" in message
 
 
+@pytest.mark.slow
 def test_data_of_another_number_of_classes_than_the_head_is_refused(fail):
     message = fail(
         'model.architecture.head.num_classes=7',
@@ -142,6 +144,7 @@ def test_a_missing_config_is_named(tmp_path):
     assert 'configs/no_such.py' in fails_clearly(finished, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_fails_the_same_way(mini_options, tmp_path):
     finished = toolbox.run(
         'train.py', FLAGSHIP, '--work-dir', tmp_path, '--cfg-options', *mini_options, 'model.teacher_ckpt=None'

@@ -5,9 +5,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,16 +20,6 @@ FLAGSHIP = toolbox.ROOT / 'configs/r2kd/r2kd_res50_mbv1_imagenet.py'
 MAX_EPOCHS = 3
 
 
-def stop_when(ready: Callable[[], bool], process: subprocess.Popen, how: int) -> tuple[str, str]:
-    """Send the signal ``how`` to a process as soon as ``ready()``, and return what it printed."""
-    for _ in range(20 * toolbox.TIMEOUT):
-        if ready() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.send_signal(how)
-    return process.communicate(timeout=60)
-
-
 def points_to_epoch(work_dir: Path, epoch: int) -> bool:
     """Whether the newest checkpoint that ``--resume`` finds is that of ``epoch``."""
     pointer = work_dir / 'last_checkpoint'
@@ -42,7 +30,7 @@ def points_to_epoch(work_dir: Path, epoch: int) -> bool:
 def run(mini_options: list[str], mini_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """One run in three processes: the first killed after epoch 1, the second interrupted after epoch 2."""
     work_dir = tmp_path_factory.mktemp('work') / 'with a space'
-    command = toolbox.command(
+    command = (
         'train.py',
         FLAGSHIP,
         '--work-dir',
@@ -57,12 +45,11 @@ def run(mini_options: list[str], mini_teacher: Path, tmp_path_factory: pytest.Te
     runs = dict(work_dir=work_dir)
     stops = (('killed', 1, signal.SIGKILL), ('interrupted', 2, signal.SIGINT), ('finished', None, None))
     for name, epoch, how in stops:
-        process = toolbox.start(command)
+        process = toolbox.Forked(tmp_path_factory.mktemp(name), *command)
         if epoch is None:
-            out, err = process.communicate(timeout=toolbox.TIMEOUT)
+            runs[name] = process.finish()
         else:
-            out, err = stop_when(partial(points_to_epoch, work_dir, epoch), process, how)
-        runs[name] = toolbox.Finished(process.returncode, out, err)
+            runs[name] = process.stop_when(partial(points_to_epoch, work_dir, epoch), how)
     return runs
 
 
@@ -130,15 +117,10 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path):
         'train_cfg.max_epochs=400',
     )
     process = toolbox.start(command, start_new_session=True)
-
-    class Group:  # a cluster signals every process of the job, the data workers too
-        poll, communicate = process.poll, process.communicate
-
-        @staticmethod
-        def send_signal(how: int) -> None:
-            os.killpg(process.pid, how)
-
-    out, err = stop_when((tmp_path / 'last_checkpoint').exists, Group, signal.SIGTERM)
+    while not (tmp_path / 'last_checkpoint').exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)  # a cluster signals every process of the job, the data workers too
+    out, err = process.communicate(timeout=toolbox.TIMEOUT)
     assert process.returncode == 143, err
     stopped = int(re.search(r'Stopped by SIGTERM after iteration (\d+)', out).group(1))
     assert torch.load(Path((tmp_path / 'last_checkpoint').read_text()), weights_only=False)['meta']['iter'] == stopped

@@ -140,5 +140,30 @@ def test_a_new_name_that_its_place_takes_passes(load, tmp_path, options):
     load(('--cfg-options', *options), work_dir=str(tmp_path), **KNOWN)
 
 
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        (
+            dict(env_cfg=dict(cudnn_benchmrk=True)),
+            "env_cfg of .* reads 'cudnn_benchmrk'; did you mean 'cudnn_benchmark'",
+        ),
+        (
+            dict(env_cfg=dict(mp_cfg=dict(start='fork'))),
+            "env_cfg.mp_cfg .* 'start'; known keys: mp_start_method, opencv",
+        ),
+        (dict(auto_scale_lr=dict(base_batchsize=64)), "auto_scale_lr .*; did you mean 'base_batch_size'"),
+        (dict(default_hooks=dict(loger=dict(type='LoggerHook'))), "'loger' would be a hook beside 'logger'"),
+    ],
+)
+def test_a_key_that_mmengine_would_pass_over_is_refused(load, tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
+        load(work_dir=str(tmp_path), **fields)
+
+
+def test_hooks_of_other_names_are_default_hooks_too(load, tmp_path):
+    hooks = dict(visualization=dict(type='VisualizationHook'), ema=dict(type='EMAHook'), checkpoint=None)
+    assert load(work_dir=str(tmp_path), default_hooks=hooks).default_hooks.keys() == hooks.keys()
+
+
 def test_one_process_is_the_default(load, tmp_path):
     assert load(work_dir=str(tmp_path)).launcher == 'none'

@@ -60,11 +60,9 @@ class Run:
 
     def __init__(self, config: Path, work_dir: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        argv = toolbox.command('train.py', config, '--work-dir', work_dir, '--resume')[1:]
         self.output, self.work_dir = folder / 'stdout', work_dir
         self.output.unlink(missing_ok=True)
-        self.process = toolbox.forkserver().Process(target=toolbox.run_here, args=(argv, str(folder)))
-        self.process.start()
+        self.process = toolbox.Forked(folder, 'train.py', config, '--work-dir', work_dir, '--resume').process
         self.started = time.monotonic()
 
     def text(self) -> str:

@@ -1,0 +1,230 @@
+"""Read a config file: where an error in it is, and which of its names no run reads."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import re
+import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine import load
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.utils import get_installed_path
+
+from r2kd_mm.engine.resume import warn
+
+# How alike two names must be, in [0, 1], for one to be a typo of the other: train_config and train_cfg are at 0.86.
+ALIKE = 0.81
+# What MMCV 1 called things, and what took their place.
+FORMER = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'data': 'train_dataloader, val_dataloader and test_dataloader',
+    'evaluation': 'val_evaluator and train_cfg.val_interval',
+    'log_config': 'default_hooks.logger',
+    'lr_config': 'param_scheduler',
+    'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'runner': 'train_cfg',
+}
+READ_BY_CONFIG = {'custom_imports'}  # by MMEngine, while it reads the file
+_OF_BASE = re.compile(r'_base_\.(\w+)')  # how a text config names a variable of its base
+
+
+def read_config(path: str, fields: Collection[str]) -> Config:
+    """Read a config file, and refuse one that sets a name which no run reads.
+
+    A variable that something in the config uses is a helper, whatever its name. Of the others, one that resembles a
+    field, that has the name of a field of MMCV 1, or that a base has read already is refused. The rest is reported.
+
+    Args:
+        path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed.
+        fields: The names that a run reads.
+
+    Raises:
+        ValueError: The file has an error, which is named with its file and line; or it sets such a name.
+        OSError: The file is missing.
+    """
+    try:
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+    except Exception as error:
+        place = _place_of(error, path)
+        if place is None:
+            raise
+        raise ValueError(f'config {place}: {_described(error)}') from error
+    _check_names(cfg, list(_read_sources(Path(cfg.filename))), fields)
+    return cfg
+
+
+@dataclass
+class _Source(ast.NodeVisitor):
+    """What a config file sets at its top level, by line, and the names whose values it uses.
+
+    To change a variable, as in ``a.b = 1`` or ``a.update(b=1)``, is no use of it.
+    """
+
+    path: Path
+    is_set: dict[str, int] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    depth: int = 0  # of functions and classes
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            self._visit_target(target)
+        self.visit(node.value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self._visit_target(node.target)
+        self.visit(node.value)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._visit_target(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_Delete(self, node: ast.Delete) -> None:
+        for target in node.targets:
+            self._visit_target(target)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Call):
+            self._visit_target(node.value.func)
+            for argument in (*node.value.args, *node.value.keywords):
+                self.visit(argument)
+        else:
+            self.visit(node.value)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load) and not hasattr(builtins, node.id):
+            self.used.add(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.used.update(_OF_BASE.findall(ast.unparse(node)))
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.used.update(_OF_BASE.findall(node.value))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
+    def _visit_target(self, node: ast.expr) -> None:
+        """What is set or changed: its root is not used, other names in it are."""
+        if isinstance(node, ast.Name):
+            if self.depth == 0 and isinstance(node.ctx, ast.Store):
+                self.is_set.setdefault(node.id, node.lineno)
+        elif isinstance(node, ast.Attribute):
+            self._visit_target(node.value)
+        elif isinstance(node, ast.Subscript):
+            self._visit_target(node.value)
+            self.visit(node.slice)
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            for item in node.elts:
+                self._visit_target(item)
+        else:
+            self.visit(node)
+
+
+def _read_sources(path: Path) -> Iterator[_Source]:
+    """Read a config file, and then the files that it inherits from."""
+    source = _Source(path)
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.py':
+        tree = ast.parse(text, filename=str(path))
+        source.visit(tree)
+    else:
+        lines = text.splitlines()
+        for name in load(path):
+            numbers = (number for number, line in enumerate(lines, 1) if line.strip(' "\'').startswith(name))
+            source.is_set[name] = next(numbers, 1)
+        tree = ast.Module([], [])
+    source.is_set.pop('_base_', None)
+    yield source
+    for base in _bases(path, tree):
+        yield from _read_sources(base)
+
+
+def _bases(path: Path, tree: ast.Module) -> Iterator[Path]:
+    for node in tree.body:
+        if isinstance(node, ast.With):  # read_base()
+            for line in node.body:
+                if isinstance(line, ast.ImportFrom) and line.module:
+                    parts = line.module.split('.')
+                    folder = path.parents[line.level - 1] if line.level else Path(get_installed_path(parts.pop(0)))
+                    yield folder.joinpath(*parts).with_suffix('.py')
+    for base in Config._get_base_files(str(path)):
+        yield Path(Config._get_cfg_path(base, str(path))[0])
+
+
+def _check_names(cfg: Config, sources: list[_Source], fields: Collection[str]) -> None:
+    """Refuse what nothing reads and what was probably meant to be read."""
+    leaf, *bases = sources
+    used = set().union(*(source.used for source in sources))
+    for source in sources:
+        for name, line in source.is_set.items():
+            if name in fields or name in used or name in READ_BY_CONFIG or _is_part(cfg.get(name), cfg, fields):
+                continue
+            place = f'config {str(source.path)!r}, line {line}: '
+            close = difflib.get_close_matches(name, fields, n=1, cutoff=ALIKE)
+            if name in FORMER:
+                raise ValueError(f'{place}no run reads {name!r}, a field of MMCV 1; its place is {FORMER[name]}')
+            if close:
+                raise ValueError(
+                    f'{place}no run reads {name!r}, and nothing in the config uses it; did you mean {close[0]!r}? A '
+                    'helper variable that is not in use yet needs a name that resembles no field'
+                )
+    for name, line in leaf.is_set.items():
+        if name in fields or name in leaf.used or name in READ_BY_CONFIG:
+            continue
+        if any(name in base.is_set and name in used for base in bases):
+            raise ValueError(
+                f'config {str(leaf.path)!r}, line {line}: {name!r} is set after the base has used it, so it changes '
+                'nothing; set the field that it went into, such as model.teacher_ckpt or train_dataloader.dataset'
+            )
+        if name not in used and leaf.used:  # a config that a run has written uses nothing
+            warn(f'config {str(leaf.path)!r}, line {line}: nothing uses {name!r}')
+
+
+def _is_part(value: Any, cfg: Config, fields: Collection[str]) -> bool:
+    """Whether a dict or list is a part of a field: in a config that a run has written, all helpers stand by value."""
+    if not isinstance(value, (dict, list)) or not value:
+        return False
+
+    def holds(node: Any) -> bool:
+        if node == value:
+            return True
+        items = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ()
+        return any(map(holds, items))
+
+    return any(holds(cfg[name]) for name in fields if name in cfg)
+
+
+def _described(error: Exception) -> str:
+    if type(error) is RuntimeError and not error.args:  # of MMEngine's LazyObject, which says no more
+        return (
+            'what a config imports is not there while it is read: it can be named, as in dict(type=NAME), but not '
+            'called; if it has to be, put the call into a module of your own and name that'
+        )
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _place_of(error: Exception, path: str) -> str | None:
+    """File and line of the config that raised ``error``; the file alone where it cannot be known, None where it is."""
+    if isinstance(error, SyntaxError):
+        try:
+            list(_read_sources(Path(path)))
+        except SyntaxError as found:
+            return f'{found.filename!r}, line {found.lineno}'
+    frames = traceback.extract_tb(error.__traceback__)
+    for caller, frame in reversed(list(zip(frames, frames[1:]))):
+        if frame.name == '<module>' and Path(caller.filename).parts[-2:] == ('config', 'config.py'):
+            return f'{frame.filename!r}, line {frame.lineno}'
+    return None if isinstance(error, OSError) else repr(path)
