@@ -13,7 +13,7 @@ from typing import Any
 import toolbox
 import torch
 
-TIMEOUT = 120  # seconds
+TIMEOUT = 600  # seconds, after which the processes hang
 
 
 def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:

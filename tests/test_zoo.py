@@ -92,6 +92,72 @@ def test_names_are_renamed_one_to_one(name):
     assert_same(zoo.convert_state_dict(name, public), weights)
 
 
+# The networks of three families once more, in NumPy and by the names of the public weights.
+def convolve(x: np.ndarray, weight: np.ndarray, stride: int = 1) -> np.ndarray:
+    size = weight.shape[-1]
+    x = np.pad(x, ((0, 0), (0, 0), (size // 2,) * 2, (size // 2,) * 2))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+    return np.einsum('nihwab,oiab->nohw', windows, weight, optimize=True)
+
+
+def normalise(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
+    scale = w[f'{name}.weight'] / np.sqrt(w[f'{name}.running_var'] + 1e-5)
+    shift = w[f'{name}.bias'] - w[f'{name}.running_mean'] * scale
+    return x * scale[:, None, None] + shift[:, None, None]
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0)
+
+
+def classify(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return x.mean(axis=(2, 3)) @ w[f'{name}.weight'].T + w[f'{name}.bias']
+
+
+def resnet8(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    x = relu(normalise(convolve(x, w['conv1.weight']), w, 'bn1'))
+    for stage, stride in ((1, 1), (2, 2), (3, 2)):
+        block = f'layer{stage}.0'
+        y = relu(normalise(convolve(x, w[f'{block}.conv1.weight'], stride), w, f'{block}.bn1'))
+        y = normalise(convolve(y, w[f'{block}.conv2.weight']), w, f'{block}.bn2')
+        if stride > 1:
+            x = normalise(convolve(x, w[f'{block}.downsample.0.weight'], stride), w, f'{block}.downsample.1')
+        x = relu(x + y)
+    return classify(x, w, 'fc')
+
+
+def wrn_16_1(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    x = convolve(x, w['conv1.weight'])
+    for stage, first_stride in ((1, 1), (2, 2), (3, 2)):
+        for number, stride in ((0, first_stride), (1, 1)):
+            block = f'block{stage}.layer.{number}'
+            activated = relu(normalise(x, w, f'{block}.bn1'))
+            y = relu(normalise(convolve(activated, w[f'{block}.conv1.weight'], stride), w, f'{block}.bn2'))
+            y = convolve(y, w[f'{block}.conv2.weight'])
+            x = y + (convolve(activated, w[f'{block}.convShortcut.weight'], stride) if stride > 1 else x)
+    return classify(relu(normalise(x, w, 'bn1')), w, 'fc')
+
+
+def vgg8(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    for block in range(5):
+        x = convolve(x, w[f'block{block}.0.weight']) + w[f'block{block}.0.bias'][:, None, None]
+        x = relu(normalise(x, w, f'block{block}.1'))
+        if block < 3:  # the largest of each 2 x 2 pixels
+            x = x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).max(axis=(3, 5))
+    return classify(x, w, 'classifier')
+
+
+@pytest.mark.parametrize('formula', [resnet8, wrn_16_1, vgg8])
+def test_the_logits_are_those_of_the_formula_in_numpy(formula):
+    name = f'cifar/{formula.__name__}'
+    weights = drawn_weights([(key, value.shape) for key, value in public_weights(name).items()], SEED)
+    model = zoo.build_classifier(name)
+    model.load_state_dict(zoo.convert_state_dict(name, weights))
+    images = np.random.default_rng(SEED).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    expected = formula(images.astype(np.float64), {key: value.double().numpy() for key, value in weights.items()})
+    assert np.abs(logits(model, images) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
 def test_a_released_student_gives_its_logits(reference_dir):
     model = zoo.build_classifier('tiny/resnet20', checkpoint=reference_dir / 'resnet20_tinyimagenet_cutmix.pth')
     with np.load(reference_dir / 'resnet20_tinyimagenet_logits.npz') as stored:

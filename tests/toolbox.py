@@ -18,7 +18,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT = 180  # seconds
+TIMEOUT = 600  # seconds, after which a tool hangs
 # what a tool imports until it trains, and what mmengine and scikit-learn import then
 PRELOADED = [
     'toolbox',

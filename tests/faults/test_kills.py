@@ -5,12 +5,13 @@ The counts, and where the kills struck, are in the report: ``10 of 10 ...``.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,17 +108,15 @@ def whole(variant, tmp_path_factory) -> Whole:
     return Whole(folder / 'run.py', folder / 'work', seconds)
 
 
-def moments(rng: random.Random, seconds: float) -> Iterator[Callable[[Run], bool]]:
-    """Random moments: of five, two while it trains, one at any time, one while it saves, one while it validates."""
-    for number in range(KILLS):
-        if number % 5 < 2:
-            yield after_iteration(rng.randrange(EPOCHS * LENGTH), delay=rng.random() * LONGEST_DELAY)
-        elif number % 5 == 2:
-            yield after_seconds(rng.random() * seconds)
-        elif number % 5 == 3:
-            yield while_saving(rng.randrange(1, EPOCHS * 2))
-        else:
-            yield while_validating(rng.randrange(1, EPOCHS + 1))
+def moment(rng: random.Random, number: int, seconds: float) -> Callable[[Run], bool]:
+    """A random moment: of five, two while it trains, one at any time, one while it saves, one while it validates."""
+    if number % 5 < 2:
+        return after_iteration(rng.randrange(EPOCHS * LENGTH), delay=rng.random() * LONGEST_DELAY)
+    if number % 5 == 2:
+        return after_seconds(rng.random() * seconds)
+    if number % 5 == 3:
+        return while_saving(rng.randrange(1, EPOCHS * 2))
+    return while_validating(rng.randrange(1, EPOCHS + 1))
 
 
 def after_iteration(iteration: int, delay: float) -> Callable[[Run], bool]:
@@ -210,13 +209,12 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(variant, whole, tmp_path, co
     assert set(steps) <= expected['logged'].keys()
 
     rng, places, failures, killed_again = random.Random(0), Counter(), {}, 0
-    for number, moment in enumerate(moments(rng, seconds)):
-        work_dir = tmp_path / f'run {number}'
-        run = Run(whole.config, work_dir, tmp_path / 'output')
-        while not run.kill(moment):  # it was faster than the moment
-            moment = after_seconds(rng.random() * seconds / 2)
-            work_dir = tmp_path / f'run {number} once more'
+    for number in range(KILLS):
+        for attempt in itertools.count():  # more than one where the run was faster than the moment
+            work_dir = tmp_path / f'run {number}, attempt {attempt}'
             run = Run(whole.config, work_dir, tmp_path / 'output')
+            if run.kill(moment(rng, number, seconds)):
+                break
         places[where(run)] += 1
         if number % 5 == 0:
             killed_again += Run(whole.config, work_dir, tmp_path / 'output').kill(

@@ -22,6 +22,37 @@ def test_matches_the_released_code(case, reference_dir):
         torch.testing.assert_close(distance, ours[key], rtol=1e-9, atol=0)
 
 
+def in_numpy(student, teacher, temperature, eps):
+    """The mean of 1 - cosine over the rows, and over the columns, of the class probabilities."""
+    p, q = (np.exp(x / temperature) / np.exp(x / temperature).sum(1, keepdims=True) for x in (student, teacher))
+    distances = []
+    for axis in (1, 0):
+        norms = np.sqrt((p**2).sum(axis)) * np.sqrt((q**2).sum(axis))
+        distances.append((1 - (p * q).sum(axis) / (norms + eps)).mean())
+    return distances
+
+
+@pytest.mark.parametrize('eps', [None, 1e-8])
+@pytest.mark.parametrize('temperature', [1.0, 4.0])
+def test_agrees_with_the_equation_in_numpy_and_its_difference_quotients(temperature, eps):
+    student, teacher = 3 * torch.randn(2, 4, 6, dtype=torch.float64)
+
+    def total(logits):
+        return 2 * temperature**2 * sum(in_numpy(logits, teacher.numpy(), temperature, eps or 0))
+
+    rows, columns = in_numpy(student.numpy(), teacher.numpy(), temperature, eps or 0)
+    for switches, expected in ((dict(batch_wise=False), rows), (dict(class_wise=False), columns)):
+        distance = correlation_distance(student, teacher, temperature, eps=eps, **switches)
+        assert distance.item() == pytest.approx(temperature**2 * expected, rel=1e-9)
+    loss = CorrelationDistanceLoss(temperature, 2.0, eps=eps)(student.requires_grad_(), teacher)
+    loss.backward()
+    given = student.detach().numpy()
+    assert loss.item() == pytest.approx(total(given), rel=1e-9)
+    steps = 1e-6 * np.eye(given.size).reshape(-1, *given.shape)
+    quotients = [(total(given + step) - total(given - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(student.grad.flatten(), quotients, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize('temperature', [1.0, 4.0])
 def test_centered_agrees_with_scipy(temperature):
     student, teacher = 3 * torch.randn(2, 7, 11, dtype=torch.float64)

@@ -24,6 +24,7 @@ def test_exact_estimators_agree_with_scipy_ties_included(estimator):
     student, teacher = torch.randint(0, 6, (2, 9, 15)).double()
     expected = np.mean([1 - scipy.stats.spearmanr(a, b).statistic for a, b in zip(student.numpy(), teacher.numpy())])
     assert rank_distance(student, teacher, estimator).item() == pytest.approx(expected, rel=1e-12)
+    assert RankDistanceLoss(3.0, estimator)(student, teacher).item() == pytest.approx(3 * expected, rel=1e-12)
 
 
 @pytest.mark.parametrize('estimator', sorted(ESTIMATORS))

@@ -102,6 +102,26 @@ class Block(nn.Module):
         return (out + (x if self.downsample is None else self.downsample(x))).relu()
 
 
+def test_a_resnet20_is_pruned_as_numpy_prunes_it():
+    network = CifarResNet20(num_classes=200).eval()
+    by_hand, zeros, total = CifarResNet20(num_classes=200).eval(), 0, 0
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    for value in state.values():
+        if value.ndim >= 2:  # of a convolution or a linear layer
+            magnitudes = np.sort(np.abs(value.numpy()), axis=None)
+            count = round(0.1 * magnitudes.size)
+            value[value.abs() < float(magnitudes[count])] = 0
+            zeros, total = zeros + count, total + magnitudes.size
+    by_hand.load_state_dict(state)
+
+    pruned, report = MagnitudePruner(amount=0.1)(network)
+
+    assert (report.pruned, report.total) == (zeros, total)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(pruned(images), by_hand(images))
+
+
 def test_released_resnet20_has_the_authors_logits_and_zeros_after_pruning(reference_dir):
     network = CifarResNet20(num_classes=200).eval()
     checkpoint = torch.load(reference_dir / 'resnet20_tinyimagenet_cutmix.pth', map_location='cpu', weights_only=True)
