@@ -21,13 +21,16 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.utils import digit_version
 from torch import Tensor
 
 # What DistributedDataParallel and the checkpoint of a distiller, ours or one of mmrazor's, put before a name.
 PARALLEL_PREFIX = 'module.'
 STUDENT_PREFIX = 'architecture.'
+# Where a checkpoint holds its weights, the first one that is there; and what an average counts beside its weights.
+WEIGHT_KEYS = ('state_dict', 'model')
+COUNTERS = ('steps', 'n_averaged')
 # what weights_only of the newest torch allows besides tensors, and that of torch 2.1 does not; _codecs.encode is how a
 # pickle of protocol 2 holds bytes, and a Counter how MultiStepLR holds its milestones
 PLAIN_TYPES = {
@@ -47,7 +50,7 @@ ZIP_FOLDER_FLAG = 0x10  # in the attributes of a record, as in those of MS-DOS
 
 
 def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a loaded checkpoint, without the prefixes of its wrappers; of a distillation, the student's.
+    """The weights of a network in a loaded checkpoint; of a distillation, the student's.
 
     Args:
         checkpoint: That of a Runner, ``{'model': weights}``, or the weights by name.
@@ -55,18 +58,48 @@ def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: There are no weights in it.
     """
-    weights = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
-    if not isinstance(weights, Mapping) or not weights or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise ValueError(
-            "this checkpoint holds no weights: expected {'model': weights}, {'state_dict': weights} or the weights by "
-            f'name, got a dict with the keys {sorted(map(str, checkpoint))[:5]}'
-        )
-    if all(key.startswith(PARALLEL_PREFIX) for key in weights):
-        weights = {key.removeprefix(PARALLEL_PREFIX): weight for key, weight in weights.items()}
+    weights = held_weights(checkpoint)
     student = {
         key.removeprefix(STUDENT_PREFIX): weight for key, weight in weights.items() if key.startswith(STUDENT_PREFIX)
     }
     return student or dict(weights)  # beside its student, a distiller has losses, and one of mmrazor its teacher
+
+
+def held_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """All weights in a loaded checkpoint, without the prefix of a wrapper.
+
+    Where a file holds several sets of them, such as raw and averaged ones, the log says which is taken.
+
+    Args:
+        checkpoint: That of a Runner, ``{'model': weights}``, or the weights by name.
+
+    Raises:
+        ValueError: There are no weights in it.
+    """
+    taken = next((key for key in WEIGHT_KEYS if key in checkpoint), None)
+    weights = checkpoint if taken is None else checkpoint[taken]
+    others = [key for key, value in checkpoint.items() if key != taken and _are_weights(value)]
+    if not _are_weights(weights):
+        advice = f"; to take {others[0]!r}, add '#{others[0]}' to the path" if others else ''
+        raise ValueError(
+            "this checkpoint holds no weights: expected {'model': weights}, {'state_dict': weights} or the weights by "
+            f'name, got a dict with the keys {sorted(map(str, checkpoint))[:5]}{advice}'
+        )
+    if others:
+        average = ', which EMAHook has averaged' if taken == 'state_dict' and 'ema_state_dict' in others else ''
+        print_log(
+            f'The checkpoint holds several sets of weights. Taken: {taken}{average}. Not taken: {", ".join(others)}; '
+            f"to take one of these, add its name to the path, as in '#{others[0]}'.",
+            logger='current',
+        )
+    names = [name for name in weights if name not in COUNTERS]
+    if all(name.startswith(PARALLEL_PREFIX) for name in names):
+        return {name.removeprefix(PARALLEL_PREFIX): weights[name] for name in names}
+    return weights
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(weight, Tensor) for weight in value.values())
 
 
 def digest_of_file(path: str) -> str:

@@ -337,6 +337,84 @@ def load_checkpoints_safely() -> None:
     mmengine_checkpoint.load_url = load_url
 
 
+def say_what_was_loaded() -> None:
+    """Make MMEngine say what a model got of the weights that it was given, and refuse weights that do not fit.
+
+    Upstream symptom: "Load checkpoint from ..." in the log, where ``load_from``, ``--resume``, a test or
+    ``init_cfg=dict(type='Pretrained')`` found a file none of whose names the model has: a test scores what the model
+    was initialised with, and a run starts from that. A test and a resumed run must get every tensor; a run that starts
+    from weights a part of its backbone at least.
+    """
+    import mmengine.runner.checkpoint as mmengine_checkpoint
+    import mmengine.runner.runner as mmengine_runner
+
+    from r2kd_mm.weights import load_checkpoint_to_model
+
+    upstream = mmengine_checkpoint._load_checkpoint_to_model
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+    load = functools.wraps(upstream)(functools.partial(load_checkpoint_to_model, upstream))
+    mmengine_checkpoint._load_checkpoint_to_model = mmengine_runner._load_checkpoint_to_model = load
+    Runner = mmengine_runner.Runner
+    Runner.load_checkpoint = _naming_the_file(Runner.load_checkpoint)
+    for name in ('resume', 'test', 'val'):
+        setattr(Runner, name, _wanting_every_tensor(getattr(Runner, name)))
+
+
+def _naming_the_file(upstream_load: Callable) -> Callable:
+    from r2kd_mm.weights import WrongWeights
+
+    @functools.wraps(upstream_load)
+    def load_checkpoint(self: Any, filename: str, *args: Any, **kwargs: Any) -> dict:
+        try:
+            return upstream_load(self, filename, *args, **kwargs)
+        except WrongWeights as error:
+            raise WrongWeights(error.reason, filename) from None
+
+    return load_checkpoint
+
+
+def _wanting_every_tensor(upstream_method: Callable) -> Callable:
+    """Let a method of the Runner, and what it calls, load nothing less than the whole model."""
+    from r2kd_mm.weights import EVERY_TENSOR
+
+    @functools.wraps(upstream_method)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.load_checkpoint = functools.partial(type(self).load_checkpoint, self, strict=EVERY_TENSOR)
+        try:
+            return upstream_method(self, *args, **kwargs)
+        finally:
+            vars(self).pop('load_checkpoint', None)
+
+    return method
+
+
+def say_what_was_pretrained() -> None:
+    """Let ``init_cfg=dict(type='Pretrained')`` do what :func:`say_what_was_loaded` says, also with a prefix."""
+    from mmengine.model.weight_init import PretrainedInit
+
+    PretrainedInit.__call__ = _load_pretrained
+
+
+def _load_pretrained(self: Any, module: nn.Module) -> None:
+    """Load the weights of ``init_cfg=dict(type='Pretrained')``."""
+    import mmengine.runner.checkpoint as mmengine_checkpoint
+    from mmengine.model.weight_init import update_init_info
+
+    from r2kd_mm.checkpoint import held_weights
+    from r2kd_mm.weights import WrongWeights, weights_below
+
+    checkpoint = mmengine_checkpoint._load_checkpoint(self.checkpoint, map_location=self.map_location)
+    try:
+        if self.prefix is not None:
+            checkpoint = {'state_dict': weights_below(held_weights(checkpoint), self.prefix)}
+        mmengine_checkpoint._load_checkpoint_to_model(module, checkpoint, logger='current')
+    except WrongWeights as error:
+        raise WrongWeights(error.reason, self.checkpoint) from None
+    if hasattr(module, '_params_init_info'):
+        update_init_info(module, init_info=self._get_init_info())
+
+
 def save_checkpoints_plainly() -> None:
     """Make MMEngine write into a checkpoint only what :func:`r2kd_mm.checkpoint.load_checkpoint_file` reads.
 
@@ -486,8 +564,10 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmcv': (_after(shift_hue_backwards),),
     'mmcv.cnn.bricks.transformer': (ignore_missing_operators,),
     'mmengine.config': (_after(name_configs_by_package), _after(lay_out_configs_once)),
+    'mmengine.model.weight_init': (_after(say_what_was_pretrained),),
     'mmengine.runner': (
         _after(load_checkpoints_safely),
+        _after(say_what_was_loaded),
         _after(save_checkpoints_plainly),
         _after(give_each_start_its_folder),
     ),

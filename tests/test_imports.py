@@ -12,7 +12,7 @@ ALLOWED = {
     'version': set(),
     'check_env': set(),
     'import_hook': set(),
-    'compat': {'checkpoint', 'import_hook'},
+    'compat': {'checkpoint', 'import_hook', 'weights'},
     'registry': {'check_env', 'import_hook'},
     'functional': set(),
     'arguments': set(),
@@ -24,6 +24,7 @@ ALLOWED = {
     'datasets': {'arguments', 'checkpoint', 'engine', 'registry'},
     'published': set(),
     'checkpoint': set(),
+    'weights': {'checkpoint'},
     'zoo': {'backbones', 'checkpoint', 'registry'},
     'distillers': {
         'arguments',

@@ -3,18 +3,15 @@
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import mmengine
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
 
-from r2kd_mm.engine import clear_errors, unwrapped_model
+from r2kd_mm.engine import clear_errors
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
 
@@ -53,27 +50,6 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=args.interval)
 
 
-def check_fits(model: nn.Module, loaded: Mapping[str, Any], checkpoint: str) -> None:
-    """Refuse a checkpoint that lacks weights of ``model``: MMEngine would warn, and score what it initialised.
-
-    Raises:
-        ValueError: A weight is missing or has another shape.
-    """
-    given = loaded.get('state_dict', loaded)
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    wrong = [
-        f'{name} of shape {shape}, got {tuple(given[name].shape) if name in given else "none"}'
-        for name, shape in shapes.items()
-        if name not in given or tuple(given[name].shape) != shape
-    ]
-    if wrong:
-        raise ValueError(
-            f'checkpoint {checkpoint!r} does not fit the model of the config: {len(wrong)} of '
-            f'{len(shapes)} weights are missing or differ, the first is {wrong[0]}; give the config that '
-            'the checkpoint was trained with'
-        )
-
-
 def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
@@ -84,7 +60,6 @@ def main() -> None:
         apply_test_arguments(cfg, args)
         runner = Runner.from_cfg(cfg)
         loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-        check_fits(unwrapped_model(runner), loaded, args.checkpoint)
         if runner.test_loop is not None:  # without test data the Runner says so
             check_same_classes(
                 classes_of(runner.test_dataloader.dataset),

@@ -1,0 +1,228 @@
+"""Load weights into a model, say what became of them, and refuse those that are another network's."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import get_state_dict
+from torch import Tensor, nn
+
+from r2kd_mm.checkpoint import held_weights
+
+# As ``strict`` of MMEngine's loading functions: the model must get all of its tensors; the file may hold others.
+EVERY_TENSOR = 'every tensor of the model'
+SHOWN = 5  # names in a line of the log
+
+
+class WrongWeights(ValueError):
+    """Weights that do not fit a model; the message begins behind the name of their file."""
+
+    def __init__(self, reason: str, file: str | None = None) -> None:
+        super().__init__(f'{"the checkpoint" if file is None else f"checkpoint {file!r}"} {reason}')
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What a model got of the weights that it was given.
+
+    Args:
+        model: The model, in words.
+        shapes: Shape of every tensor of the model, by name.
+        given: Shape of every tensor that it was given, by name.
+        loaded: Names of the tensors that it got.
+        unused: Names of the given tensors that it has no place for.
+        backbone: How the names of its backbone begin; empty where it has none.
+    """
+
+    model: str
+    shapes: Mapping[str, tuple[int, ...]]
+    given: Mapping[str, tuple[int, ...]]
+    loaded: frozenset[str]
+    unused: tuple[str, ...]
+    backbone: str
+
+    @property
+    def left(self) -> list[str]:
+        """Names of the tensors of the model that got nothing."""
+        return [name for name in self.shapes if name not in self.loaded]
+
+    def describe(self) -> str:
+        """How many tensors were loaded, and which were not."""
+        text = f'Loaded {len(self.loaded)} of {len(self.shapes)} tensors into {self.model}'
+        absent = [name for name in self.left if name not in self.given]
+        differing = [
+            f'{name} {self.given[name]} instead of {self.shapes[name]}' for name in self.left if name in self.given
+        ]
+        for what, names in (
+            ('not in the file', absent),
+            ('of another shape in the file', differing),
+            ('in the file and not in the model', self.unused),
+        ):
+            if names:
+                text += f'; {what}: {_some(names)}'
+        return f'{text}.'
+
+    def require_every_tensor(self) -> None:
+        """Refuse weights that leave a tensor of the model as it was.
+
+        Raises:
+            WrongWeights: They do.
+        """
+        if self.left:
+            name = self.left[0]
+            raise WrongWeights(
+                f'does not fit the model of the config: {len(self.left)} of {len(self.shapes)} weights are missing or '
+                f'differ, the first is {name} of shape {self.shapes[name]}, got {self.given.get(name, "none")}; give '
+                'the config that the checkpoint was trained with'
+            )
+
+    def require_backbone(self) -> None:
+        """Refuse weights that leave the whole backbone of a model as it was; without a backbone, the whole model.
+
+        Raises:
+            WrongWeights: They do.
+        """
+        wanted = [name for name in self.shapes if name.startswith(self.backbone)] or list(self.shapes)
+        if not wanted or not self.loaded.isdisjoint(wanted):
+            return
+        name = wanted[0]
+        got = f'of shape {self.given[name]}' if name in self.given else f'names such as {next(iter(self.given), None)}'
+        raise WrongWeights(
+            f'does not fit this {self.model}: none of the {len(wanted)} tensors of its '
+            f'{"backbone" if self.backbone else "network"} is in the file. Expected {name} of shape '
+            f'{self.shapes[name]}, got {got}; give the weights of this architecture{self._advice(wanted)}'
+        )
+
+    def _advice(self, wanted: Iterable[str]) -> str:
+        """What would make the names fit, where something would."""
+        prefix = _common_beginning(self.given, wanted)
+        if prefix is not None:
+            return (
+                f". The names fit with prefix={prefix!r}: init_cfg=dict(type='Pretrained', checkpoint=..., "
+                f'prefix={prefix!r}) in the model, and no load_from'
+            )
+        part = _common_beginning(wanted, self.given)
+        if part is not None:
+            return (
+                f'. The names fit the part {part.rstrip(".")!r} of the model: give that part '
+                "init_cfg=dict(type='Pretrained', checkpoint=...), and no load_from"
+            )
+        return ''
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], load: Callable[[], Any]) -> LoadedWeights:
+    """Call ``load``, which loads ``weights`` into ``model`` in whatever way, and return what the model got of them.
+
+    A tensor was loaded when it was written. The names that a file has for it do not matter, nor what hooks make of it.
+    """
+    unused: list[str] = []
+    hook = model.register_load_state_dict_post_hook(lambda _model, keys: unused.extend(keys.unexpected_keys))
+    before = {name: (id(tensor), tensor._version) for name, tensor in _tensors(model).items()}
+    try:
+        load()
+    finally:
+        hook.remove()
+    after = _tensors(model)
+    return LoadedWeights(
+        model=type(model).__name__,
+        shapes={name: tuple(tensor.shape) for name, tensor in after.items()},
+        given={name: tuple(tensor.shape) for name, tensor in weights.items()},
+        loaded=frozenset(name for name, tensor in after.items() if before.get(name) != (id(tensor), tensor._version)),
+        unused=tuple(unused),
+        backbone=_backbone(model),
+    )
+
+
+def load_checkpoint_to_model(
+    upstream: Callable,
+    model: nn.Module,
+    checkpoint: dict,
+    strict: bool | str = False,
+    logger: Any = None,
+    revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
+) -> dict:
+    """Stand in for the function of this name in MMEngine, through which a Runner and ``init_cfg`` load.
+
+    Args:
+        upstream: That function.
+        model: Receives the weights.
+        checkpoint: As a file holds it.
+        strict: :data:`EVERY_TENSOR`; ``True`` to refuse everything that does not fit, as PyTorch does; ``False`` to
+            load what fits, which must include a part of the backbone.
+        logger: Of MMEngine's ``print_log``.
+        revise_keys: Patterns in the names, and what to put there.
+
+    Raises:
+        WrongWeights: The weights do not fit as ``strict`` asks for.
+    """
+    weights = held_weights(checkpoint)
+    load = functools.partial(upstream, model, {'state_dict': weights}, strict is True, 'silent', revise_keys)
+    loaded = load_weights(model, weights, load)
+    if strict == EVERY_TENSOR:
+        loaded.require_every_tensor()
+    loaded.require_backbone()
+    level = logging.WARNING if loaded.left else logging.INFO
+    print_log(loaded.describe(), logger='current' if logger is None else logger, level=level)
+    return checkpoint
+
+
+def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with ``prefix``, without it.
+
+    Raises:
+        WrongWeights: There are none.
+    """
+    prefix = prefix.rstrip('.') + '.'
+    found = OrderedDict((name.removeprefix(prefix), w) for name, w in weights.items() if name.startswith(prefix))
+    if not found:
+        raise WrongWeights(
+            f'holds no weights whose names begin with prefix={prefix!r}; its names begin with '
+            f'{", ".join(sorted({name.split(".")[0] for name in weights}))}'
+        )
+    return found
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model by name, without the counters of batch norm: PyTorch fills in those that a file lacks."""
+    tensors = get_state_dict(model, keep_vars=True)
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if isinstance(tensor, Tensor) and not name.endswith('num_batches_tracked')
+    }
+
+
+def _backbone(model: nn.Module) -> str:
+    """How the names of the weights of the backbone begin, that of the student in a distiller; empty without one."""
+    prefix = ''
+    while not hasattr(model, 'backbone') and isinstance(getattr(model, 'architecture', None), nn.Module):
+        prefix, model = f'{prefix}architecture.', model.architecture
+    return f'{prefix}backbone.' if hasattr(model, 'backbone') else prefix
+
+
+def _common_beginning(longer: Iterable[str], shorter: Iterable[str]) -> str | None:
+    """What most of the ``longer`` names have in front of one of the ``shorter`` names; ``None`` where most have not."""
+    shorter = set(shorter)
+    beginnings: Counter[str] = Counter()
+    for name in longer:
+        parts = name.split('.')
+        for index in range(1, len(parts)):
+            if '.'.join(parts[index:]) in shorter:
+                beginnings['.'.join(parts[:index]) + '.'] += 1
+    if not beginnings:
+        return None
+    beginning, count = beginnings.most_common(1)[0]
+    return beginning if 2 * count > len(shorter) else None
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
+    return f'{", ".join(names[:SHOWN])}{rest}'
