@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from r2kd_mm.engine import clear_errors, set_resume
-from r2kd_mm.engine.resume import AUTO, warn
+from r2kd_mm.engine.resume import AUTO, stretch_schedule, warn
 from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
 from r2kd_mm.hooks import RunRecordHook
 
@@ -34,7 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--allow-changes',
         action='store_true',
-        help='resume although the config, the data or the number of processes changed in a way that changes the result',
+        help='resume although the config, the data or the number of processes changed in a way that changes the '
+        'result; after a change of train_cfg.max_epochs stretch the schedule that ended with the run',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
@@ -53,6 +54,7 @@ def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if goes_on and not cfg.resume:
         warn(f'no checkpoint in {cfg.work_dir!r}: starting anew')
     if args.allow_changes:
+        stretch_schedule(cfg)
         for hook in cfg.get('custom_hooks') or []:
             if hook.type is RunRecordHook or str(hook.type).endswith('RunRecordHook'):
                 hook.allow_changes = True

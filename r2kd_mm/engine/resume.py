@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.distributed import process_rank
+from r2kd_mm.engine.config_fields import config_fields
 
 POINTER = 'last_checkpoint'  # the file in which MMEngine notes the path of the newest checkpoint
 PREEMPTED = 'preempted_iter_'  # how the name of a checkpoint begins that SIGTERM caused, before the iteration
@@ -51,6 +52,32 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None
     else:
         _verify(resume, cfg.work_dir)
         cfg.resume, cfg.load_from = True, resume
+
+
+def stretch_schedule(cfg: Config) -> None:
+    """Stretch the schedules of ``cfg`` that ended with the run of the checkpoint, where ``cfg`` has another length.
+
+    Those are the ones whose ``T_max``, ``total_steps`` or ``end`` names the last epoch in the checkpoint. A warm-up
+    stays, and so do milestones, and what the user has changed. The same command does the same again.
+
+    Args:
+        cfg: Changed in place: ``param_scheduler``. Its ``load_from`` is the checkpoint.
+    """
+    if not cfg.resume or '://' in cfg.load_from:
+        return
+    before = config_fields((load_checkpoint_file(cfg.load_from).get('meta') or {}).get('cfg') or '')
+    old, new = before.get('train_cfg.max_epochs'), (cfg.get('train_cfg') or {}).get('max_epochs')
+    if not isinstance(old, int) or not isinstance(new, int):
+        return
+    schedulers = cfg.get('param_scheduler') or []
+    for place, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
+        name = 'param_scheduler' if isinstance(schedulers, dict) else f'param_scheduler.{place}'
+        begin = scheduler.get('begin', 0)
+        for field, start in (('end', 0), ('T_max', begin), ('total_steps', begin)):
+            stated, recorded = scheduler.get(field), before.get(f'{name}.{field}')
+            was_stretched = old == new and stated is not None and stated + start < new
+            if recorded is not None and recorded + start == old and (stated == recorded or was_stretched):
+                scheduler[field] = new - start
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
@@ -127,16 +154,21 @@ def _iterations(path: Path, damaged: list[Path]) -> int | None:
     """How far the run of this checkpoint was; None, after a report, where it is damaged or not to be gone on from."""
     try:
         checkpoint = load_checkpoint_file(path)
-        missing = {'meta', 'message_hub', 'state_dict'} - set(checkpoint)
-        if missing:
-            raise ValueError(
-                f'checkpoint {str(path)!r} lacks {", ".join(sorted(missing))}, so no run can go on from it'
-            )
+        _check_has_state(path, checkpoint)
         return int(checkpoint['meta']['iter'])
     except (ValueError, KeyError, TypeError, OSError) as error:
         damaged.append(path)
         warn(f'passed over: {error}')
         return None
+
+
+def _check_has_state(path: str | Path, checkpoint: dict) -> None:
+    missing = {'meta', 'message_hub', 'optimizer', 'state_dict'} - set(checkpoint)
+    if missing:
+        raise ValueError(
+            f'checkpoint {str(path)!r} lacks {", ".join(sorted(missing))}, so no run can go on from it'
+            + (' (save_optimizer=False?)' if missing == {'optimizer'} else '')
+        )
 
 
 def _check_nothing_is_lost(work_dir: Path, resume: str | None) -> None:
@@ -159,7 +191,7 @@ def _verify(path: str, work_dir: str) -> None:
     if '://' in path:  # read when it has been downloaded
         return
     try:
-        load_checkpoint_file(path)
+        _check_has_state(path, load_checkpoint_file(path))
     except ValueError as error:
         whole, _ = _search(Path(work_dir))
         advice = f'the newest whole one in the work dir is {whole}' if whole else 'there is no other in the work dir'

@@ -10,6 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from r2kd_mm.engine.schedule import ScheduleHook
 from r2kd_mm.engine.seeding import SeededDataset, SeededSampler, derived_seed, seed_process
 from r2kd_mm.registry import DATA_SAMPLERS, DATASETS, LOOPS
 
@@ -67,6 +68,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         self._first_batch = 0  # of the next epoch
         runner.register_hook(_ValidationRecordHook())
+        runner.register_hook(ScheduleHook())
 
     def run(self) -> nn.Module:
         """Train until the last epoch is done and validated; return the model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import platform
 import re
@@ -22,6 +21,8 @@ from torch.utils.data import Dataset
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
 from r2kd_mm.engine import unwrapped_model
+from r2kd_mm.engine.config_fields import config_fields, flatten
+from r2kd_mm.engine.schedule import ScheduleHook
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
 
@@ -73,6 +74,8 @@ class RunRecordHook(Hook):
         ValueError: The resumed run is another one than that of its checkpoint, in something that changes its result.
     """
 
+    priority = 'HIGH'  # before the hooks that measure anything
+
     def __init__(self, allow_changes: bool = False) -> None:
         self.allow_changes = allow_changes
         self._loaded_meta: dict[str, Any] = {}
@@ -80,6 +83,8 @@ class RunRecordHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Keep what the run was asked to be: on resume, MMEngine writes the seed of the checkpoint into the config."""
         self._config = runner.cfg.pretty_text
+        if not any(isinstance(hook, ScheduleHook) for hook in runner.hooks):  # ResumableTrainLoop brings it along
+            runner.register_hook(ScheduleHook())  # of a lower priority, so that its before_run comes next
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what the checkpoint was made from."""
@@ -116,8 +121,8 @@ class RunRecordHook(Hook):
         except (KeyError, TypeError, ValueError, SyntaxError, RecursionError):
             runner.logger.warning('The checkpoint does not say what it was made from: nothing could be compared.')
             return
-        before |= _flatten(self._loaded_meta.get(RECORD_KEY) or {}, 'record')
-        now = config_fields(self._config) | _flatten(self.record, 'record')
+        before |= flatten(self._loaded_meta.get(RECORD_KEY) or {}, 'record')
+        now = config_fields(self._config) | flatten(self.record, 'record')
         changes = {
             field: f'{field}: {_show(before, field)} -> {_show(now, field)}'
             for field in sorted(before.keys() | now.keys())
@@ -156,43 +161,6 @@ def _is_reported(field: str) -> bool:
     if field.startswith('record.'):
         return field.startswith(('record.versions', 'record.commit', 'record.val_data'))
     return not is_decisive(field) and field.split('.')[0] in (*DECISIVE, *REPORTED)
-
-
-def config_fields(text: str) -> dict[str, Any]:
-    """The values of a dumped config by their dotted names.
-
-    Its text is parsed, not run: it comes out of a file, which might hold any code.
-    """
-    fields: dict[str, Any] = {}
-    for statement in ast.parse(text).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            fields |= _flatten(_read_value(statement.value), statement.targets[0].id)
-    return fields
-
-
-def _read_value(node: ast.expr) -> Any:
-    """What MMEngine's dump of a value says: dicts and lists of constants, and the text of anything else."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {keyword.arg: _read_value(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        keys = [None if key is None else ast.unparse(key).strip('\'"') for key in node.keys]
-        return {key: _read_value(value) for key, value in zip(keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_read_value(item) for item in node.elts]
-    return node.value if isinstance(node, ast.Constant) else ast.unparse(node)
-
-
-def _flatten(value: Any, name: str) -> dict[str, Any]:
-    """Leaves of nested dicts and lists by their dotted names; hooks by their type, as their order is no matter."""
-    if isinstance(value, dict) and value:
-        return {leaf: x for key, item in value.items() for leaf, x in _flatten(item, f'{name}.{key}').items()}
-    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
-        names = [str(place) for place in range(len(value))]
-        if name == 'custom_hooks':
-            types = [str(item.get('type')).split('.')[-1] for item in value]
-            names = [f'{kind}{types[:place].count(kind) or ""}' for place, kind in enumerate(types)]
-        return _flatten(dict(zip(names, value)), name)
-    return {name: list(value) if isinstance(value, tuple) else value}
 
 
 def _show(fields: dict[str, Any], field: str) -> str:

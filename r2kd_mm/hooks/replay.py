@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.engine import PairedSampler
+from r2kd_mm.engine.config_fields import config_fields
 from r2kd_mm.hooks.checks import skip_counters
-from r2kd_mm.hooks.record import config_fields, fingerprint
+from r2kd_mm.hooks.record import fingerprint
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import toys
 from mmengine.config import Config
 
 from r2kd_mm.engine import find_checkpoint, resume, set_resume
+from r2kd_mm.engine.resume import stretch_schedule
 
 
 @pytest.fixture(scope='module')
@@ -95,6 +97,52 @@ class TestFindCheckpoint:
         assert find_checkpoint(work_dir) == str(other / 'epoch_2.pth')
 
 
+class TestStretchSchedule:
+    WARM_UP = dict(type='LinearLR', begin=0, end=2, by_epoch=True)
+    COSINE = dict(type='CosineAnnealingLR', begin=2, T_max=4, end=6, by_epoch=True)
+
+    def stretched(self, folder, epochs, schedulers, recorded=None, recorded_epochs=6):
+        """``param_scheduler`` in a run of ``epochs`` that resumes from a checkpoint with what is recorded."""
+        recorded = Config(
+            dict(param_scheduler=recorded or schedulers, train_cfg=dict(max_epochs=recorded_epochs))
+        ).pretty_text
+        torch.save(dict(meta=dict(cfg=recorded)), folder / 'epoch_6.pth')
+        cfg = Config(dict(param_scheduler=schedulers, train_cfg=dict(max_epochs=epochs), resume=True))
+        cfg.load_from = str(folder / 'epoch_6.pth')
+        stretch_schedule(cfg)
+        return cfg.to_dict()['param_scheduler']
+
+    @pytest.mark.parametrize('epochs', [5, 12])
+    def test_what_ended_with_the_run_ends_with_it_again(self, tmp_path, epochs):
+        long = dict(self.COSINE, T_max=epochs - 2, end=epochs)
+        assert self.stretched(tmp_path, epochs, [self.WARM_UP, self.COSINE]) == [self.WARM_UP, long]
+        assert self.stretched(tmp_path, epochs, self.COSINE) == long
+        one_cycle = dict(type='OneCycleLR', total_steps=6, eta_max=0.1)
+        assert self.stretched(tmp_path, epochs, one_cycle) == dict(one_cycle, total_steps=epochs)
+
+    def test_the_same_command_again_does_the_same(self, tmp_path):
+        long = [self.WARM_UP, dict(self.COSINE, T_max=10, end=12)]
+        assert self.stretched(tmp_path, 12, [self.WARM_UP, self.COSINE], long, recorded_epochs=12) == long
+
+    @pytest.mark.parametrize(
+        'schedulers',
+        [
+            dict(type='MultiStepLR', milestones=[3, 5]),
+            dict(type='CosineAnnealingLR', T_max=20),
+            dict(type='CosineAnnealingLR'),
+        ],
+    )
+    def test_what_did_not_end_with_the_run_stays(self, tmp_path, schedulers):
+        assert self.stretched(tmp_path, 12, schedulers) == schedulers
+
+    def test_what_the_user_has_changed_stays(self, tmp_path):
+        mine = dict(self.COSINE, T_max=30, end=32)
+        assert self.stretched(tmp_path, 12, mine, self.COSINE) == mine
+
+    def test_the_same_length_changes_nothing(self, tmp_path):
+        assert self.stretched(tmp_path, 6, self.COSINE) == self.COSINE
+
+
 class TestSetResume:
     @pytest.fixture(autouse=True)
     def _first_start(self, monkeypatch):
@@ -154,6 +202,17 @@ class TestSetResume:
             ValueError, match=r"epoch_3\.pth' is cut off.*newest whole one in the work dir is .*/epoch_2"
         ):
             self.plan(work_dir, str(work_dir / 'epoch_3.pth'))
+
+    def test_one_without_the_optimizer_is_refused(self, work_dir):
+        best = str(next(work_dir.glob('best_*.pth')))
+        with pytest.raises(ValueError, match=r'best_.* lacks optimizer, so no run can go on from it .*/epoch_3\.pth'):
+            self.plan(work_dir, best)
+        for path in work_dir.glob('epoch_*.pth'):
+            checkpoint = torch.load(path, weights_only=False)
+            del checkpoint['optimizer']
+            torch.save(checkpoint, path)
+        with pytest.raises(ValueError, match='none of the checkpoints in'):
+            self.plan(work_dir, 'auto')
 
     def test_a_damaged_path_with_none_beside_it(self, work_dir, tmp_path):
         cut(work_dir / 'epoch_3.pth')

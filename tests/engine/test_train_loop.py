@@ -17,6 +17,7 @@ from r2kd_mm.engine import train_loop as module
 
 LENGTH = 5  # batches of an epoch; the last one is smaller
 BATCH_SIZE = 10
+ALLOWED = dict(type='RunRecordHook', allow_changes=True)
 
 
 class NoisyImages(toys.Images):
@@ -355,7 +356,7 @@ def test_a_cycle_repeats_the_images_in_a_new_order_with_other_dropout(tmp_path):
 # -------------------------------------------------------------------------------------------------- what changed
 def test_another_length_of_the_epoch_starts_the_epoch_anew_and_says_so(whole, tmp_path):
     watch = Watch()
-    runner = resumed(whole[0] / f'iter_{LENGTH + 2}.pth', tmp_path, batch_size=22, hooks=[watch])
+    runner = resumed(whole[0] / f'iter_{LENGTH + 2}.pth', tmp_path, batch_size=22, hooks=[watch, ALLOWED])
     runner.train()
     assert watch.batches[0] == (1, 0, 2)
     assert runner.iter == runner.max_iters == 6
@@ -368,7 +369,7 @@ def test_another_length_of_the_epoch_starts_the_epoch_anew_and_says_so(whole, tm
 
 def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
     watch = Watch()
-    resumed(whole[0] / f'iter_{3 * LENGTH}.pth', tmp_path, epochs=4, hooks=[watch]).train()
+    resumed(whole[0] / f'iter_{3 * LENGTH}.pth', tmp_path, epochs=4, hooks=[watch, ALLOWED]).train()
     assert watch.batches[0] == (3, 0, 3 * LENGTH)
     assert watch.validated == [3, 4]
 

@@ -1,7 +1,11 @@
 """train.py writes over no earlier run, and says where a resumed one has nothing to go on from."""
 
+import math
+
 import pytest
 import toolbox
+
+from r2kd_mm.compat import load_checkpoint_file
 
 CONFIG = toolbox.ROOT / 'configs/supervised/res6_digits.py'
 SHORT = ('--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1')
@@ -45,3 +49,35 @@ def test_resume_and_overwrite_contradict_each_other():
     finished = toolbox.run_forked('train.py', CONFIG, '--resume', '--overwrite')
     assert finished.returncode == 2
     assert 'not allowed with argument' in finished.stderr
+
+
+SCHEDULED = (
+    'param_scheduler.0.end=1',
+    'param_scheduler.1.begin=1',
+    'param_scheduler.1.T_max=1',
+    'param_scheduler.1.end=2',
+    'default_hooks.logger.interval=1',
+)
+
+
+@pytest.mark.slow
+def test_a_longer_run_follows_the_schedule_that_its_log_and_its_checkpoint_state(tmp_path):
+    def train(*flags, epochs):
+        options = ('--no-validate', '--cfg-options', *SCHEDULED, *SHORT[3:], f'train_cfg.max_epochs={epochs}')
+        return toolbox.run_forked('train.py', CONFIG, '--work-dir', tmp_path, *flags, *options)
+
+    finished = train(epochs=2)
+    assert finished.returncode == 0, finished.stderr
+    finished = train('--resume', epochs=4)
+    assert finished.returncode == 1
+    assert 'CosineAnnealingLR brings lr down to 0 after epoch 2, and the run goes on until epoch 4' in finished.stderr
+    for _ in range(2):  # a cluster that restarts the job gives the same command
+        finished = train('--resume', '--allow-changes', epochs=4)
+        assert finished.returncode == 0, finished.stderr
+    checkpoint = load_checkpoint_file(tmp_path / 'epoch_4.pth')
+    assert 'T_max=3' in checkpoint['meta']['cfg'].replace(' ', '')
+    log = next(log for log in sorted(tmp_path.glob('*/*.log')) if 'Resumed with changes' in log.read_text()).read_text()
+    assert 'param_scheduler.1.T_max: 1 -> 3' in log
+    half_way = 0.1 * (1 + math.cos(math.pi / 3)) / 2  # one of three epochs of the cosine is over
+    assert f'From here on lr {half_way:.3g} in epoch 3' in log
+    assert f'lr: {half_way:.4e}' in log.split('Epoch(train)')[1]

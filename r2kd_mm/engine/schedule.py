@@ -1,0 +1,333 @@
+"""The schedule of a run: it fits the length of the run, and on resume it is that of the config."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim.scheduler.param_scheduler import (
+    CosineAnnealingParamScheduler,
+    CosineRestartParamScheduler,
+    LinearParamScheduler,
+    OneCycleParamScheduler,
+    PolyParamScheduler,
+    _ParamScheduler,
+)
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from r2kd_mm.registry import parameters_of
+
+# What schedulers work out of their arguments, and arguments that say nothing of the values so far.
+DERIVED = {'total_iters', 'total_steps'}
+NO_SETTINGS = {'optimizer', 'param_name', 'end', 'last_step', 'verbose'}
+SHOWN_POINTS = 8  # of the curve in the log
+
+
+class ScheduleHook(Hook):
+    """Refuse a schedule that does not fit the run, and let a resumed run follow the schedule of its config.
+
+    MMEngine restores the optimizer and the schedulers of the checkpoint with all their settings, whatever the config of
+    the resumed run says. Here the settings of both are compared. Where they agree, all stays as restored, bit by bit.
+    A schedule that only ends later goes on as if it had always ended there. Any other is refused, unless a hook of the
+    run has ``allow_changes=True``, as :class:`~r2kd_mm.hooks.RunRecordHook` has by ``--allow-changes``: then the
+    settings of the config hold, and the values are those that its schedule has at this iteration.
+
+    Raises:
+        ValueError: The schedule does not fit the length of the run, see :func:`check_length`; the checkpoint has no
+            state of the optimizer; or its schedule was another one.
+    """
+
+    priority = 'ABOVE_NORMAL'  # RunRecordHook has compared the configs, and no teacher was scored
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the schedules as built, and keep them: resuming overwrites them."""
+        self._schedules = [_Schedule(wrapper, schedulers) for wrapper, schedulers in _by_optimizer(runner)]
+        self._has_state = True
+        for schedule in self._schedules:
+            if isinstance(runner.train_loop, IterBasedTrainLoop):
+                _check_counts_iterations(schedule.schedulers)
+                check_length(schedule.schedulers, runner.max_iters, 1, unit='iter')
+            else:
+                check_length(schedule.schedulers, *_length(runner))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume without the optimizer."""
+        if runner._resume and 'optimizer' not in checkpoint:
+            raise ValueError(
+                'the checkpoint has no state of the optimizer (save_optimizer=False?), so no run can resume from it; '
+                'start from its weights by load_from without resume, or resume from another checkpoint'
+            )
+        self._has_state = not runner._resume or 'param_schedulers' in checkpoint
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare what was restored with what the config says; put the latter in force where that is allowed."""
+        if runner.iter == 0:
+            return
+        allowed = any(getattr(hook, 'allow_changes', False) for hook in runner.hooks)
+        for schedule in self._schedules:
+            changes = schedule.changes(with_optimizer=allowed)
+            if changes and not allowed:
+                raise ValueError(
+                    'the schedule of the resumed run is another one than that of its checkpoint: '
+                    f'{"; ".join(changes)}. Another train_cfg.max_epochs changes a schedule that ends with the run. '
+                    'Resume with the length and the schedule of before, start again in another --work-dir, or let '
+                    'the rest of the run follow the new schedule by --allow-changes'
+                )
+            if changes or schedule.ends_elsewhere() or (schedule.schedulers and not self._has_state):
+                curve = schedule.put_in_force(runner, whole=allowed)
+                runner.logger.warning(
+                    f'The resumed run follows the schedule of its config: {"; ".join(changes) or "another end"}. '
+                    f'From here on {curve}.'
+                )
+
+
+@dataclass
+class _Schedule:
+    """One optimizer, the schedulers of its parameters, and both as they were built from the config."""
+
+    wrapper: OptimWrapper
+    schedulers: Sequence[_ParamScheduler]
+
+    def __post_init__(self) -> None:
+        self.groups = _without_params(self.wrapper.param_groups)
+        self.states = [copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers]
+
+    @property
+    def _scheduled(self) -> set[str]:
+        """The entries of a parameter group that the schedulers write."""
+        names = {scheduler.param_name for scheduler in self.schedulers}
+        with_betas = (
+            {'betas'} if any(getattr(scheduler, 'use_betas', False) for scheduler in self.schedulers) else set()
+        )
+        return names | {f'{bound}_{name}' for name in names for bound in ('initial', 'max', 'min')} | with_betas
+
+    @property
+    def _depends_on_scores(self) -> bool:
+        return any(getattr(scheduler, 'need_val_args', False) for scheduler in self.schedulers)
+
+    def changes(self, with_optimizer: bool) -> list[str]:
+        """What the config says and what was restored, where they differ; ``end`` alone is no such difference.
+
+        Args:
+            with_optimizer: Compare also what no scheduler writes, such as the weight decay. A hook may have changed it.
+        """
+        found = [
+            f'{type(scheduler).__name__}.{name}: {_show(restored)} -> {_show(built)}'
+            for scheduler, state in zip(self.schedulers, self.states)
+            for name, restored, built in _differing(scheduler, state)
+        ]
+        scheduled = self._scheduled
+        for group, built in zip(self.wrapper.param_groups, self.groups):
+            for name, value in built.items():
+                is_start = name.startswith('initial_')
+                if group.get(name) != value and (is_start or (with_optimizer and name not in scheduled)):
+                    found.append(f'{name.removeprefix("initial_")}: {_show(group.get(name))} -> {_show(value)}')
+        return list(dict.fromkeys(found))
+
+    def ends_elsewhere(self) -> bool:
+        """Whether a schedule has another end than in the run that is resumed."""
+        return any(scheduler.end != state['end'] for scheduler, state in zip(self.schedulers, self.states))
+
+    def put_in_force(self, runner: Runner, whole: bool) -> str:
+        """Take the settings of the config, with the values that they give at this iteration.
+
+        Args:
+            runner: The Runner, which says how far the run is.
+            whole: Take also what no scheduler writes.
+
+        Returns:
+            The curve from here on, in words.
+        """
+        if self._depends_on_scores:
+            return self._put_end_in_force()
+        replayed = _Replay(self)
+        max_epochs, length = _length(runner)
+        epoch = 0 if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch
+        replayed.advance(runner.iter, epoch, length)
+        names = set.union(self._scheduled, *(set(group) if whole else set() for group in self.groups))
+        for group, values in zip(self.wrapper.param_groups, replayed.groups):
+            group.update({name: value for name, value in values.items() if name in names})
+        for scheduler, state in zip(self.schedulers, replayed.states):
+            scheduler.load_state_dict(state)
+        for optimizer in [self.wrapper.optimizer] if whole else []:
+            optimizer.load_state_dict(optimizer.state_dict())  # fused kernels want their state elsewhere
+        return replayed.describe(runner.iter, epoch, max_epochs, length)
+
+    def _put_end_in_force(self) -> str:
+        for scheduler, state in zip(self.schedulers, self.states):
+            if list(_differing(scheduler, state)):
+                raise ValueError(
+                    f'{type(scheduler).__name__} of the resumed run has other settings than in its checkpoint. What a '
+                    'schedule by validation scores would be by now is not known; start again in another --work-dir'
+                )
+            scheduler.end = state['end']
+        return 'the values depend on the validation'
+
+
+class _Replay:
+    """The schedulers of a schedule on a copy of its parameter groups, from the start of the run on."""
+
+    def __init__(self, schedule: _Schedule) -> None:
+        # what a scheduler asks of its optimizer, beside the groups: whether it stepped
+        stepped = SimpleNamespace(_with_counter=True)
+        self.groups = copy.deepcopy(schedule.groups)
+        optimizer = SimpleNamespace(param_groups=self.groups, step=stepped, _global_step=0)
+        self.schedulers = [copy.copy(scheduler) for scheduler in schedule.schedulers]
+        for scheduler, state in zip(self.schedulers, schedule.states):
+            vars(scheduler).update(copy.deepcopy(state), optimizer=optimizer)
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The states of the schedulers."""
+        return [scheduler.state_dict() for scheduler in self.schedulers]
+
+    def advance(self, iterations: int, epochs: int, length: int) -> None:
+        """Step as ``ParamSchedulerHook`` does in ``iterations`` and at the end of ``epochs`` of this length."""
+        by_epoch = [scheduler for scheduler in self.schedulers if scheduler.by_epoch]
+        by_iteration = [scheduler for scheduler in self.schedulers if not scheduler.by_epoch]
+        for epoch in range(epochs + 1):
+            for _ in range(min(length, iterations - epoch * length) if by_iteration else 0):
+                for scheduler in by_iteration:
+                    scheduler.step()
+            for scheduler in by_epoch if epoch < epochs else []:
+                scheduler.step()
+
+    def describe(self, iteration: int, epoch: int, max_epochs: int, length: int) -> str:
+        """The values at the start of some of the epochs that are left."""
+        names = sorted({scheduler.param_name for scheduler in self.schedulers})
+        if not names or epoch >= max_epochs:
+            return 'the values are constant'
+        points = [(epoch, self._values(names))]
+        while epoch + 1 < max_epochs:
+            self.advance((epoch + 1) * length - iteration, 0, length)
+            for scheduler in self.schedulers:
+                if scheduler.by_epoch:
+                    scheduler.step()
+            epoch, iteration = epoch + 1, (epoch + 1) * length
+            points.append((epoch, self._values(names)))
+        every = math.ceil(len(points) / SHOWN_POINTS)
+        shown = points[:-1:every] + points[-1:]
+        return ', '.join(f'{values} in epoch {epoch + 1}' for epoch, values in shown)
+
+    def _values(self, names: Sequence[str]) -> str:
+        return ' and '.join(f'{name} {self.groups[0][name]:.3g}' for name in names)
+
+
+def _differing(scheduler: _ParamScheduler, built: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, restored and built value of the settings that differ."""
+    restored = scheduler.state_dict()
+    settings = (set(parameters_of(type(scheduler)) or ()) | DERIVED) - NO_SETTINGS
+    for name in sorted(settings & restored.keys() & built.keys()):
+        if restored[name] != built[name]:
+            yield name, restored[name], built[name]
+
+
+def _by_optimizer(runner: Runner) -> list[tuple[OptimWrapper, Sequence[_ParamScheduler]]]:
+    """Each optimizer with its schedulers."""
+    wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
+    if isinstance(wrapper, OptimWrapperDict):
+        return [(part, schedulers[name] if schedulers else []) for name, part in wrapper.items()]
+    return [(wrapper, schedulers)]
+
+
+def _length(runner: Runner) -> tuple[int, int]:
+    """Epochs of the run, and iterations of an epoch; training by iterations is one long epoch."""
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return 1, runner.max_iters
+    return runner.max_epochs, len(runner.train_dataloader)
+
+
+def _without_params(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: copy.deepcopy(value) for name, value in group.items() if name != 'params'} for group in groups]
+
+
+def _show(value: Any) -> str:
+    return repr(dict(value) if isinstance(value, dict) else value)
+
+
+# ------------------------------------------------------------------------------------------------- the length of a run
+def _check_counts_iterations(schedulers: Sequence[_ParamScheduler]) -> None:
+    for scheduler in schedulers:
+        if scheduler.by_epoch and not getattr(scheduler, 'need_val_args', False):
+            raise ValueError(
+                f'{type(scheduler).__name__} counts epochs, and IterBasedTrainLoop has none, so it would never step; '
+                'set by_epoch=False, and its numbers in iterations'
+            )
+
+
+def check_length(schedulers: Sequence[_ParamScheduler], max_epochs: int, length: int, unit: str = 'epoch') -> None:
+    """Refuse a run that goes on beyond its schedule: where the rate rises again, is 0, or is not defined.
+
+    A schedule that ends early at a rate above 0, which then stays, is a run as good as any.
+
+    Args:
+        schedulers: Those of one optimizer, as the Runner builds them.
+        max_epochs: Length of the run.
+        length: Iterations of an epoch.
+        unit: What the numbers in the message count.
+
+    Raises:
+        ValueError: ``max_epochs`` lies beyond the end of a schedule.
+    """
+    for scheduler in schedulers:
+        steps = 1 if scheduler.by_epoch else length  # of an epoch
+        course, name = _course(scheduler), type(scheduler).__name__
+        last = min(scheduler.end, max_epochs * steps)  # the first step in which it sets no value
+        if course is None or scheduler.begin + course > last:
+            continue  # it does not come to its end
+        complete = scheduler.begin + course
+        ends = f'after {unit} {complete / steps:g}'
+        way_out = (
+            f'end the run there (train_cfg.max_{unit}s), or make the schedule longer by its T_max, total_steps or '
+            'periods, and its end; on --resume, --allow-changes stretches it'
+        )
+        if (
+            isinstance(scheduler, CosineAnnealingParamScheduler) and last - complete > steps
+        ):  # the last epoch may be at it
+            raise ValueError(
+                f'{name} is at its minimum {ends} (T_max={course / steps:g}), and {scheduler.param_name} would rise '
+                f'again until {unit} {max_epochs}: {way_out}. For a schedule that starts again take CosineRestartLR'
+            )
+        if isinstance(scheduler, OneCycleParamScheduler) and last > complete:
+            raise ValueError(
+                f'{name} ends {ends} (total_steps={course / steps:g}), and the run goes on until {unit} {max_epochs}: '
+                f'{way_out}'
+            )
+        stops = complete if isinstance(scheduler, CosineRestartParamScheduler) else last
+        if stops < max_epochs * steps and _ends_at_zero(scheduler):
+            others = [
+                min(other.end / (1 if other.by_epoch else length), max_epochs)
+                for other in schedulers
+                if other is not scheduler and other.param_name == scheduler.param_name
+            ]
+            if max(others, default=0) <= stops / steps:
+                raise ValueError(
+                    f'{name} brings {scheduler.param_name} down to 0 {ends}, and the run goes on until {unit} '
+                    f'{max_epochs}, in which it would learn nothing: {way_out}; or let it end above 0 by eta_min'
+                )
+
+
+def _course(scheduler: _ParamScheduler) -> int | None:
+    """Number of steps in which a schedule runs its course; None for one that is never done."""
+    if isinstance(scheduler, CosineAnnealingParamScheduler):
+        return scheduler.T_max
+    if isinstance(scheduler, CosineRestartParamScheduler):
+        return scheduler.cumulative_periods[-1]
+    if isinstance(scheduler, OneCycleParamScheduler):
+        return scheduler.total_steps
+    if isinstance(scheduler, (LinearParamScheduler, PolyParamScheduler)):
+        return scheduler.end - scheduler.begin
+    return None
+
+
+def _ends_at_zero(scheduler: _ParamScheduler) -> bool:
+    if isinstance(scheduler, LinearParamScheduler):
+        return scheduler.end_factor == 0
+    ratio = getattr(scheduler, 'eta_min_ratio', None)
+    return (getattr(scheduler, 'eta_min', 0) or 0) == 0 and not ratio
