@@ -38,7 +38,7 @@ ALLOWED = {
         'registry',
     },
     'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
-    'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'published', 'registry'},
+    'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'losses', 'published', 'registry'},
     'engine': {'checkpoint', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
     'corruptions': {'registry'},

@@ -21,11 +21,12 @@ def hard_rank(x: Tensor, dim: int = -1) -> Tensor:
     """Ranks 1..C along ``dim``, smallest value first, ties sharing their average, as ``scipy.stats.rankdata``.
 
     Args:
-        x: Any shape, without NaN.
+        x: Any shape.
         dim: The axis of length C that is ranked.
 
     Returns:
-        Shape of ``x``, float32 (float64 for float64 input), without gradient. Each row sums to ``C * (C + 1) / 2``.
+        Shape of ``x``, float32 (float64 for float64 input), without gradient. Each row sums to ``C * (C + 1) / 2``; a
+        row that holds NaN has no ranks, and is NaN.
     """
     ordered, order = widen(x.detach()).movedim(dim, -1).sort(dim=-1)
     size = ordered.shape[-1]
@@ -35,7 +36,8 @@ def hard_rank(x: Tensor, dim: int = -1) -> Tensor:
     ends = begins.roll(-1, dims=-1)  # the first entry always begins a tied group, so the last always ends one
     first = torch.where(begins, places, 0).cummax(dim=-1).values
     last = torch.where(ends, places, size).flip(-1).cummin(dim=-1).values.flip(-1)
-    return torch.empty_like(ordered).scatter_(-1, order, (first + last) / 2).movedim(-1, dim)
+    ranks = ((first + last) / 2).masked_fill(ordered[..., -1:].isnan(), torch.nan)  # NaN is sorted to the end
+    return torch.empty_like(ordered).scatter_(-1, order, ranks).movedim(-1, dim)
 
 
 def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: float | None = None) -> Tensor:
@@ -180,7 +182,8 @@ def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
         smoothing: ``s > 0``, in units of ``x``.
 
     Returns:
-        Shape ``(N,)``, in ``[-1, 1]``; 0 for ``C = 1``. Extra memory does not grow with C^2; time does.
+        Shape ``(N,)``, in ``[-1, 1]``; 0 for ``C = 1``, NaN where a row holds NaN. Extra memory does not grow with C^2;
+        time does.
 
     Raises:
         ValueError: ``smoothing`` is not positive.
@@ -188,7 +191,8 @@ def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
     _check_smoothing(smoothing)
     size = x.shape[-1]
     pairs = max(size * (size - 1), 1)
-    return _SoftConcordance.apply(widen(x) / smoothing, widen(y.detach())) / pairs
+    concordance = _SoftConcordance.apply(widen(x) / smoothing, widen(y.detach()))
+    return concordance.masked_fill(y.isnan().any(dim=-1), torch.nan) / pairs  # the sign of NaN would be 0
 
 
 def _check_smoothing(smoothing: float) -> None:

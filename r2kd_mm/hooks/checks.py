@@ -21,6 +21,7 @@ from r2kd_mm.distillers.teacher import num_classes
 from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.hooks.teaching import check_label, check_losses, check_one_label_each
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
@@ -181,13 +182,15 @@ class DataCheckHook(Hook):
 
     Raises:
         ValueError: A data set has another number of classes than the head, or a label beyond them; the validation set
-            has other classes than the training set, or another order; it is to leave out broken images; or the batch
-            has one image while a loss compares the images of a batch, and no other process has any to compare with.
+            has other classes than the training set, or another order; it is to leave out broken images; a loss has no
+            gradient with so few classes or so few images a batch; or an image to distil on has several labels, or
+            class shares that are no distribution.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, and the validation data where there is any."""
         model = unwrapped_model(runner)
+        self._distils = isinstance(model, LogitDistiller)
         head_classes = num_classes(unwrap_student(model))
         loaders = dict(train_dataloader=runner.train_dataloader)
         if runner.val_loop is not None:
@@ -200,7 +203,7 @@ class DataCheckHook(Hook):
                     f'{head_classes}; set both to the same number'
                 )
             if head_classes is not None:
-                _check_labels(name, loader.dataset, head_classes)
+                _check_labels(name, loader.dataset, head_classes, self._distils)
         if 'val_dataloader' in loaders:
             check_same_classes(
                 *(classes_of(loader.dataset) for loader in loaders.values()), owners=' and '.join(loaders)
@@ -210,15 +213,15 @@ class DataCheckHook(Hook):
                     'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
                     "broken='skip' out of it: only training data have replacements"
                 )
-        if isinstance(model, LogitDistiller) and model.batch_wise_losses:
-            alone = not (model.gather and runner.world_size > 1)
-            if runner.train_dataloader.batch_size == 1 and alone:
-                raise ValueError(
-                    f'{", ".join(model.batch_wise_losses)} compares the images of a batch, but train_dataloader has '
-                    'batch_size=1; take a larger batch, or set batch_wise=False in the loss'
-                )
+        if isinstance(model, LogitDistiller):
+            check_losses(model, head_classes, runner.train_dataloader, runner.world_size, runner.logger)
         self._skip_counters = skip_counters(runner.train_dataloader.dataset)
         self._skipped = self._count_skipped()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Refuse a batch to distil on whose labels are no distribution, such as a data set computes them."""
+        if self._distils:
+            check_one_label_each(data_batch['data_samples'])
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Say how many images this epoch left out."""
@@ -246,15 +249,20 @@ class DataCheckHook(Hook):
         return int(count)
 
 
-def _check_labels(name: str, dataset: Dataset, classes: int) -> None:
+def _check_labels(name: str, dataset: Dataset, classes: int, distils: bool) -> None:
     get_data_info = getattr(dataset, 'get_data_info', None)
     if get_data_info is None:
         return
     for index in range(len(dataset)):
         info = get_data_info(index)
         label = info.get('gt_label', 0)
-        if type(label) is int and 0 <= label < classes:  # nearly always, and ImageNet has 1.28 million
+        shares = info.get('gt_score')
+        if (
+            type(label) is int and 0 <= label < classes and shares is None
+        ):  # nearly always, and ImageNet has 1.28 million
             continue
+        if distils:
+            check_label(f'{name}: sample {index}{_path(info)}', label, shares)
         if any(number not in range(classes) for number in np.ravel(label)):
             raise ValueError(
                 f'{name} has a label out of range: sample {index}{_path(info)} has the label {label}, and '

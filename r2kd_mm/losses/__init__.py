@@ -1,6 +1,6 @@
 """Distillation losses on logits, one published loss a file."""
 
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.losses.cmkd import DIFFICULTIES, CMKDLoss, correlation_matching
 from r2kd_mm.losses.correlation_distance import CorrelationDistanceLoss, correlation_distance
 from r2kd_mm.losses.dist import DISTLoss, dist
@@ -21,6 +21,7 @@ __all__ = [
     'KendallLoss',
     'LogitLoss',
     'LogitStandardization',
+    'LossPart',
     'MLKDLoss',
     'RankDistanceLoss',
     'correlation_distance',

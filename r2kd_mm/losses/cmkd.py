@@ -17,7 +17,7 @@ from r2kd_mm.functional.entropy import entropy
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
 from r2kd_mm.functional.standardization import standardize
 from r2kd_mm.losses._checks import label_distribution, prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -130,6 +130,14 @@ class CMKDLoss(LogitLoss):
         self.estimator = estimator
         self.smoothing = resolve_smoothing(estimator, smoothing)
         self.needs_target = difficulty == 'loss'
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`; z-scores of two classes are 1 and -1, always."""
+        values, ranks = LossPart('classes of an image', 3), LossPart('ranks of the classes', 3)
+        return (
+            (values,) + (ranks,) * (self.estimator != 'hard') + (LossPart('images of a class', 3, 3),) * self.batch_wise
+        )
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
         return self.loss_weight * correlation_matching(

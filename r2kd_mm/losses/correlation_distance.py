@@ -1,11 +1,12 @@
 """Value term of R2KD: correlation distance between the class probabilities of student and teacher."""
 
+import torch
 from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_switches, check_weights
 from r2kd_mm.functional.correlation import cosine, pearson
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -54,10 +55,16 @@ def correlation_distance(
         distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 1, eps)).mean()
     if batch_wise:
         if eps is None:  # the scale of a column is free: set it where even the least likely class does not underflow
-            student_log_prob = student_log_prob - student_log_prob.detach().amax(dim=0)
-            teacher_log_prob = teacher_log_prob - teacher_log_prob.amax(dim=0)
+            student_log_prob = student_log_prob - _largest(student_log_prob.detach())
+            teacher_log_prob = teacher_log_prob - _largest(teacher_log_prob)
         distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 0, eps)).mean()
     return temperature**2 * distance
+
+
+def _largest(log_prob: Tensor) -> Tensor:
+    """Largest entry of each column; 0 for a class that no image can have, whose entries are all minus infinity."""
+    largest = log_prob.amax(dim=0)
+    return largest.masked_fill(largest == -torch.inf, 0.0)
 
 
 @MODELS.register_module()
@@ -82,6 +89,13 @@ class CorrelationDistanceLoss(LogitLoss):
         self.class_wise = class_wise
         self.batch_wise = batch_wise
         self.eps = eps
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`; Pearson's correlation of two numbers is 1 or -1, a cosine of one number 1."""
+        pair = 3 if self.centered else 2
+        rows, columns = LossPart('classes of an image', pair), LossPart('images of a class', 2, pair)
+        return (rows,) * self.class_wise + (columns,) * self.batch_wise
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * correlation_distance(

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_switches, check_weights
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.losses.correlation_distance import correlation_distance
 from r2kd_mm.registry import MODELS
 
@@ -66,6 +66,12 @@ class DISTLoss(LogitLoss):
         self.intra_weight = intra_weight
         self.scale_by_temperature = scale_by_temperature
         self.batch_wise = intra_weight > 0
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`; Pearson's correlation of two numbers is 1 or -1."""
+        rows, columns = LossPart('classes of an image', 3), LossPart('images of a class', 2, 3)
+        return (rows,) * (self.inter_weight > 0) + (columns,) * (self.intra_weight > 0)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * dist(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_weights
 from r2kd_mm.losses._checks import label_distribution, prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -55,9 +55,9 @@ def decoupled_kd(
 def _parts_per_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Both divergences of :func:`decoupled_kd` for every class as the target, each ``(N, C)``, without C x C work."""
     p_log, q_log = student.log_softmax(dim=1), teacher.log_softmax(dim=1)
-    q, gap = q_log.exp(), q_log - p_log
+    q, gap = q_log.exp(), _log_ratio(q_log, p_log)
     p_rest_log, q_rest_log = _log_complement(student, p_log), _log_complement(teacher, q_log)
-    rest_gap = q_rest_log - p_rest_log
+    rest_gap = _log_ratio(q_rest_log, p_rest_log)
     target_part = q * gap + q_rest_log.exp() * rest_gap
 
     # Over the classes other than c: KL = sum_j q_j gap_j / (1 - q_c) - rest_gap_c. If c is the teacher's first choice,
@@ -68,6 +68,11 @@ def _parts_per_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     q_others = teacher.masked_fill(first, -torch.inf).softmax(dim=1)
     over_others_of_first = (q_others * gap.masked_fill(first, 0.0)).sum(dim=1, keepdim=True)
     return target_part, torch.where(first, over_others_of_first, over_others) - rest_gap
+
+
+def _log_ratio(q_log: Tensor, p_log: Tensor) -> Tensor:
+    """``log(q / p)``, and 0 where q is exactly 0: there it stands for the term ``0 * log(0 / p)`` of a divergence."""
+    return (q_log - p_log).masked_fill(q_log == -torch.inf, 0.0)
 
 
 def _log_complement(logits: Tensor, log_prob: Tensor) -> Tensor:
@@ -93,6 +98,12 @@ class DKDLoss(LogitLoss):
         self.loss_weight = loss_weight
         self.alpha = alpha
         self.beta = beta
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`."""
+        of_target, of_others = LossPart('target class'), LossPart('classes other than the target', 3)
+        return (of_target,) * (self.alpha > 0) + (of_others,) * (self.beta > 0)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
         return self.loss_weight * decoupled_kd(

@@ -6,7 +6,7 @@ from r2kd_mm.arguments import check_positive, check_weights
 from r2kd_mm.functional.ranking import soft_kendall
 from r2kd_mm.functional.standardization import standardize
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -39,6 +39,8 @@ def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: 
 @MODELS.register_module()
 class KendallLoss(LogitLoss):
     """:func:`kendall_distance` with a fixed smoothing, times ``loss_weight``."""
+
+    parts = (LossPart('order of the classes', min_classes=3),)  # z-scores of two classes are 1 and -1, always
 
     def __init__(self, loss_weight: float = 1.0, smoothing: float = 0.5) -> None:
         super().__init__()

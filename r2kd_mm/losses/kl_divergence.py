@@ -4,7 +4,7 @@ from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_weights
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -34,12 +34,17 @@ def kl_per_sample(student_logits: Tensor, teacher_logits: Tensor, temperature: f
     """``KL(q_i || p_i)`` of :func:`kl_divergence` for each sample, shape ``(N,)``, without checks and factors."""
     student_log_prob = (student_logits / temperature).log_softmax(dim=1)
     teacher_log_prob = (teacher_logits / temperature).log_softmax(dim=1)
-    return (teacher_log_prob.exp() * (teacher_log_prob - student_log_prob)).sum(dim=1)
+    teacher_prob = teacher_log_prob.exp()
+    # 0 * log(0 / p) is 0, also where p is 0: a class that neither network can give is masked by logits of -inf
+    gap = (teacher_log_prob - student_log_prob).masked_fill(teacher_prob == 0, 0.0)
+    return (teacher_prob * gap).sum(dim=1)
 
 
 @MODELS.register_module()
 class KLDivergenceLoss(LogitLoss):
     """:func:`kl_divergence` with a fixed temperature, times ``loss_weight``."""
+
+    parts = (LossPart('probabilities'),)
 
     def __init__(self, temperature: float = 4.0, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.functional.standardization import standardize
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS, build_component
 
 
@@ -37,6 +37,12 @@ class LogitStandardization(LogitLoss):
             raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}.')
         self.needs_target = getattr(self.loss, 'needs_target', False)
         self.batch_wise = getattr(self.loss, 'batch_wise', False)
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """Those of the wrapped loss, from 3 classes on: z-scores of two classes always have the same two values."""
+        wrapped = self.loss.parts if isinstance(self.loss, LogitLoss) else (LossPart(type(self.loss).__name__),)
+        return tuple(part._replace(min_classes=max(part.min_classes, 3)) for part in wrapped)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
         student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)

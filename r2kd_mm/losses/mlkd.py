@@ -1,5 +1,6 @@
 """Multi-level logit distillation: instance, batch and class level at several temperatures."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from r2kd_mm.arguments import check_positive, check_weights, is_number
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.losses.kl_divergence import kl_per_sample
 from r2kd_mm.registry import MODELS
 
@@ -53,9 +54,7 @@ def multi_level_kd(
     _check_settings(temperatures, instance_weight, batch_weight, class_weight, quantile)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
     count, num_classes = student_logits.shape
-    teacher_prob = teacher_logits.softmax(dim=1)
-    samples = _least(teacher_prob.amax(dim=1), quantile)
-    classes = _least(teacher_prob.sum(dim=0), quantile)
+    samples, classes = _masks(teacher_logits, quantile)
     loss = student_logits.new_zeros(())
     for temperature in temperatures:
         if instance_weight:
@@ -70,10 +69,26 @@ def multi_level_kd(
     return loss
 
 
-def _least(confidence: Tensor, quantile: float | None) -> Tensor:
+def _masks(teacher_logits: Tensor, quantile: float | None) -> tuple[Tensor, Tensor]:
+    """Which samples ``(N,)`` and which classes ``(C,)`` count, as 0 and 1.
+
+    Confidences are compared in float64, and those of samples as odds: a probability near 1 rounds to 1, where all sure
+    samples would be equally sure.
+    """
     if quantile is None:
-        return torch.ones_like(confidence)
-    return (confidence <= confidence.quantile(quantile)).to(confidence.dtype)
+        return teacher_logits.new_ones(len(teacher_logits)), teacher_logits.new_ones(teacher_logits.shape[1])
+    logits = teacher_logits.double()
+    first = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(dim=1, keepdim=True), True)
+    log_odds = logits.amax(dim=1) - logits.masked_fill(first, -torch.inf).logsumexp(dim=1)
+    kept = (_least(confidence, quantile) for confidence in (log_odds, logits.softmax(dim=1).sum(dim=0)))
+    samples, classes = (mask.to(teacher_logits.dtype) for mask in kept)
+    return samples, classes
+
+
+def _least(confidence: Tensor, quantile: float) -> Tensor:
+    """Mark the entries up to the quantile. Only their order matters, so no threshold between two of them is needed."""
+    last = math.floor(quantile * (len(confidence) - 1))
+    return confidence <= confidence.sort().values[last]
 
 
 def _gram_distance(p: Tensor, q: Tensor) -> Tensor:
@@ -121,6 +136,12 @@ class MLKDLoss(LogitLoss):
         self.class_weight = class_weight
         self.quantile = quantile
         self.batch_wise = batch_weight > 0 or class_weight > 0 or quantile is not None
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`; a single image is compared with itself, by the square of its probabilities."""
+        weights = {'instances': self.instance_weight, 'batch': self.batch_weight, 'classes': self.class_weight}
+        return tuple(LossPart(level) for level, weight in weights.items() if weight > 0)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * multi_level_kd(

@@ -6,7 +6,7 @@ from r2kd_mm.arguments import check_weights
 from r2kd_mm.functional.correlation import pearson
 from r2kd_mm.functional.ranking import hard_rank, resolve_smoothing, soft_rank
 from r2kd_mm.losses._checks import prepare_logits
-from r2kd_mm.losses.base import LogitLoss
+from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.registry import MODELS
 
 
@@ -48,6 +48,11 @@ class RankDistanceLoss(LogitLoss):
         self.loss_weight = loss_weight
         self.estimator = estimator
         self.smoothing = resolve_smoothing(estimator, smoothing)
+
+    @property
+    def parts(self) -> tuple[LossPart, ...]:
+        """See :attr:`LogitLoss.parts`; none for the exact rank, which is piecewise constant."""
+        return () if self.estimator == 'hard' else (LossPart('ranks of the classes', min_classes=3),)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * rank_distance(student_logits, teacher_logits, self.estimator, self.smoothing)

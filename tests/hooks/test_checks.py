@@ -154,19 +154,42 @@ class TestDataCheck:
             runner.train()
         assert runner.iter == 0
 
-    def test_refuses_a_batch_of_one_for_a_loss_across_the_batch(self, tmp_path):
-        fields = dict(allow_untrained_teacher=True)
-        with pytest.raises(ValueError, match='loss_value compares the images of a batch, but .* batch_size=1'):
-            toys.runner(distiller(**fields), tmp_path, batch_size=1, hooks=[dict(type='DataCheckHook')]).train()
-
-    @pytest.mark.parametrize('loss', ['DISTLoss', 'MLKDLoss', 'CorrelationDistanceLoss'])
-    def test_knows_every_loss_across_the_batch_also_inside_another(self, tmp_path, loss):
-        model = distiller(
-            allow_untrained_teacher=True, losses=dict(loss_kd=dict(type='LogitStandardization', loss=dict(type=loss)))
-        )
-        runner = toys.runner(model, tmp_path, batch_size=1, hooks=[dict(type='DataCheckHook')])
-        with pytest.raises(ValueError, match='loss_kd compares the images of a batch'):
+    @pytest.mark.parametrize('split', ['train', 'val'])
+    def test_refuses_several_labels_of_an_image_to_distil_on(self, tmp_path, split):
+        model = distiller(allow_untrained_teacher=True)
+        hooks = [dict(type='DataCheckHook')]
+        runner = toys.runner(model, tmp_path, hooks=hooks, **{f'{split}_data': LabelledImages([0, 4])})
+        with pytest.raises(ValueError, match=rf'{split}_dataloader: sample 7 has the labels \[0, 4\]; logit distil'):
             runner.train()
+        assert runner.iter == 0
+
+    @pytest.mark.parametrize(
+        ('shares', 'message'),
+        [
+            ([1.0, 0, 1, 0, 0], 'sums to 2 with 0 as'),
+            ([0.0, 0, 0, 0, 0], 'sums to 0 with 0 as'),
+            ([1.5, -0.5, 0, 0, 0], 'sums to 1 with -0.5 as'),
+        ],
+        ids=str,
+    )
+    def test_refuses_labels_that_are_no_distribution_also_without_validation(self, tmp_path, shares, message):
+        runner = toys.runner(
+            distiller(allow_untrained_teacher=True, losses=dict(loss_kd=dict(type='DKDLoss'))),
+            tmp_path,
+            hooks=[dict(type='DataCheckHook')],
+            train_data=ScoredImages(shares),
+            **dict.fromkeys(('val_dataloader', 'val_cfg', 'val_evaluator')),
+        )
+        with pytest.raises(ValueError, match=f'image 0 of a batch has a gt_score that {message} the smallest share'):
+            runner.train()
+        assert runner.iter == 0
+
+    def test_lets_soft_labels_pass(self, tmp_path):
+        data = ScoredImages([0.5, 0.25, 0.25, 0, 0])
+        model = distiller(allow_untrained_teacher=True)
+        runner = toys.runner(model, tmp_path, hooks=[dict(type='DataCheckHook')], train_data=data)
+        runner.train()
+        assert runner.epoch == 1
 
     def test_lets_a_good_run_pass(self, tmp_path):
         runner = toys.runner(distiller(allow_untrained_teacher=True), tmp_path, hooks=[dict(type='DataCheckHook')])
@@ -232,6 +255,15 @@ class LabelledImages(toys.Images):
 
     def get_data_info(self, index):
         return dict(gt_label=self.label if index == 7 else 0)
+
+
+class ScoredImages(toys.Images):
+    """Computes the same shares of the classes for each image."""
+
+    def __init__(self, shares):
+        super().__init__()
+        for sample in self.samples:
+            sample.set_gt_score(torch.tensor(shares))
 
 
 class SkippingImages(toys.Images):

@@ -1,5 +1,7 @@
 """What every loss promises, whatever it computes."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from r2kd_mm.losses import (
     KLDivergenceLoss,
     LogitLoss,
     LogitStandardization,
+    LossPart,
     MLKDLoss,
     RankDistanceLoss,
 )
@@ -54,6 +57,54 @@ def evaluate(loss, student_logits, teacher_logits):
 def test_every_exported_loss_is_tested_here():
     exported = {value for value in vars(losses).values() if isinstance(value, type) and issubclass(value, LogitLoss)}
     assert exported - {LogitLoss} == {type(loss) for loss in TRAINING}
+
+
+# Settings that leave one part on its own, or none, so that what each part states is measured.
+SINGLE_PARTS = [
+    CorrelationDistanceLoss(batch_wise=False),
+    CorrelationDistanceLoss(class_wise=False),
+    CorrelationDistanceLoss(centered=True, class_wise=False),
+    RankDistanceLoss(estimator='hard'),
+    DISTLoss(intra_weight=0),
+    DISTLoss(inter_weight=0),
+    DKDLoss(beta=0),
+    DKDLoss(alpha=0),
+    MLKDLoss(batch_weight=0, class_weight=0),
+    MLKDLoss(instance_weight=0, class_weight=0),
+    MLKDLoss(instance_weight=0, batch_weight=0, quantile=None),
+    CMKDLoss(estimator='hard'),
+    CMKDLoss(batch_wise=True, estimator='hard'),
+    LogitStandardization(CorrelationDistanceLoss(class_wise=False)),
+    LogitStandardization(DISTLoss(inter_weight=0)),
+    LogitStandardization(RankDistanceLoss(estimator='hard')),
+    LogitStandardization(torch.nn.MSELoss()),
+]
+
+
+@pytest.mark.parametrize('loss', TRAINING + SINGLE_PARTS, ids=name)
+def test_has_a_gradient_from_the_size_on_that_its_parts_state(loss):
+    for classes, images in itertools.product((1, 2, 3, 4), repeat=2):
+        generator = torch.Generator().manual_seed(0)
+        largest = 0.0
+        for _ in range(8):  # a rank that is right already has no gradient
+            student, teacher = torch.randn(2, images, classes, dtype=torch.float64, generator=generator)
+            if classes == 1 and isinstance(getattr(loss, 'loss', loss), DKDLoss):
+                continue  # which refuses it
+            student.requires_grad_()
+            (evaluate(loss, student, teacher) + 0 * student.sum()).backward()  # hard ranks have no graph
+            largest = max(largest, student.grad.abs().max().item())
+        teaches = any(not part.is_silent(classes, images) for part in loss.parts)
+        rounding = 1e-6 if getattr(loss, 'eps', None) else 1e-12  # eps in the norms leaves a gradient of its size
+        assert largest > 1e-3 if teaches else largest < rounding, f'{classes} classes, {images} images: {largest}'
+
+
+def test_a_loss_without_a_statement_cannot_be_defined():
+    with pytest.raises(
+        TypeError, match=r'Silent must state what it needs to train the student: set parts in the class'
+    ):
+        type('Silent', (LogitLoss,), {})
+    assert type('Stated', (LogitLoss,), dict(parts=(LossPart('values'),)))().parts == (LossPart('values', 2, 1),)
+    assert type('Inherited', (DISTLoss,), {})().parts == DISTLoss().parts
 
 
 @pytest.mark.parametrize('loss', sorted({type(loss) for loss in TRAINING}, key=lambda cls: cls.__name__))
@@ -123,6 +174,71 @@ def test_edges_have_finite_values_and_gradients_of_bounded_size(loss, case):
     # Of the order of the weights times the squared temperature. The slope of a loss that ignores the scale of logits
     # grows as 1 / deviation until a row counts as constant; logits that deviate by 1e-6 around 0 do not.
     assert student.grad.norm() < (4e6 if case == 'nearly constant student' else 40)
+
+
+@EACH
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+def test_nan_is_never_hidden(loss, side):
+    student, teacher = 3 * torch.randn(2, 8, 6)
+    (student if side == 'student' else teacher)[2, 3] = torch.nan
+    student.requires_grad_()
+    value = evaluate(loss, student, teacher)
+    assert value.isnan()
+
+
+MASKED = [
+    CorrelationDistanceLoss(batch_wise=False),
+    KLDivergenceLoss(),
+    DISTLoss(intra_weight=0),
+    DKDLoss(),
+    MLKDLoss(quantile=None),
+    MLKDLoss(),
+]
+
+
+@pytest.mark.parametrize('loss', MASKED, ids=name)
+def test_logits_of_minus_infinity_on_both_sides_are_the_limit_of_a_class_that_cannot_be(loss):
+    student, teacher = 3 * torch.randn(2, 8, 6, dtype=torch.float64)
+    impossible = torch.full((8, 1), -torch.inf, dtype=torch.float64)
+    unlikely = impossible.clone().fill_(-1e4)
+    results = []
+    for column in (impossible, unlikely):
+        inputs = torch.cat([student, column], dim=1).requires_grad_()
+        value = evaluate(loss, inputs, torch.cat([teacher, column], dim=1))
+        value.backward()
+        results.append((value.detach(), inputs.grad))
+    (value, gradient), (limit, gradient_of_limit) = results
+    torch.testing.assert_close(gradient[:, :6], gradient_of_limit[:, :6])
+    assert gradient[:, 6].abs().max() == 0
+    torch.testing.assert_close(value, limit)
+
+
+def test_a_class_that_no_image_can_have_counts_one_in_a_correlation_over_the_images():
+    student, teacher = 3 * torch.randn(2, 8, 6, dtype=torch.float64)
+    impossible = torch.full((8, 1), -torch.inf, dtype=torch.float64)
+    loss = CorrelationDistanceLoss(temperature=4.0, loss_weight=1.0, class_wise=False)
+    inputs = torch.cat([student, impossible], 1).requires_grad_()
+    value = loss(inputs, torch.cat([teacher, impossible], 1))
+    torch.testing.assert_close(value, (6 * loss(student, teacher) + 16) / 7)
+    value.backward()
+    assert inputs.grad.isfinite().all()
+
+
+def test_a_mask_of_minus_infinity_leaves_kl_and_dkd_as_without_the_class():
+    student, teacher = 3 * torch.randn(2, 8, 6, dtype=torch.float64)
+    impossible = torch.full((8, 1), -torch.inf, dtype=torch.float64)
+    target = torch.arange(8) % 6
+    for loss in (KLDivergenceLoss(), DKDLoss()):
+        labels = (target,) * loss.needs_target
+        masked = loss(torch.cat([student, impossible], 1), torch.cat([teacher, impossible], 1), *labels)
+        torch.testing.assert_close(masked, loss(student, teacher, *labels))
+    # a class that the teacher alone excludes has no term; one that the student alone excludes costs without bound
+    excluded = teacher.clone()
+    excluded[:, 0] = -torch.inf
+    q, p_log = (excluded / 4).softmax(1), (student / 4).log_softmax(1)
+    expected = 16 * (q * (q.clamp(min=1e-300).log() - p_log)).sum(1).mean()
+    torch.testing.assert_close(KLDivergenceLoss()(student, excluded), expected)
+    assert KLDivergenceLoss()(excluded, teacher) == torch.inf
 
 
 @EACH

@@ -34,6 +34,28 @@ def test_the_masks_keep_the_samples_and_classes_that_the_teacher_is_less_sure_of
     torch.testing.assert_close(multi_level_kd(student, teacher, (2.0,)), expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_the_masks_tell_sure_samples_apart_whose_probability_rounds_to_one(dtype):
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(8, 8, dtype=torch.float64, generator=generator)
+    # from 1 - 1.7e-8 to 1 - 7e-18, the class of each sample its own
+    teacher = torch.diag(torch.linspace(18, 40, 8, dtype=torch.float64)) + torch.arange(8.0).sin()
+    kept = range(4)  # up to the median: the less sure half
+    expected = sum(levels(student, teacher, 4.0, kept, range(0)))
+    loss = multi_level_kd(student.to(dtype), teacher.to(dtype), (4.0,), class_weight=0)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_the_masks_tell_classes_apart_whose_sums_round_to_one(dtype):
+    student = torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    teacher = torch.diag(torch.linspace(20, 30, 8, dtype=torch.float64))
+    classes = teacher.softmax(1).sum(0).argsort()[:4].tolist()
+    expected = sum(levels(student, teacher, 4.0, range(0), classes))
+    loss = multi_level_kd(student.to(dtype), teacher.to(dtype), (4.0,), instance_weight=0, batch_weight=0)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
+
+
 def test_masked_samples_get_no_gradient_from_the_instance_level():
     student, teacher = torch.randn(6, 4, requires_grad=True), torch.randn(6, 4)
     MLKDLoss(batch_weight=0, class_weight=0)(student, teacher).backward()
