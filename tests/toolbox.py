@@ -40,6 +40,17 @@ class Finished:
     stderr: str
 
 
+def quick_first(cases: list) -> list:
+    """Parameters of a test, of which `make test` runs the first one and `make test-all` all."""
+    import pytest  # not where a tool runs
+
+    first, *others = cases
+    return [
+        first,
+        *(pytest.param(*case if isinstance(case, tuple) else (case,), marks=pytest.mark.slow) for case in others),
+    ]
+
+
 def environment() -> dict[str, str]:
     """Variables of a tool's process: this Python first, one thread, the package found from any folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])

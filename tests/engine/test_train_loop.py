@@ -164,14 +164,21 @@ def whole(tmp_path_factory):
     return work_dir, watch
 
 
-@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('workers', [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_number_of_workers_makes_no_difference(whole, tmp_path, workers):
     build(tmp_path, workers=workers).train()
     assert_equal(result(tmp_path), result(whole[0]))
 
 
 @pytest.mark.parametrize(
-    ('iteration', 'workers'), [(1, 0), (3, 2), (LENGTH - 1, 0), (LENGTH, 1), (LENGTH + 1, 0), (3 * LENGTH, 0)]
+    ('iteration', 'workers'),
+    [
+        (3, 2),
+        *(
+            pytest.param(iteration, workers, marks=pytest.mark.slow)
+            for iteration, workers in ((1, 0), (LENGTH - 1, 0), (LENGTH, 1), (LENGTH + 1, 0), (3 * LENGTH, 0))
+        ),
+    ],
 )
 def test_a_run_resumed_after_any_iteration_ends_the_same(whole, tmp_path, iteration, workers):
     work_dir, watch_whole = whole
@@ -185,6 +192,7 @@ def test_a_run_resumed_after_any_iteration_ends_the_same(whole, tmp_path, iterat
     assert logged(work_dir, tmp_path) == logged(work_dir)
 
 
+@pytest.mark.slow
 def test_the_plain_loop_ends_otherwise(whole, tmp_path):
     plain = dict(type='EpochBasedTrainLoop', max_epochs=3)
     resumed(whole[0] / 'iter_3.pth', tmp_path, train_cfg=plain).train()
@@ -220,7 +228,7 @@ def by_epoch():
     )
 
 
-@pytest.mark.parametrize('epoch', [1, 3])
+@pytest.mark.parametrize('epoch', [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_validation_that_was_cut_off_is_made_up_for(tmp_path, epoch):
     build(tmp_path / 'whole', default_hooks=by_epoch()).train()
     with pytest.raises(Stop):
@@ -241,6 +249,7 @@ def test_a_validation_in_the_checkpoint_is_not_repeated(tmp_path):
     assert watch.validated == []
 
 
+@pytest.mark.slow
 def test_only_a_validation_that_was_due_is_made_up_for(tmp_path):
     loop = dict(val_begin=2, dynamic_intervals=[(3, 2)])
     default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
@@ -286,7 +295,9 @@ def test_a_window_of_accumulation_ends_with_its_epoch(tmp_path):
     assert watch.steps == 2 * [False, True, False, True, True]
 
 
-@pytest.mark.parametrize('iteration', [2, LENGTH, LENGTH + 4])
+@pytest.mark.parametrize(
+    'iteration', [2, *(pytest.param(iteration, marks=pytest.mark.slow) for iteration in (LENGTH, LENGTH + 4))]
+)
 def test_accumulation_resumes_between_two_windows(tmp_path, iteration):
     build(tmp_path / 'whole', **accumulating()).train()
     watch = Watch()

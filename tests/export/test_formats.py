@@ -74,7 +74,10 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f'{name} needs {", ".join(missing)}: requirements/export.txt')
 
 
-FORMAT = pytest.mark.parametrize('name', [pytest.param(name, marks=needs(name)) for name in FORMATS])
+FORMAT = pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name != 'torch')]) for name in FORMATS],
+)
 
 
 @pytest.fixture(scope='module')

@@ -73,7 +73,7 @@ def test_unusual_images_pass_the_real_pipelines(tmp_path, count):
     count(f'images: {len(paths)} unusual files load as 3 x 224 x 224 in {len(pipelines)} pipelines')
 
 
-@pytest.mark.parametrize('file_format', ['JPEG', 'PNG', 'BMP', 'PPM', 'TIFF'])
+@pytest.mark.parametrize('file_format', toolbox.quick_first(['JPEG', 'PNG', 'BMP', 'PPM', 'TIFF']))
 def test_no_truncation_is_loaded(file_format, tmp_path, count):
     path = tmp_path / 'train/only' / f'a.{file_format.lower()[:4]}'.replace('tiff', 'tif')
     path.parent.mkdir(parents=True)

@@ -119,7 +119,9 @@ class TestOrder:
         assert checkpoints(tmp_path) == {'epoch_3.pth', 'best_accuracy_top1_epoch_2.pth', 'best_other_epoch_3.pth'}
 
     # every write and every deletion of two epochs, and the moments before and after it
-    @pytest.mark.parametrize('step', range(1, 14))
+    @pytest.mark.parametrize(
+        'step', [pytest.param(step, marks=() if step == 5 else pytest.mark.slow) for step in range(1, 14)]
+    )
     @pytest.mark.parametrize('after', [False, True], ids=['before', 'after'])
     def test_a_kill_between_any_two_steps_leaves_nothing_over_and_nothing_out(self, tmp_path, monkeypatch, step, after):
         scores = [1, 2, 3]

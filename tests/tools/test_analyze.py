@@ -42,11 +42,13 @@ def test_the_page_shows_all_runs(runs, tmp_path):
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
-    [
-        (['/no/such/run', '--out', 'page'], "'/no/such/run' is no folder"),
-        (['{runs}/alone', '--out', '{runs}/alone/last_checkpoint/page'], 'cannot be written'),
-        (['{runs}', '--out', 'page', '--names', 'one'], '--names gives 1 names for 2 methods: alone, r2kd'),
-    ],
+    toolbox.quick_first(
+        [
+            (['/no/such/run', '--out', 'page'], "'/no/such/run' is no folder"),
+            (['{runs}/alone', '--out', '{runs}/alone/last_checkpoint/page'], 'cannot be written'),
+            (['{runs}', '--out', 'page', '--names', 'one'], '--names gives 1 names for 2 methods: alone, r2kd'),
+        ]
+    ),
 )
 def test_a_mistake_is_one_line(runs, tmp_path, arguments, message):
     os.chdir(tmp_path)
@@ -56,6 +58,7 @@ def test_a_mistake_is_one_line(runs, tmp_path, arguments, message):
     assert 'Traceback' not in finished.stderr
 
 
+@pytest.mark.slow
 def test_too_few_images_are_a_usage_error(runs, tmp_path):
     finished = toolbox.run_forked('analyze.py', runs, '--out', tmp_path, '--images', '1')
     assert finished.returncode == 2

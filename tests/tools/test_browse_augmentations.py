@@ -68,6 +68,7 @@ def test_what_is_shown_is_what_the_first_step_of_the_run_sees(teacher, tmp_path,
     assert not torch.equal(seen.view, seen.clean)
 
 
+@pytest.mark.slow
 def test_without_the_teacher_the_images_are_shown_without_its_word(tmp_path):
     picture = tmp_path / 'views.png'
     lost = 'model.teacher_ckpt=lost.pth'
@@ -81,6 +82,7 @@ def test_without_the_teacher_the_images_are_shown_without_its_word(tmp_path):
     assert "CutMixPick picks images by the teacher's word, and its checkpoint 'lost.pth' is not here" in finished.stderr
 
 
+@pytest.mark.slow
 def test_a_run_without_augmentation_has_clean_images_alone(tmp_path):
     finished = toolbox.run_forked(
         'browse_augmentations.py', toolbox.ROOT / 'configs' / run_folders.ALONE, '--out', tmp_path / 'x.png'

@@ -25,12 +25,14 @@ def test_compares_both_teachers_on_the_images_that_were_asked_for():
     assert len(re.findall(r'[\d.]+ ms plain, [\d.]+ ms by the engine: [\d.]+ times as fast', finished.stdout)) == 2
 
 
+@pytest.mark.slow
 def test_the_engine_is_that_of_the_config_where_none_is_named():
     finished = check('--batches', '1', options=['model.teacher_engine.dtype=bf16', 'model.teacher_engine.fuse=False'])
     assert finished.returncode == 0, finished.stderr
     assert "TeacherEngine(dtype='bf16', fuse=False, channels_last=True, compile=False)" in finished.stdout
 
 
+@pytest.mark.slow
 def test_a_teacher_in_train_mode_is_named_and_not_compared():
     finished = check('--batches', '1', options=['model.pruned_teacher_mode=train'])
     assert finished.returncode == 0, finished.stderr
@@ -40,11 +42,13 @@ def test_a_teacher_in_train_mode_is_named_and_not_compared():
 
 @pytest.mark.parametrize(
     ('options', 'message'),
-    [
-        (['model.teacher=None'], 'has no model.teacher to check; give the config of a distillation'),
-        (['val_dataloader=None'], 'has no val_dataloader to take images from'),
-        (['model.teacher_engine=quick'], "teacher_engine must be one of ('exact', 'fast', 'plain')"),
-    ],
+    toolbox.quick_first(
+        [
+            (['model.teacher=None'], 'has no model.teacher to check; give the config of a distillation'),
+            (['val_dataloader=None'], 'has no val_dataloader to take images from'),
+            (['model.teacher_engine=quick'], "teacher_engine must be one of ('exact', 'fast', 'plain')"),
+        ]
+    ),
 )
 def test_a_mistake_is_one_line(options, message):
     # without a val_dataloader there is no batch size to change either

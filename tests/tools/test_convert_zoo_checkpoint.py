@@ -49,6 +49,7 @@ def test_there_and_back_again(public, ours, tmp_path):
     assert all(torch.equal(reverted[key], expected[key]) for key in expected)
 
 
+@pytest.mark.slow
 def test_an_existing_file_is_replaced_only_with_force(public, tmp_path):
     target = tmp_path / 'taken.pth'
     target.write_bytes(b'precious')
@@ -58,6 +59,7 @@ def test_an_existing_file_is_replaced_only_with_force(public, tmp_path):
     assert 'state_dict' in torch.load(target)
 
 
+@pytest.mark.slow
 def test_another_number_of_classes(tmp_path):
     weights = zoo.revert_state_dict(NAME, zoo.build_classifier(NAME, 5).state_dict(), 5)
     torch.save(weights, tmp_path / 'five.pth')
@@ -78,6 +80,7 @@ class Dangerous:
         return open, (str(self.path), 'w')
 
 
+@pytest.mark.slow
 def test_each_mistake_is_named_and_nothing_is_written(public, tmp_path):
     target = tmp_path / 'out.pth'
     poisoned, text = tmp_path / 'poisoned.pth', tmp_path / 'notes.txt'

@@ -11,7 +11,7 @@ import toolbox
 from r2kd_mm.export import Predictor, export_student
 
 
-@pytest.fixture(scope='module', params=['mmpretrain', 'torchscript'])
+@pytest.fixture(scope='module', params=['torchscript', pytest.param('mmpretrain', marks=pytest.mark.slow)])
 def digits(request, tmp_path_factory):
     """An export, and a folder of three digits."""
     folder = tmp_path_factory.mktemp('digits')
@@ -46,7 +46,7 @@ def test_a_person_reads_percentages(digits):
     ]
 
 
-@pytest.mark.parametrize('options', [(), ('--json',)])
+@pytest.mark.parametrize('options', toolbox.quick_first([(), ('--json',)]))
 def test_a_broken_image_is_named_and_the_others_are_answered(digits, options, tmp_path):
     export, images = digits
     shutil.copytree(images, tmp_path / 'images')
@@ -60,6 +60,7 @@ def test_a_broken_image_is_named_and_the_others_are_answered(digits, options, tm
     assert re.fullmatch(r"error: image '.*/1\.png' is truncated: the end is missing .* bytes; get the file anew", error)
 
 
+@pytest.mark.slow
 def test_no_classes_at_all_are_a_usage_error(digits):
     finished = toolbox.run_forked('predict.py', *digits, '--top', '0')
     assert finished.returncode == 2
@@ -68,12 +69,14 @@ def test_no_classes_at_all_are_a_usage_error(digits):
 
 @pytest.mark.parametrize(
     ('which', 'message'),
-    [
-        ('no export', 'is no export: expected a folder with export.json'),
-        ('no file', "no.png' does not exist"),
-        ('no image', 'no image in'),
-        ('broken', 'broken.png'),
-    ],
+    toolbox.quick_first(
+        [
+            ('no export', 'is no export: expected a folder with export.json'),
+            ('no file', "no.png' does not exist"),
+            ('no image', 'no image in'),
+            ('broken', 'broken.png'),
+        ]
+    ),
 )
 def test_a_mistake_is_one_line(digits, which, message, tmp_path):
     export, images = digits

@@ -94,6 +94,7 @@ def test_pruned_weights_are_written_and_the_rest_is_as_before(teacher, shown):
         assert f'{sum(lost.values()):,} of' in shown[1]
 
 
+@pytest.mark.slow
 def test_of_a_view_with_mixed_labels_there_is_no_accuracy(teacher, tmp_path):
     finished = toolbox.run_forked(
         'prune_teacher.py', CONFIG, teacher[2], '--out', tmp_path / 'out', '--augmented', 'CutMix',
@@ -109,6 +110,7 @@ def test_of_a_view_with_mixed_labels_there_is_no_accuracy(teacher, tmp_path):
     assert float(channels['sparsity']) > 0.5  # a channel goes from two layers
 
 
+@pytest.mark.slow
 def test_pruners_that_nobody_asked_for_are_left_out_where_they_do_not_suit(tmp_path):
     config = toolbox.ROOT / 'configs/supervised/res6_digits.py'
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
@@ -123,16 +125,21 @@ def test_pruners_that_nobody_asked_for_are_left_out_where_they_do_not_suit(tmp_p
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
-    [
-        (['--amounts', '30'], 'amount is the fraction of weights to remove and must be in [0, 1), got 30.0'),
-        (['--pruners', 'magnitud'], "there is no pruner 'magnitud'; give some of magnitude, global, random, channels"),
-        (['--pruners', '4:2'], '1 <= n < m must hold, got n=4, m=2'),
-        (['--pruners', '3:17'], '3:17 pruning needs a layer whose number of inputs is divisible by 17'),
-        (['--pruners', 'channels', '--save'], 'weights without channels do not fit the config'),
-        (['--augmented', 'CutMixx'], "unknown augmentation 'CutMixx'"),
-        (['--cfg-options', 'val_dataloader=None'], 'has no val_dataloader to take images from'),
-        ('/no/such.pth', '/no/such.pth'),
-    ],
+    toolbox.quick_first(
+        [
+            (['--amounts', '30'], 'amount is the fraction of weights to remove and must be in [0, 1), got 30.0'),
+            (
+                ['--pruners', 'magnitud'],
+                "there is no pruner 'magnitud'; give some of magnitude, global, random, channels",
+            ),
+            (['--pruners', '4:2'], '1 <= n < m must hold, got n=4, m=2'),
+            (['--pruners', '3:17'], '3:17 pruning needs a layer whose number of inputs is divisible by 17'),
+            (['--pruners', 'channels', '--save'], 'weights without channels do not fit the config'),
+            (['--augmented', 'CutMixx'], "unknown augmentation 'CutMixx'"),
+            (['--cfg-options', 'val_dataloader=None'], 'has no val_dataloader to take images from'),
+            ('/no/such.pth', '/no/such.pth'),
+        ]
+    ),
 )
 def test_a_mistake_writes_nothing(teacher, arguments, message, tmp_path):
     checkpoint, arguments = (arguments, []) if isinstance(arguments, str) else (teacher[2], arguments)
@@ -143,6 +150,7 @@ def test_a_mistake_writes_nothing(teacher, arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(teacher, tmp_path):
     (tmp_path / 'file').touch()
     out = tmp_path / 'file/out'
@@ -154,6 +162,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
     assert f"error: folder '{out}' cannot be written (Not a directory); give another by --out" in finished.stderr
 
 
+@pytest.mark.slow
 def test_the_student_of_a_distillation_can_be_pruned(teacher, tmp_path):
     network, _, _ = teacher
     saved = {f'architecture.{name}': value for name, value in network.state_dict().items()}

@@ -10,11 +10,13 @@ CONFIG = toolbox.ROOT / 'configs' / ALONE
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
-    [
-        (('m.csv', '--out-item', 'metrics'), 'metrics are written as .pkl, .json or .yaml, got --out m.csv'),
-        (('m.json', '--out-item', 'pred'), 'predictions are written as .pkl, got --out m.json'),
-        (('m.json',), 'predictions are written as .pkl, got --out m.json'),
-    ],
+    toolbox.quick_first(
+        [
+            (('m.csv', '--out-item', 'metrics'), 'metrics are written as .pkl, .json or .yaml, got --out m.csv'),
+            (('m.json', '--out-item', 'pred'), 'predictions are written as .pkl, got --out m.json'),
+            (('m.json',), 'predictions are written as .pkl, got --out m.json'),
+        ]
+    ),
 )
 def test_a_format_that_cannot_be_written_is_a_usage_error(arguments, message, tmp_path):
     finished = toolbox.run_forked('test.py', CONFIG, 'no.pth', '--work-dir', tmp_path, '--out', *arguments)

@@ -39,12 +39,14 @@ def test_nothing_to_go_on_from_is_said(asked, tmp_path):
     assert f"warning: no checkpoint in '{tmp_path}': starting anew" in finished.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_there_is_something_to_go_on_from(work_dir):
     finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--resume', *SHORT)
     assert finished.returncode == 0, finished.stderr
     assert 'starting anew' not in finished.stderr
 
 
+@pytest.mark.slow
 def test_resume_and_overwrite_contradict_each_other():
     finished = toolbox.run_forked('train.py', CONFIG, '--resume', '--overwrite')
     assert finished.returncode == 2
