@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook, SyncBuffersHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.hooks import EarlyStoppingHook, Hook, SyncBuffersHook
+from mmengine.runner import EpochBasedTrainLoop, Runner, get_priority
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,6 +19,11 @@ from r2kd_mm.registry import DATA_SAMPLERS, DATASETS, LOOPS
 SAMPLER_SEED = 'sampler_seed'
 # The last epoch, counted from 1, whose validation is complete and logged. MMEngine shows what begins with 'val'.
 VALIDATED_EPOCH = 'last_validated_epoch'
+# How far each EarlyStoppingHook was after that validation.
+EARLY_STOPPING = 'early_stopping'
+# What of an EarlyStoppingHook its config says, and what changes while it runs.
+STOPPING_SETTINGS = ('monitor', 'rule', 'min_delta', 'check_finite', 'patience', 'stopping_threshold')
+STOPPING_STATE = ('wait_count', 'best_score')
 
 
 @LOOPS.register_module()
@@ -29,6 +35,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
       anew before each iteration.
     - A checkpoint from the middle of an epoch goes on with the next batch, without loading the earlier ones.
     - A validation that was due, and not complete in the checkpoint, is made up for before the next epoch.
+    - An ``EarlyStoppingHook`` goes on with its count and its best score. A run that it has stopped stays stopped.
     - Gradient accumulation: a window ends with its epoch; the last one of an epoch may be shorter, and is weighted as
       such. A checkpoint between two windows is exact; one from inside a window lacks its gradients and is refused.
 
@@ -73,6 +80,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train until the last epoch is done and validated; return the model."""
         self._take_over_seeds()
+        self._take_over_early_stopping()
         self._first_batch = self._find_first_batch()
         self.runner.call_hook('before_train')
         info = self.runner.message_hub.runtime_info
@@ -116,6 +124,20 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if sampler.seed is not None:
             sampler.seed = hub.runtime_info.get(SAMPLER_SEED, sampler.seed)
             hub.update_info(SAMPLER_SEED, sampler.seed)
+
+    def _take_over_early_stopping(self) -> None:
+        """Go on with the counts of the checkpoint; stay stopped where they had stopped the run by the same rules."""
+        stoppers = _early_stoppers(self.runner)
+        for hook in stoppers:
+            if get_priority(hook.priority) > get_priority('LOW'):  # after the checkpoint that holds its count
+                self.runner.hooks.remove(hook)
+                self.runner.register_hook(hook, priority='BELOW_NORMAL')
+        for hook, before in zip(stoppers, self.runner.message_hub.runtime_info.get(EARLY_STOPPING, [])):
+            if before['settings']['monitor'] == hook.monitor:
+                vars(hook).update(before['state'])
+            if before['has_stopped'] and before['settings'] == _read(hook, STOPPING_SETTINGS):
+                self.stop_training = True
+                self.runner.logger.info(f'The resumed run had stopped early, after epoch {self._epoch}.')
 
     def _find_first_batch(self) -> int:
         """Number of batches of the current epoch that the checkpoint has behind it."""
@@ -174,6 +196,21 @@ class _ValidationRecordHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         runner.message_hub.update_info(VALIDATED_EPOCH, runner.epoch)
+        stopped = runner.train_loop.stop_training
+        states = [
+            dict(settings=_read(hook, STOPPING_SETTINGS), state=_read(hook, STOPPING_STATE), has_stopped=stopped)
+            for hook in _early_stoppers(runner)
+        ]
+        if states:
+            runner.message_hub.update_info(EARLY_STOPPING, states)
+
+
+def _early_stoppers(runner: Runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+
+
+def _read(hook: Hook, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(hook, name) for name in names}
 
 
 def _with_seeds(dataloader: dict, seed: int, cycle: int | None) -> dict:

@@ -39,6 +39,7 @@ class SafeCheckpointHook(CheckpointHook):
       that a resumed run makes up for it: ``max_keep_ckpts=1`` is safe, and nothing is left over.
     - The first checkpoint is read back when it is written: one that cannot be read stops the run at once.
     - A full or broken disk stops the run, on every rank, with one error; the last checkpoint stays good.
+    - A run that ``EarlyStoppingHook`` stops leaves a checkpoint of its last epoch, unless ``save_last=False``.
     - A checkpoint by iteration (``by_epoch=False``) that is due between two updates of gradient accumulation waits for
       the second, and is named by the iteration at which it is written.
     - SIGTERM, by which clusters announce that a job will be killed, saves ``preempted_iter_<n>.pth`` after the running
@@ -116,6 +117,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_train(self, runner: Runner) -> None:
         """Publish as MMEngine does, and leave SIGTERM as it was."""
+        self._save_if_stopped_early(runner)
         super().after_train(runner)
         self._restore_handler()
 
@@ -177,6 +179,17 @@ class SafeCheckpointHook(CheckpointHook):
             elif self.last_ckpt is None and current[key] != path:  # no checkpoint knows of it: the run would start anew
                 self._remove([path])
         self._replaced_best = {}
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best one, and the last one of a run that this validation ends."""
+        super().after_val_epoch(runner, metrics)
+        self._save_if_stopped_early(runner)
+
+    def _save_if_stopped_early(self, runner: Runner) -> None:
+        is_saved = self._saved_at is not None and self._saved_at[1] == runner.iter
+        if self.save_last and not is_saved and getattr(runner._train_loop, 'stop_training', False):
+            step = runner.epoch if self.by_epoch else runner.iter
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
 
     def _best_paths(self) -> dict[str, str]:
         """Paths of the best checkpoints so far, by metric; ``''`` stands for the only one."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import toys
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 
@@ -362,6 +363,83 @@ def test_a_cycle_repeats_the_images_in_a_new_order_with_other_dropout(tmp_path):
     first, second, third = ({tuple(image.flatten().tolist()) for image in epoch} for epoch in epochs)
     assert first == third != second
     assert watch.draws[0] != watch.draws[2 * LENGTH]
+
+
+# --------------------------------------------------------------------------------------------------- early stopping
+class Scores(Hook):
+    """Replace the accuracy of the n-th validation."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, *scores):
+        self.scores = scores
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['accuracy/top1'] = self.scores[runner.epoch - 1]
+
+
+def stopping(work_dir, scores=(3, 1, 2, 2, 1), loop='ResumableTrainLoop', allow_changes=False, **fields):
+    """Train for at most five epochs, until two in a row are no better; return the Runner and its log."""
+    checkpoint = dict(type='SafeCheckpointHook', interval=fields.pop('interval', 1), **fields.pop('checkpoint', {}))
+    stopper = dict(type='EarlyStoppingHook', monitor='accuracy/top1', min_delta=0.5, patience=fields.pop('patience', 2))
+    hooks = [Scores(*scores), stopper, dict(type='RunRecordHook', allow_changes=allow_changes)]
+    runner = build(
+        work_dir,
+        hooks=[*hooks, *fields.pop('hooks', ())],
+        train_cfg=dict(type=loop, max_epochs=5),
+        param_scheduler=None,
+        default_hooks=dict(checkpoint=checkpoint),
+        cfg=Config(dict(custom_hooks=copy.deepcopy(hooks[1:2]))),
+        **fields,
+    )
+    runner.train()
+    return runner, max(work_dir.glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize('loop', ['ResumableTrainLoop', 'EpochBasedTrainLoop'])
+@pytest.mark.parametrize('checkpoint', [dict(), dict(by_epoch=False), dict(save_best='accuracy/top1')])
+def test_early_stopping_leaves_a_checkpoint_of_its_last_epoch(tmp_path, loop, checkpoint):
+    runner, _ = stopping(tmp_path, interval=100, loop=loop, checkpoint=dict(checkpoint, max_keep_ckpts=1))
+    name = 'epoch_3.pth' if checkpoint.get('by_epoch', True) else f'iter_{3 * LENGTH}.pth'
+    assert {path.name for path in tmp_path.glob('*.pth') if 'best' not in path.name} == {name}
+    saved = torch.load(tmp_path / name, weights_only=False)
+    assert (saved['meta']['epoch'], saved['meta']['iter']) == (3, 3 * LENGTH)
+    assert_equal(saved['state_dict'], runner.model.state_dict())
+    assert Path((tmp_path / 'last_checkpoint').read_text()).name == name
+
+
+def test_early_stopping_leaves_none_where_the_last_one_is_not_wanted(tmp_path):
+    stopping(tmp_path, interval=100, checkpoint=dict(save_last=False))
+    assert not list(tmp_path.glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('scores', 'save_best'),
+    [((3, 1, 2, 2, 1), None), ((3, 3.2, 3.4, 3.5, 3.5), 'accuracy/top1')],  # better, but not by min_delta
+)
+@pytest.mark.parametrize('epoch', [1, 2, 3])
+def test_early_stopping_goes_on_with_its_count(tmp_path, scores, save_best, epoch):
+    checkpoint = dict(save_best=save_best) if save_best else {}
+    whole, _ = stopping(tmp_path, scores, checkpoint=checkpoint)
+    assert whole.epoch == 3
+    resumed, _ = stopping(
+        tmp_path / 'resumed', scores, checkpoint=checkpoint, load_from=str(tmp_path / f'epoch_{epoch}.pth'), resume=True
+    )
+    assert resumed.epoch == 3
+    assert_equal(resumed.model.state_dict(), whole.model.state_dict())
+
+
+def test_a_run_that_was_stopped_early_stays_stopped_until_its_rule_changes(tmp_path):
+    stopping(tmp_path, interval=100)
+    last = dict(load_from=str(tmp_path / 'epoch_3.pth'), resume=True)
+    again, log = stopping(tmp_path / 'again', **last)
+    assert again.epoch == 3
+    assert 'The resumed run had stopped early, after epoch 3.' in log
+    assert not list((tmp_path / 'again').glob('*.pth'))
+    with pytest.raises(ValueError, match=r'custom_hooks\.EarlyStoppingHook\.patience: 2 -> 3'):
+        stopping(tmp_path / 'refused', patience=3, **last)
+    longer, _ = stopping(tmp_path / 'longer', patience=3, allow_changes=True, **last)
+    assert longer.epoch == 4
 
 
 # -------------------------------------------------------------------------------------------------- what changed
