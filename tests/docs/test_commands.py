@@ -85,7 +85,7 @@ GLYPHS = (*EPOCH, *IN_PROCESS, *(f'{loader}_dataloader.dataset.size=100' for loa
 digits = Short(EPOCH)
 digits_again = Short(EPOCH, ('--overwrite',))  # a stand-in, or a page that a reader meets later, was there first
 one_seed = Short(EPOCH, ('--seeds', '0'))
-flagship = Short((*EPOCH, *SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED))
+flagship = Short((*EPOCH, *SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED))
 installs = Short(arguments=('--dry-run', '--no-deps', '--no-index', '--disable-pip-version-check'))
 shown = Short(arguments=('-n',))  # make prints what it would do
 as_it_stands = Short()
@@ -221,10 +221,10 @@ COMMANDS = {
     # docs/speed.md
     f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
     'python tools/cache_teacher.py configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
-        (*SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
+        (*SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
     ),
     f'{TRAIN} configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
-        (*EPOCH, *SMALL_IMAGES, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
+        (*EPOCH, *SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
     ),
     # docs/mim.md
     'pip install -r requirements/mim.txt': installs,

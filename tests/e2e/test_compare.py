@@ -12,8 +12,9 @@ SHORT = ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'default_hooks.ch
 
 
 def compare(out, *arguments, options=()):
-    # in a folder without the teacher that the configs name
-    return toolbox.run('compare.py', *arguments, '--out', out, '--cfg-options', *SHORT, *options, cwd=out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(out)  # a folder without the teacher that the configs name
+        return toolbox.run_forked('compare.py', *arguments, '--out', out, '--cfg-options', *SHORT, *options)
 
 
 @pytest.fixture(scope='module')
