@@ -92,6 +92,37 @@ def held_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
             f"to take one of these, add its name to the path, as in '#{others[0]}'.",
             logger='current',
         )
+    return _unwrapped(weights)
+
+
+def split_weights_name(path: str | os.PathLike) -> tuple[str, str | None]:
+    """A path or URL of a checkpoint, and the set of weights in it that is named after a ``#``, if one is.
+
+    >>> split_weights_name('resnet18.pth#state_dict_ema')
+    ('resnet18.pth', 'state_dict_ema')
+    >>> split_weights_name('resnet18.pth')
+    ('resnet18.pth', None)
+    """
+    text = str(path)
+    if '#' not in text or Path(text).expanduser().exists():
+        return text, None
+    place, _, name = text.rpartition('#')
+    return place, name
+
+
+def _only(checkpoint: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    """A checkpoint with one of its sets of weights, as ``state_dict``, and without the others."""
+    if not _are_weights(checkpoint.get(name)):
+        held = [key for key, value in checkpoint.items() if _are_weights(value)]
+        raise ValueError(
+            f'checkpoint {path!r} holds no weights called {name!r}; it holds {", ".join(held) or "the weights by name"}'
+        )
+    rest = {key: value for key, value in checkpoint.items() if not _are_weights(value)}
+    return {**rest, 'state_dict': _unwrapped(checkpoint[name])}
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights without the prefix of DistributedDataParallel or of an average, and without what the average counts."""
     names = [name for name in weights if name not in COUNTERS]
     if all(name.startswith(PARALLEL_PREFIX) for name in names):
         return {name.removeprefix(PARALLEL_PREFIX): weights[name] for name in names}
@@ -103,14 +134,15 @@ def _are_weights(value: Any) -> bool:
 
 
 def digest_of_file(path: str) -> str:
-    """SHA-256 of a local file; of the name, where it is a URL."""
-    if not Path(path).is_file():
+    """SHA-256 of a local file, with the name of a set of weights in it; of the name, where it is a URL."""
+    place, name = split_weights_name(path)
+    if not Path(place).is_file():
         return path
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
+    with open(place, 'rb') as file:
         while block := file.read(2**20):
             digest.update(block)
-    return digest.hexdigest()
+    return digest.hexdigest() + ('' if name is None else f'#{name}')
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
@@ -122,17 +154,20 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     before torch 1.6, and those written with ``torch.serialization.set_crc32_options(False)``, have none.
 
     Args:
-        path: The file; ``~`` is expanded.
+        path: The file; ``~`` is expanded. After a ``#`` it may name one of several sets of weights in the file, as in
+            ``'resnet18.pth#state_dict_ema'``.
         map_location: Where the tensors go, as in :func:`torch.load`.
 
     Returns:
-        The dict in the file, which is a checkpoint of the Runner or a bare state dict.
+        The dict in the file, which is a checkpoint of the Runner or a bare state dict; where a set of weights is named,
+        that one as ``'state_dict'``, and no other.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is a folder, is empty, is cut off, is damaged, is no checkpoint, or wants other objects
             built.
     """
+    path, name = split_weights_name(path)
     path = Path(path).expanduser()
     if path.is_dir():
         raise ValueError(f'checkpoint {str(path)!r} is a folder; name the file in it, such as epoch_10.pth')
@@ -176,7 +211,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         )
     if isinstance(checkpoint.get('meta'), dict):
         checkpoint['meta'].pop('config', None)  # see compat.load_checkpoints_safely; MMEngine itself writes 'cfg'
-    return checkpoint
+    return checkpoint if name is None else _only(checkpoint, name, str(path))
 
 
 def _verify_archive(path: Path) -> None:
@@ -216,6 +251,7 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
         map_location: Where the tensors go, as in :func:`torch.load`.
         progress: Show a progress bar on stderr.
     """
+    url, name = split_weights_name(url)
     folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
     folder.mkdir(parents=True, exist_ok=True)
     cached = folder / Path(urlparse(url).path).name
@@ -227,7 +263,7 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
                 f'checkpoint {url!r} cannot be downloaded ({error}); check the address and the connection, '
                 'or download it elsewhere and give its path'
             ) from error
-    return load_checkpoint_file(cached, map_location)
+    return load_checkpoint_file(cached if name is None else f'{cached}#{name}', map_location)
 
 
 def _load_restricted(path: Path, map_location: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor, nn
 
@@ -102,13 +103,13 @@ class LoadedWeights:
 
     def _advice(self, wanted: Iterable[str]) -> str:
         """What would make the names fit, where something would."""
-        prefix = _common_beginning(self.given, wanted)
+        prefix = common_beginning(self.given, wanted)
         if prefix is not None:
             return (
                 f". The names fit with prefix={prefix!r}: init_cfg=dict(type='Pretrained', checkpoint=..., "
                 f'prefix={prefix!r}) in the model, and no load_from'
             )
-        part = _common_beginning(wanted, self.given)
+        part = common_beginning(wanted, self.given)
         if part is not None:
             return (
                 f'. The names fit the part {part.rstrip(".")!r} of the model: give that part '
@@ -189,6 +190,44 @@ def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tenso
     return found
 
 
+def common_beginning(longer: Iterable[str], shorter: Iterable[str]) -> str | None:
+    """What most of the ``longer`` names have in front of one of the ``shorter`` names; ``None`` where most have not."""
+    shorter = set(shorter)
+    beginnings: Counter[str] = Counter()
+    for name in longer:
+        parts = name.split('.')
+        for index in range(1, len(parts)):
+            if '.'.join(parts[index:]) in shorter:
+                beginnings['.'.join(parts[:index]) + '.'] += 1
+    if not beginnings:
+        return None
+    beginning, count = beginnings.most_common(1)[0]
+    return beginning if 2 * count > len(shorter) else None
+
+
+def pretrained_init(module: nn.Module) -> dict[str, Any] | None:
+    """The ``init_cfg`` by which a module will load its weights; ``None`` where it has none, or was initialised."""
+    configs = getattr(module, 'init_cfg', None) or []
+    if getattr(module, 'is_init', False):
+        return None
+    for config in [configs] if isinstance(configs, dict) else configs:
+        if config['type'] is PretrainedInit or str(config['type']).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
+            return config
+    return None
+
+
+def keep_weights_(network: nn.Module) -> None:
+    """Keep the weights of a network that was given ready, which a Runner would otherwise draw again.
+
+    A network whose ``init_cfg`` has yet to load weights is initialised as always.
+    """
+    if isinstance(network, BaseModule) and not any(map(pretrained_init, network.modules())):
+        network.is_init = True
+        print_log(
+            f'{type(network).__name__} was given as a network, not as a config: it keeps its weights.', logger='current'
+        )
+
+
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model by name, without the counters of batch norm: PyTorch fills in those that a file lacks."""
     tensors = get_state_dict(model, keep_vars=True)
@@ -205,21 +244,6 @@ def _backbone(model: nn.Module) -> str:
     while not hasattr(model, 'backbone') and isinstance(getattr(model, 'architecture', None), nn.Module):
         prefix, model = f'{prefix}architecture.', model.architecture
     return f'{prefix}backbone.' if hasattr(model, 'backbone') else prefix
-
-
-def _common_beginning(longer: Iterable[str], shorter: Iterable[str]) -> str | None:
-    """What most of the ``longer`` names have in front of one of the ``shorter`` names; ``None`` where most have not."""
-    shorter = set(shorter)
-    beginnings: Counter[str] = Counter()
-    for name in longer:
-        parts = name.split('.')
-        for index in range(1, len(parts)):
-            if '.'.join(parts[index:]) in shorter:
-                beginnings['.'.join(parts[:index]) + '.'] += 1
-    if not beginnings:
-        return None
-    beginning, count = beginnings.most_common(1)[0]
-    return beginning if 2 * count > len(shorter) else None
 
 
 def _some(names: Iterable[str]) -> str:

@@ -17,7 +17,13 @@ from mmengine.utils import digit_version
 from torch import nn
 
 from r2kd_mm import checkpoint as checkpoint_module
-from r2kd_mm.checkpoint import RestrictedUnpickler, load_checkpoint_file, load_url, select_weights
+from r2kd_mm.checkpoint import (
+    RestrictedUnpickler,
+    digest_of_file,
+    load_checkpoint_file,
+    load_url,
+    select_weights,
+)
 
 TORCH = digit_version(torch.__version__)
 
@@ -224,3 +230,31 @@ class TestLoader:
 
 def restricted_loads(obj):
     return RestrictedUnpickler(io.BytesIO(pickle.dumps(obj, protocol=2))).load()
+
+
+class TestOneOfSeveralSetsOfWeights:
+    @pytest.fixture
+    def path(self, tmp_path):
+        averaged = {'n_averaged': torch.tensor(2), 'module.weight': torch.ones(1)}
+        torch.save({'model': {'weight': torch.zeros(1)}, 'model_ema': averaged, 'epoch': 3}, tmp_path / 'x.pth')
+        return str(tmp_path / 'x.pth')
+
+    def test_the_first_is_taken_where_none_is_named(self, path):
+        assert select_weights(load_checkpoint_file(path)) == {'weight': torch.zeros(1)}
+
+    @pytest.mark.parametrize('load', [load_checkpoint_file, CheckpointLoader.load_checkpoint])
+    def test_the_one_that_is_named_is_taken_without_its_wrapper(self, path, load):
+        loaded = load(f'{path}#model_ema')
+        assert loaded == {'epoch': 3, 'state_dict': {'weight': torch.ones(1)}}
+        assert select_weights(loaded) == {'weight': torch.ones(1)}
+
+    def test_a_name_that_is_not_there_is_refused_by_those_that_are(self, path):
+        with pytest.raises(ValueError, match="x.pth' holds no weights called 'ema'; it holds model, model_ema"):
+            load_checkpoint_file(f'{path}#ema')
+
+    def test_a_file_whose_name_has_the_sign_is_read(self, path, tmp_path):
+        torch.save(WEIGHTS, tmp_path / 'x#1.pth')
+        assert load_checkpoint_file(tmp_path / 'x#1.pth').keys() == WEIGHTS.keys()
+
+    def test_each_has_a_digest_of_its_own(self, path):
+        assert digest_of_file(f'{path}#model_ema') == f'{digest_of_file(path)}#model_ema'

@@ -36,6 +36,7 @@ ALLOWED = {
         'losses',
         'pruning',
         'registry',
+        'weights',
     },
     'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
     'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'losses', 'published', 'registry'},

@@ -24,7 +24,7 @@ from mmengine.utils import mkdir_or_exist
 from mmengine.visualization import LocalVisBackend
 from mmpretrain.evaluation import Accuracy
 
-from r2kd_mm.checkpoint import digest_of_file
+from r2kd_mm.checkpoint import digest_of_file, split_weights_name
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.resume import AUTO, POINTER
@@ -192,7 +192,8 @@ def _name_by_content(fields: dict[str, Any]) -> None:
             _name_by_content(value)
         elif isinstance(value, str) and name in ('teacher_ckpt', 'checkpoint', 'load_from'):
             # of a teacher that is missing, the digest says so; a student may begin from weights at a URL
-            fields[name] = digest_of_file(value) if name == 'teacher_ckpt' or Path(value).is_file() else value
+            is_file = Path(split_weights_name(value)[0]).is_file()
+            fields[name] = digest_of_file(value) if name == 'teacher_ckpt' or is_file else value
 
 
 def look_at(runs: Iterable[Run]) -> dict[Run, State]:

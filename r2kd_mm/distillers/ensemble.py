@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from torch import nn
 
 from r2kd_mm.arguments import is_number
-from r2kd_mm.checkpoint import digest_of_file
-from r2kd_mm.distillers.frozen import FrozenNetworks
+from r2kd_mm.checkpoint import digest_of_file, split_weights_name
+from r2kd_mm.distillers.frozen import FrozenNetworks, apart_from
 from r2kd_mm.distillers.replay import digest_of_weights
 from r2kd_mm.distillers.teacher import build_teacher, num_classes
 from r2kd_mm.distillers.weighting import FixedWeights, Weighting
@@ -103,16 +103,21 @@ class TeacherEnsemble:
         """Whether any process alone can load the weights of all teachers at any time, as it cannot from a URL."""
         originals = [self.members[name] for name in self.originals]
         return all(
-            not isinstance(of.teacher, nn.Module) and of.teacher_ckpt is not None and Path(of.teacher_ckpt).is_file()
+            not isinstance(of.teacher, nn.Module)
+            and of.teacher_ckpt is not None
+            and Path(split_weights_name(of.teacher_ckpt)[0]).is_file()
             for of in originals
         )
 
-    def build(self, allow_untrained: bool, check: Callable[[str, nn.Module], None]) -> FrozenNetworks:
+    def build(
+        self, allow_untrained: bool, check: Callable[[str, nn.Module], None], student: nn.Module
+    ) -> FrozenNetworks:
         """Build all members: load the weights first, then prune, then copy.
 
         Args:
             allow_untrained: Accept teachers without a checkpoint.
             check: Called with the name of each teacher and the teacher, before it is pruned or copied.
+            student: Shares no tensor with the teachers that are built: it is trained, and they are frozen.
 
         Raises:
             ValueError: A teacher has no weights or others than its checkpoint; there is nothing to prune; or the
@@ -123,7 +128,7 @@ class TeacherEnsemble:
         for name in self._build_order:
             member = self.members[name]
             if member.copy_of is None:
-                network = self._build_original(name, allow_untrained, check)
+                network = apart_from(student, self._build_original(name, allow_untrained, check), name)
             else:
                 network = networks[member.copy_of]
             if member.pruner is not None:

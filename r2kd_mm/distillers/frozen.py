@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
+
+
+def apart_from(student: nn.Module, network: nn.Module, name: str) -> nn.Module:
+    """Return a network to be frozen; a copy of it, with a warning, where it shares tensors with the student.
+
+    Args:
+        student: Is trained.
+        network: Will be frozen.
+        name: What the log calls it.
+    """
+    trained = {tensor.data_ptr() for tensor in _tensors(student).values()} - {0}  # 0: not in memory
+    shared = [key for key, tensor in _tensors(network).items() if tensor.data_ptr() in trained]
+    if not shared:
+        return network
+    print_log(
+        f'The {name} shares {len(shared)} tensors with the student, the first is {shared[0]}: it gets a copy of them, '
+        'and the student is trained. What is not to be trained in the student has to be frozen by '
+        'requires_grad_(False).',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return copy.deepcopy(network)
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 class FrozenNetworks(Mapping[str, nn.Module]):

@@ -35,6 +35,7 @@ from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, nor
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.distillers.weighting import mix
 from r2kd_mm.registry import MODELS, build_component
+from r2kd_mm.weights import keep_weights_
 
 
 @MODELS.register_module()
@@ -63,13 +64,13 @@ class LogitDistiller(BaseAlgorithm):
             slimmable student, those of the largest sub-network.
 
     Args:
-        architecture: The student, config or model.
+        architecture: The student, config or model; a model keeps the weights that it has.
         teacher: The teacher, see :func:`~r2kd_mm.distillers.teacher.build_teacher`; several as a
             :class:`~r2kd_mm.distillers.TeacherEnsemble`, config or object; ``None`` builds the student alone, to
             evaluate it.
         losses: Name to loss. A name must contain ``loss``, because MMEngine trains only such terms.
         teacher_ckpt: Path or URL of the teacher's weights; those of an ensemble are given in it.
-        allow_untrained_teacher: Accept a teacher without ``teacher_ckpt``.
+        allow_untrained_teacher: Accept a teacher without weights.
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
         consistency: Loss that draws the student's logits of the augmented view to those of the clean images, which
             stand in the teacher's place and get no gradient (Xie et al., NeurIPS 2020, arXiv 1904.12848, Eq. 1). The
@@ -122,6 +123,8 @@ class LogitDistiller(BaseAlgorithm):
     ) -> None:
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
+        else:
+            keep_weights_(architecture)
         # in-place operations may stay: what is recorded here is the output of the head, which nothing overwrites, and
         # copies of features
         super().__init__(architecture, data_preprocessor, init_cfg, module_inplace=True)
@@ -195,7 +198,7 @@ class LogitDistiller(BaseAlgorithm):
 
     def _build_teachers(self) -> FrozenNetworks:
         with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
-            return self._ensemble.build(self.allow_untrained_teacher, self._check_teacher)
+            return self._ensemble.build(self.allow_untrained_teacher, self._check_teacher, self.architecture)
 
     @property
     def teachers(self) -> Mapping[str, nn.Module]:

@@ -12,8 +12,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.apis import ModelHub, get_model
 from torch import Tensor, nn
 
-from r2kd_mm.checkpoint import select_weights
+from r2kd_mm.checkpoint import held_weights, select_weights
 from r2kd_mm.registry import MODELS
+from r2kd_mm.weights import WrongWeights, common_beginning, pretrained_init, weights_below
 
 # Where RunRecordHook writes in the meta of a checkpoint.
 RECORD_KEY = 'r2kd_mm'
@@ -27,11 +28,14 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
             name (``'mmpretrain::resnet/resnet50_8xb32_in1k.py'``), a model name of ``mmpretrain.get_model``
             (``'resnet50_8xb32_in1k'``), or a network that is ready, whose weights are the caller's business.
         checkpoint: Path or URL of the trained weights: a checkpoint of a Runner, ``{'model': ...}``, or a bare state
-            dict; of a distillation the student is taken.
-        allow_untrained: Accept a teacher without a checkpoint, initialised by its own ``init_weights``.
+            dict; of a distillation the student is taken. Of a file with several sets of weights, such as averaged
+            ones, ``'teacher.pth#state_dict_ema'`` takes the set of that name. ``None`` for a config that loads its
+            weights itself: by ``pretrained``, ``checkpoint_path`` or ``checkpoint``, or by
+            ``init_cfg=dict(type='Pretrained')``.
+        allow_untrained: Accept a teacher without weights, initialised by its own ``init_weights``.
 
     Raises:
-        ValueError: There is no checkpoint, or it does not hold exactly the weights of this network.
+        ValueError: There are no weights, or not exactly those of this network.
         FileNotFoundError: The checkpoint is missing.
     """
     if isinstance(teacher, nn.Module):
@@ -43,9 +47,14 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
     else:
         raise TypeError(f'teacher must be a config dict, a name or a network, got {type(teacher).__name__}')
 
+    pretrained = pretrained_init(model)
     if checkpoint is not None:
         load_weights_(model, checkpoint)
-    elif not isinstance(teacher, nn.Module):
+    elif isinstance(teacher, nn.Module):
+        pass
+    elif pretrained is not None:
+        load_weights_(model, pretrained['checkpoint'], pretrained.get('prefix'))
+    elif not _loads_itself(teacher, model, allow_untrained):
         if not allow_untrained:
             raise ValueError(
                 'the teacher has no weights: set teacher_ckpt to the path or URL of its checkpoint'
@@ -57,10 +66,15 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
     return model
 
 
-def load_weights_(model: nn.Module, checkpoint: str) -> None:
+def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
     """Load the weights at a path or URL into ``model``; the names and shapes must agree exactly.
 
     The classes and the normalisation that the checkpoint states, if any, are kept at the model for later checks.
+
+    Args:
+        model: The network.
+        checkpoint: Path or URL; after a ``#``, the name of one of several sets of weights.
+        prefix: How the names of the weights begin in the file; ``None`` knows those of a distillation.
 
     Raises:
         ValueError: The file holds no state dict, or one of another network.
@@ -68,17 +82,28 @@ def load_weights_(model: nn.Module, checkpoint: str) -> None:
     """
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     try:
-        weights = select_weights(loaded)
+        weights = select_weights(loaded) if prefix is None else weights_below(held_weights(loaded), prefix)
+    except WrongWeights as error:
+        raise WrongWeights(error.reason, checkpoint) from None
     except ValueError as error:
         raise ValueError(f'checkpoint {checkpoint!r}: {error}') from None
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reasons = [' '.join(line.split()).rstrip('. ') for line in str(error).splitlines()[1:]]
+        found = common_beginning(weights, model.state_dict())
+        advice = (
+            ''
+            if found is None
+            else (
+                f'. The names fit with prefix={found!r}: instead of teacher_ckpt, give the teacher '
+                f"init_cfg=dict(type='Pretrained', checkpoint=..., prefix={found!r})"
+            )
+        )
         raise ValueError(
             f'checkpoint {checkpoint!r} does not fit this {type(model).__name__}: '
             f'{"; ".join(_shorten(reason) for reason in reasons)}. Give the checkpoint of this very architecture and '
-            'number of classes, or change the config to the network that was trained'
+            f'number of classes, or change the config to the network that was trained{advice}'
         ) from None
     meta = loaded.get('meta') or {}
     model._dataset_meta = meta.get('dataset_meta') or {}  # where mmpretrain's get_model keeps it too
@@ -144,6 +169,26 @@ def normalisation(data_preprocessor: nn.Module | None) -> dict[str, Any]:
         std=[round(value, 3) for value in data_preprocessor.std.flatten().tolist()],
         to_rgb=bool(getattr(data_preprocessor, 'to_rgb', False)),
     )
+
+
+def _loads_itself(teacher: dict | str, model: nn.Module, allow_untrained: bool) -> bool:
+    """Whether building the teacher has loaded its weights, as timm, HuggingFace and the zoo do.
+
+    Raises:
+        ValueError: They are those of a network for other classes, so that its classifier is not among them.
+    """
+    if isinstance(teacher, str):
+        return False
+    if teacher.get('pretrained') and not allow_untrained:
+        network = getattr(model, 'model', None)
+        published = (getattr(network, 'pretrained_cfg', None) or {}).get('num_classes')  # of timm
+        if published is not None and published != network.num_classes:
+            raise ValueError(
+                f'the classifier of the teacher has no weights: those of pretrained=True are for {published} classes, '
+                f'got num_classes={network.num_classes}; set teacher_ckpt to the checkpoint of a network that was '
+                'trained on these classes'
+            )
+    return bool(teacher.get('pretrained') or teacher.get('checkpoint_path') or getattr(model, 'is_init', False))
 
 
 def _published_weights(teacher: dict | str) -> str:

@@ -9,6 +9,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 
+from r2kd_mm.distillers.teacher import build_teacher
 from r2kd_mm.registry import MODELS
 
 timm = pytest.importorskip('timm', reason='networks of timm need the package timm')
@@ -143,6 +144,21 @@ def test_a_run_starts_from_the_weights_that_a_student_brought(student, tmp_path)
 def assert_equal(weights, expected):
     assert weights.keys() == expected.keys()
     assert [name for name, weight in weights.items() if not torch.equal(weight, expected[name])] == []
+
+
+def test_a_teacher_that_brings_its_weights_needs_no_checkpoint(tmp_path):
+    """``pretrained=True`` would download; ``pretrained_cfg_overlay`` has it read a file instead."""
+    brought = timm.create_model('test_resnet')  # of 1000 classes
+    torch.save(brought.state_dict(), tmp_path / 'teacher.pth')
+    pretrained = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(tmp_path / 'teacher.pth')))
+    config = dict(type='TimmClassifier', model_name='test_resnet', **pretrained)
+    assert_equal(build_teacher(config, None).state_dict(), brought.state_dict())
+    given = build_teacher(dict(config, pretrained=False, checkpoint_path=str(tmp_path / 'teacher.pth')), None)
+    assert_equal(given.state_dict(), brought.state_dict())
+    with pytest.raises(ValueError, match='classifier of the teacher has no weights.* 1000 classes, got num_classes=5'):
+        build_teacher(dict(config, num_classes=toys.NUM_CLASSES), None)
+    with pytest.raises(ValueError, match='the teacher has no weights'):
+        build_teacher(dict(config, pretrained=False), None)
 
 
 def test_lora_saves_its_own_weights_and_removes_no_others():

@@ -327,3 +327,37 @@ def test_distils_a_student_inside_another_algorithm():
     losses = model.loss(*toys.batch())
     assert set(losses) == {'student.loss', 'clean.loss_kd'}
     assert next(iter(model.state_dict())).startswith('architecture.architecture.')
+
+
+@pytest.mark.parametrize('shared', ['head', 'backbone', 'whole network'])
+def test_what_student_and_teacher_share_is_trained_in_the_student_and_frozen_in_the_teacher(shared):
+    student, teacher = MODELS.build(toys.classifier()), MODELS.build(toys.classifier())
+    if shared == 'whole network':
+        teacher = student
+    else:
+        setattr(student, shared, getattr(teacher, shared))
+    model = build(architecture=student, teacher=teacher, allow_untrained_teacher=False).train()
+    before = copy.deepcopy(model.teacher.state_dict())
+    optim_wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='SGD', lr=0.1)))
+    untrained = {name: parameter.detach().clone() for name, parameter in student.named_parameters()}
+    images, samples = toys.batch()
+    model.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper)
+    assert [name for name, parameter in student.named_parameters() if torch.equal(parameter, untrained[name])] == []
+    assert all(torch.equal(weight, before[name]) for name, weight in model.teacher.state_dict().items())
+
+
+def test_a_student_that_is_given_as_a_network_starts_with_its_weights():
+    student = MODELS.build(toys.classifier())
+    given = copy.deepcopy(student.state_dict())
+    model = build(architecture=student)
+    model.init_weights()
+    assert all(torch.equal(weight, given[name]) for name, weight in model.architecture.state_dict().items())
+
+
+def test_a_student_that_is_given_as_a_network_still_loads_what_its_init_cfg_names(tmp_path):
+    saved = MODELS.build(toys.classifier()).state_dict()
+    torch.save(saved, tmp_path / 'student.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'student.pth'))
+    model = build(architecture=MODELS.build(dict(toys.classifier(), init_cfg=init_cfg)))
+    model.init_weights()
+    assert all(torch.equal(weight, saved[name]) for name, weight in model.architecture.state_dict().items())

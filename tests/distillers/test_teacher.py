@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 
 from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits, num_classes
 from r2kd_mm.registry import MODELS
+from r2kd_mm.zoo import build_classifier
 
 
 @pytest.fixture
@@ -179,3 +180,42 @@ def test_says_what_a_teacher_expects_where_the_run_does_not_say_what_it_gives(ca
     finally:
         logger.removeHandler(caplog.handler)
     assert re.search('trained on images normalised with .*120.* its pipeline must do so', caplog.text)
+
+
+@pytest.mark.parametrize('prefix', [None, 'net.'])
+def test_a_teacher_may_load_its_weights_by_its_own_init_cfg(tmp_path, trained, prefix):
+    path = str(tmp_path / 'teacher.pth')
+    torch.save({f'{prefix or ""}{name}': weight for name, weight in trained.state_dict().items()}, path)
+    init_cfg = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    teacher = build_teacher(dict(toys.classifier(), init_cfg=init_cfg), None).eval()
+    images, _ = toys.batch()
+    assert torch.equal(classifier_logits(teacher, images), classifier_logits(trained, images))
+    with pytest.raises(ValueError, match='does not fit this ImageClassifier'):
+        build_teacher(dict(toys.classifier(num_classes=7), init_cfg=init_cfg), None)
+
+
+def test_the_prefix_that_would_fit_is_named(tmp_path, trained):
+    path = str(tmp_path / 'teacher.pth')
+    torch.save({f'net.{name}': weight for name, weight in trained.state_dict().items()}, path)
+    with pytest.raises(ValueError, match=r"The names fit with prefix='net\.'"):
+        build_teacher(toys.classifier(), path)
+
+
+def test_a_network_of_the_zoo_that_loads_its_checkpoint_is_a_teacher_with_weights(tmp_path):
+    saved = build_classifier('cifar/resnet8')
+    torch.save(saved.state_dict(), tmp_path / 'teacher.pth')
+    config = dict(type=build_classifier, name='cifar/resnet8', checkpoint=str(tmp_path / 'teacher.pth'))
+    teacher = build_teacher(config, None)
+    assert all(torch.equal(weight, saved.state_dict()[name]) for name, weight in teacher.state_dict().items())
+    with pytest.raises(ValueError, match='the teacher has no weights'):
+        build_teacher(dict(config, checkpoint=None), None)
+
+
+def test_the_name_of_a_set_of_weights_chooses_it(tmp_path, trained):
+    path = tmp_path / 'teacher.pth'
+    raw = {name: torch.zeros_like(weight) for name, weight in trained.state_dict().items()}
+    torch.save({'state_dict': raw, 'state_dict_ema': trained.state_dict()}, path)
+    images, _ = toys.batch()
+    averaged = build_teacher(toys.classifier(), f'{path}#state_dict_ema').eval()
+    assert torch.equal(classifier_logits(averaged, images), classifier_logits(trained, images))
+    assert not build_teacher(toys.classifier(), str(path)).backbone.conv1.weight.any()
