@@ -94,7 +94,7 @@ class TestMembers:
         torch.manual_seed(0)
         fields = dict(architecture=toys.classifier(), allow_untrained_teacher=True)
         losses = dict(loss_kd=KLDivergenceLoss())
-        r2kd = R2KD(teacher=TEACHER, losses=losses, pruner=PRUNER, teacher_weight=0.7, **fields)
+        r2kd = R2KD(teacher=TEACHER, losses=losses, pruner=PRUNER, augmentation=None, teacher_weight=0.7, **fields)
         members = pair(weight=0.7)
         members['pruned']['weight'] = 0.3
         torch.manual_seed(0)

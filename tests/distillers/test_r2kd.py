@@ -1,27 +1,70 @@
+import inspect
+
 import pytest
 import torch
 import toys
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS as MMRAZOR_MODELS
 
+from r2kd_mm.distillers import R2KD, LogitDistiller
 from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
 
 
-def build(**fields):
+def build(without=(), **fields):
     torch.manual_seed(0)
-    fields = dict(
-        dict(
-            architecture=toys.classifier(),
-            teacher=toys.classifier(width=8, dropout=0.5),
-            allow_untrained_teacher=True,
-            pruner=dict(type='MagnitudePruner', amount=0.5),
-            losses=dict(loss_value=CorrelationDistanceLoss(), loss_rank=RankDistanceLoss()),
-        ),
-        **fields,
+    defaults = dict(
+        architecture=toys.classifier(),
+        teacher=toys.classifier(width=8, dropout=0.5),
+        allow_untrained_teacher=True,
+        pruner=dict(type='MagnitudePruner', amount=0.5),
+        augmentation=None,
+        losses=dict(loss_value=CorrelationDistanceLoss(), loss_rank=RankDistanceLoss()),
     )
-    return MODELS.build(dict(type='R2KD', **fields))
+    for name in without:
+        del defaults[name]
+    return MODELS.build({'type': 'R2KD', **defaults, **fields})
+
+
+def test_by_name_alone_is_the_method():
+    fields = dict(architecture=toys.classifier(), teacher=toys.classifier(width=8), allow_untrained_teacher=True)
+
+    def losses(**stated):
+        torch.manual_seed(0)
+        model = MODELS.build(dict(type='R2KD', **fields, **stated))
+        return model.loss(*toys.batch())
+
+    stated = losses(
+        losses=dict(
+            loss_value=dict(type='CorrelationDistanceLoss', temperature=4.0, loss_weight=2.0),
+            loss_rank=dict(type='RankDistanceLoss', loss_weight=2.0, estimator='sigmoid'),
+        ),
+        pruner=dict(type='MagnitudePruner', amount=0.1, scope='layer'),
+        teacher_weight=0.7,
+        pruned_teacher_mode='eval',
+        augmentation=dict(type='CutMix', alpha=1.0),
+        task_loss_weight=1.0,
+    )
+    torch.testing.assert_close(losses(), stated, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('part', ['pruner', 'augmentation'])
+def test_a_config_of_version_0_1_gains_no_part_without_a_word(part):
+    stated = dict(pruner=None, augmentation=None)
+    del stated[part]
+    with pytest.warns(FutureWarning, match=f'R2KD got losses and no {part}.*State {part}=None to train without it, or'):
+        model = build(**stated, without=('pruner', 'augmentation'))
+    assert getattr(model, part) is None
+
+
+def test_takes_what_a_distiller_takes_with_the_same_defaults():
+    own = {'pruner', 'teacher_weight', 'pruned_teacher_mode', 'weighting'}
+    method = {'losses', 'augmentation'}
+    here, there = (inspect.signature(cls).parameters for cls in (R2KD, LogitDistiller))
+    assert set(here) - own == set(there)
+    assert {name for name in there if here[name].default != there[name].default} == method
+    assert [name for name in here if name not in own] == list(there)
 
 
 def test_learns_from_the_weighted_logits_of_teacher_and_pruned_copy():

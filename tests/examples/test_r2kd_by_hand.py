@@ -12,8 +12,6 @@ from torch import nn
 
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import R2KD
-from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
-from r2kd_mm.pruning import MagnitudePruner
 
 by_hand = SimpleNamespace(**runpy.run_path(str(ROOT / 'examples' / 'r2kd_by_hand.py')))
 NAMES = {
@@ -54,9 +52,7 @@ def test_r2kd_equals_the_example_after_three_steps():
             architecture=toys.classifier(),
             teacher=toys.classifier(width=8),
             allow_untrained_teacher=True,
-            pruner=MagnitudePruner(amount=by_hand.PRUNED_SHARE),
             augmentation=GivenView(seed=3),
-            losses=dict(loss_value=CorrelationDistanceLoss(), loss_rank=RankDistanceLoss()),
         )
         .train()
         .double()

@@ -210,6 +210,7 @@ def places() -> list[tuple[str, str, Any]]:
         for name in names:
             values = ALPHAS[part] if name == 'alpha' else (1.0,) if name == 'temprature' else WRONG.get(name, ())
             found += [(part, name, value) for value in values]
+    found.remove(('R2KD', 'losses', None))  # the losses of the method
     return found
 
 

@@ -1,0 +1,20 @@
+"""The examples in the docstrings of the library print what they show."""
+
+import doctest
+import importlib
+
+import pytest
+from toolbox import ROOT
+
+MODULES = [
+    '.'.join(source.relative_to(ROOT).with_suffix('').parts)
+    for source in sorted((ROOT / 'r2kd_mm').rglob('*.py'))
+    if '>>> ' in source.read_text()
+]
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_the_examples_hold(module):
+    results = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.attempted > 0
+    assert results.failed == 0
