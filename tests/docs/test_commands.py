@@ -310,7 +310,8 @@ COMMANDS = {
 QUICK = 'cmkd.md'  # the page of `make test`; the others are in `make test-all`
 # Python blocks that cannot stand alone, by page and first line: the test that runs what they show
 EXCERPTS = {
-    ('README.md', 'model = dict('): 'tests/configs/test_configs.py',
+    ('README.md', 'model = dict('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
+    ('README.md', 'model.update('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
     ('docs/teachers.md', 'model = dict('): 'tests/distillers/test_ensemble.py',
     ('docs/glyph100.md', "dict(type=Glyph100, split='train')"): 'tests/datasets/test_glyph100.py',
     ('docs/export.md', 'import torch'): 'tests/export/test_formats.py',
