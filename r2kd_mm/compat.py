@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2kd_mm.import_hook import Load, Wrapper, wrap_import
+from r2kd_mm.paramwise import check_paramwise_cfg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -472,6 +473,27 @@ def _claim_folder(work_dir: Path, name: str) -> str:
             name = time.strftime(TIMESTAMP_FORMAT, time.localtime(second + 1))
 
 
+# ---------------------------------------------------------------------------------------------------------- optimizers
+def refuse_unread_paramwise_options() -> None:
+    """Refuse options of ``paramwise_cfg`` that change nothing.
+
+    Upstream symptom: none to be seen. A key of ``custom_keys`` that is part of no parameter's name is passed over, and
+    so is an option that nobody reads: a backbone that was to stay as it is, at ``lr_mult=0``, is trained.
+    """
+    from mmengine.optim import DefaultOptimWrapperConstructor
+
+    upstream_call = DefaultOptimWrapperConstructor.__call__
+    if getattr(upstream_call, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_call)
+    def call(self: Any, model: nn.Module) -> Any:
+        check_paramwise_cfg(self.paramwise_cfg, type(self).__name__, model)
+        return upstream_call(self, model)
+
+    DefaultOptimWrapperConstructor.__call__ = call
+
+
 # ------------------------------------------------------------------------------------------------------- colour jitter
 def shift_hue_backwards() -> None:
     """Let mmpretrain's ``ColorJitter(hue=...)`` work with numpy 2.
@@ -565,6 +587,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmcv.cnn.bricks.transformer': (ignore_missing_operators,),
     'mmengine.config': (_after(name_configs_by_package), _after(lay_out_configs_once)),
     'mmengine.model.weight_init': (_after(say_what_was_pretrained),),
+    'mmengine.optim': (_after(refuse_unread_paramwise_options),),
     'mmengine.runner': (
         _after(load_checkpoints_safely),
         _after(say_what_was_loaded),

@@ -23,10 +23,12 @@ from r2kd_mm.distillers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensembl
 from r2kd_mm.distillers.features import build_features, check_sources, feature_losses, forget, recorded
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
+from r2kd_mm.distillers.inputs import take_over_inputs_
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import (
     compile_backbone_,
     keep_channels_last_,
+    layer_depth,
     logits_module,
     recorded_outputs,
     unwrap_student,
@@ -128,6 +130,7 @@ class LogitDistiller(BaseAlgorithm):
         # in-place operations may stay: what is recorded here is the output of the head, which nothing overwrites, and
         # copies of features
         super().__init__(architecture, data_preprocessor, init_cfg, module_inplace=True)
+        take_over_inputs_(self.data_preprocessor, unwrap_student(architecture))
         check_algorithms(architecture)
         check_weights(task_loss_weight=task_loss_weight)
         check_switches(
@@ -226,6 +229,10 @@ class LogitDistiller(BaseAlgorithm):
             if hasattr(algorithm, 'mutator'):
                 return algorithm.mutator
         raise AttributeError(f'the student {type(self.architecture).__name__} has no mutator')
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Depth of a parameter and the number of depths, for mmpretrain's LearningRateDecayOptimWrapperConstructor."""
+        return layer_depth(self.architecture, param_name)
 
     @property
     def batch_wise_losses(self) -> list[str]:

@@ -18,6 +18,32 @@ def unwrap_student(architecture: nn.Module) -> nn.Module:
     return architecture
 
 
+def layer_depth(architecture: nn.Module, param_name: str) -> tuple[int, int]:
+    """Depth of a parameter of a distiller in its student, and the number of depths, as mmpretrain counts them.
+
+    What is not of the backbone, such as a connector, is as deep as the head.
+
+    Args:
+        architecture: The student, perhaps wrapped.
+        param_name: Name of the parameter in the distiller.
+
+    Raises:
+        ValueError: The network of the student has no depths.
+    """
+    classifier = unwrap_student(architecture)
+    while param_name.startswith('architecture.'):
+        param_name = param_name.removeprefix('architecture.')
+    try:
+        return classifier.get_layer_depth(param_name)
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            'LearningRateDecayOptimWrapperConstructor asks for the depth of each parameter, which '
+            f'{type(getattr(classifier, "backbone", classifier)).__name__} does not tell; take a backbone of '
+            'mmpretrain that does, such as VisionTransformer, SwinTransformer, BEiTViT, ConvNeXt or ResNet, or leave '
+            'constructor out of optim_wrapper'
+        ) from error
+
+
 def logits_module(classifier: nn.Module) -> nn.Module:
     """The submodule whose output is the classifier's logits: the head, or for timm the network itself.
 
