@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from ranks import run_on_ranks
 
 from r2kd_mm.engine.cli import RunStopped
-from r2kd_mm.hooks import FiniteCheckHook
+from r2kd_mm.hooks import FiniteCheckHook, finite
 
 DISTILLER = dict(
     type='LogitDistiller',
@@ -267,12 +267,111 @@ def test_leaves_a_healthy_run_as_it_is(tmp_path):
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+class InfiniteLoss(torch.nn.Module):
+    """Infinite from the third step on, with the gradient of a finite loss."""
+
+    steps = 0
+
+    def forward(self, student_logits, teacher_logits):
+        self.steps += 1
+        return (student_logits - teacher_logits).square().mean() + (torch.inf if self.steps >= 3 else 0.0)
+
+
+def plain(loss):
+    return dict({name: value for name, value in DISTILLER.items() if name != 'augmentation'}, losses=dict(loss_kd=loss))
+
+
+def test_an_infinite_loss_with_a_finite_gradient_stops_the_run_by_its_name(tmp_path):
+    runner = toys.runner(plain(InfiniteLoss()), tmp_path, hooks=[HOOK])
+    with pytest.raises(RunStopped, match='the loss clean.loss_kd of iteration 3 is not finite, though all logits are'):
+        runner.train()
+    saved = torch.load(tmp_path / 'before_non_finite_iter_3.pth', weights_only=False)
+    assert saved['meta']['iter'] == 2
+
+
+def test_logits_of_minus_infinity_stop_the_run_only_where_one_side_has_them(tmp_path):
+    def mask(_module, _inputs, logits):
+        """Make the first class one that cannot be."""
+        return torch.cat([torch.full_like(logits[:, :1], -torch.inf), logits[:, 1:]], dim=1)
+
+    def run(*networks):
+        runner = toys.runner(plain(dict(type='KLDivergenceLoss')), tmp_path, hooks=[HOOK])
+        for network in networks:
+            getattr(runner.model, network).head.register_forward_hook(mask)
+        for sample in runner.train_dataloader.dataset.samples:
+            sample.set_gt_label(1)  # the student's own loss of the class that cannot be would be infinite as well
+        runner.train()
+        return runner
+
+    both = run('architecture', 'teacher')
+    assert both.iter == 4
+    assert all(parameter.isfinite().all() for parameter in both.model.parameters())
+    assert run('teacher').iter == 4  # 0 * log 0 is 0
+    with pytest.raises(
+        RunStopped, match='the loss clean.loss_kd of iteration 1 is not finite; nor are the student logi'
+    ):
+        run('architecture')
+
+
+class TestBuffers:
+    """Buffers that go wrong in the third step, while loss and gradient stay finite."""
+
+    def run(self, folder, spoil, action='stop'):
+        runner = toys.runner(plain(dict(type='KLDivergenceLoss')), folder, hooks=[dict(HOOK, action=action)])
+        head = runner.model.architecture.head
+        head.register_buffer('mask', torch.tensor([0.0, -torch.inf]))
+        head.register_buffer('mean', torch.zeros(2))
+        head.register_buffer('later', None)
+        steps = []
+
+        def forward_hook(module, _inputs, _output):
+            if module.training:
+                steps.append(len(steps) + 1)
+                module.mean = module.mean + 1  # another tensor in each step
+                if len(steps) == 3:
+                    spoil(module)
+
+        head.register_forward_hook(forward_hook)
+        return runner
+
+    @pytest.mark.parametrize('name', ['mean', 'later'])
+    def test_a_buffer_that_becomes_nan_stops_the_run_by_its_name(self, tmp_path, name):
+        runner = self.run(tmp_path, lambda head: setattr(head, name, torch.full((2,), torch.nan)))
+        message = f'the buffer architecture.head.{name} of iteration 3 is not finite, though all logits are'
+        with pytest.raises(RunStopped, match=message):
+            runner.train()
+        assert runner.model.architecture.head.mean.tolist() == [2, 2]
+        assert runner.model.architecture.head.later is None
+
+    def test_statistics_that_overflow_stop_the_run(self, tmp_path):
+        runner = self.run(tmp_path, lambda head: head.mean.fill_(torch.inf))
+        with pytest.raises(RunStopped, match='the buffer architecture.head.mean of iteration 3 is not finite'):
+            runner.train()
+
+    def test_a_skipped_step_puts_back_what_it_replaced_and_takes_away_what_it_made(self, tmp_path):
+        def spoil(head):
+            head.later = torch.full((2,), torch.nan)
+
+        runner = self.run(tmp_path, spoil, 'skip')
+        runner.train()
+        head = runner.model.architecture.head
+        assert runner.message_hub.get_info('skipped_steps') == 1
+        assert head.mean.tolist() == [3, 3]
+        assert head.later is None
+
+    def test_a_mask_made_in_a_step_passes(self, tmp_path):
+        runner = self.run(tmp_path, lambda head: setattr(head, 'later', torch.tensor([0.0, -torch.inf])))
+        runner.train()
+        assert runner.iter == 4
+
+
 def times_left_out():
     """How often a process leaves a step out where only the second one has logits that are not finite."""
     hook, left_out = FiniteCheckHook('skip'), []
-    hook._buffers = []
-    hook._iteration = lambda runner: SimpleNamespace(culprits=['a'] if get_rank() == 1 else [])
-    hook._leave_out = lambda runner, iterations: left_out.append(iterations)
+    hook._buffers = SimpleNamespace(largest=list)
+    logits = {('clean', 'student'): torch.tensor([torch.nan if get_rank() == 1 else 0.0])}
+    hook._iteration = lambda runner: finite._Iteration(1, {}, logits, {})
+    hook._leave_out = lambda runner, iterations, fault: left_out.append(iterations)
     hook._check_without_step(None)
     return len(left_out)
 
