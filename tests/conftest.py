@@ -1,10 +1,13 @@
 """Fixtures that several test folders share."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 import r2kd_mm  # noqa: F401  its cures are needed where a test imports mmrazor
 
@@ -33,6 +36,17 @@ def runner_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _forget_runs() -> Iterator[None]:
+    """Let go of what MMEngine keeps of each run by its name, a megabyte and an open file."""
+    yield
+    for kind in (MessageHub, MMLogger, Visualizer):
+        for instance in kind._instance_dict.values():
+            for handler in getattr(instance, 'handlers', ()):
+                handler.close()
+        kind._instance_dict.clear()
 
 
 def pytest_collection_finish() -> None:
