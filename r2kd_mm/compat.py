@@ -494,6 +494,29 @@ def refuse_unread_paramwise_options() -> None:
     DefaultOptimWrapperConstructor.__call__ = call
 
 
+# ---------------------------------------------------------------------------------------------------------- averages
+def count_averages_as_changes() -> None:
+    """Let PyTorch count the updates of MMEngine's averaged models as changes of their weights.
+
+    Upstream symptom: none to be seen. ``update_parameters`` writes through ``.data``, which leaves the version of a
+    weight as it was. What was made from an averaged teacher, such as a folded copy, stays out of date.
+    """
+    import torch
+    from mmengine.model import BaseAveragedModel
+
+    upstream = BaseAveragedModel.update_parameters
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream)
+    def update_parameters(self: nn.Module, model: nn.Module) -> None:
+        upstream(self, model)
+        for tensor in (*self.parameters(), *self.buffers()):
+            torch.autograd.graph.increment_version(tensor)
+
+    BaseAveragedModel.update_parameters = update_parameters
+
+
 # ------------------------------------------------------------------------------------------------------- colour jitter
 def shift_hue_backwards() -> None:
     """Let mmpretrain's ``ColorJitter(hue=...)`` work with numpy 2.
@@ -586,6 +609,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmcv': (_after(shift_hue_backwards),),
     'mmcv.cnn.bricks.transformer': (ignore_missing_operators,),
     'mmengine.config': (_after(name_configs_by_package), _after(lay_out_configs_once)),
+    'mmengine.model': (_after(count_averages_as_changes),),
     'mmengine.model.weight_init': (_after(say_what_was_pretrained),),
     'mmengine.optim': (_after(refuse_unread_paramwise_options),),
     'mmengine.runner': (

@@ -21,6 +21,7 @@ import torch
 import toys
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import BaseAveragedModel
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -222,6 +223,7 @@ class TestOrderOfImports:
                 mmengine.config.config.FormatCode,
                 mmengine_checkpoint.save_checkpoint,
                 Runner.setup_env,
+                BaseAveragedModel.update_parameters,
                 mmrazor.digit_version,
             )
 

@@ -37,12 +37,14 @@ FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 TRIAL_SIZE = 2
 # What folding may change in float64, relative to the largest value: rounding is near 1e-15, a mistake near 1.
 FOLDING_TOLERANCE = 1e-8
+# How often, in calls, all weights of a network are compared with those of which a copy was made.
+COMPARISON_INTERVAL = 100
 
 
 class TeacherEngine:
     """Logits of frozen networks, computed on prepared copies; the networks themselves are never changed.
 
-    A copy is made at the first call for a network, anew when its weights have changed or moved, and is freed with it.
+    A copy is made at the first call for a network, again when its weights have changed or moved, and is freed with it.
     A network that is in train mode, wholly or in part, runs as it is, and so does one while it has forward hooks, which
     would wait in vain for what a copy gives.
 
@@ -136,6 +138,7 @@ class TeacherEngine:
         Raises:
             ValueError: The device does not compute in ``dtype``.
             TypeError: The network gives no logits.
+            RuntimeError: Its weights were written through ``.data`` after a copy was made.
         """
         if self.is_plain:
             logits = classifier_logits(network, inputs)
@@ -148,10 +151,9 @@ class TeacherEngine:
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> _PreparedNetwork:
         """The copy of ``network``, made now where there is none of its present weights."""
-        weights = _state_of_weights(network)
         prepared = self._prepared.get(network)
-        if prepared is None or prepared.weights != weights:
-            prepared = self._prepared[network] = _PreparedNetwork(self, network, inputs, weights)
+        if prepared is None or not prepared.weights.are_those_of(network):
+            prepared = self._prepared[network] = _PreparedNetwork(self, network, inputs)
         return prepared
 
 
@@ -162,11 +164,10 @@ class _PreparedNetwork:
         engine: What to change.
         network: What to copy.
         inputs: A batch of what it will get.
-        weights: The state of the weights that are copied.
     """
 
-    def __init__(self, engine: TeacherEngine, network: nn.Module, inputs: Tensor, weights: tuple) -> None:
-        self.weights = weights
+    def __init__(self, engine: TeacherEngine, network: nn.Module, inputs: Tensor) -> None:
+        self.weights = _Weights(network)
         self.dtype = resolve_dtype(engine.dtype, inputs.device)
         low_precision = LOW_PRECISIONS.get(self.dtype) if self.dtype else None
         self.memory_format = torch.channels_last if engine.channels_last else torch.preserve_format
@@ -425,9 +426,40 @@ def _tensors(network: nn.Module) -> Iterable[Tensor]:
     return itertools.chain(network.parameters(), network.buffers())
 
 
-def _state_of_weights(network: nn.Module) -> tuple:
-    """Differs when a weight was replaced, moved or changed in place."""
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in _tensors(network))
+class _Weights:
+    """The weights and statistics of a network as they are now."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.versions = self._versions(network)
+        self.values = [tensor.detach().clone() for tensor in _tensors(network)]
+        self.times_asked = 0
+
+    def are_those_of(self, network: nn.Module) -> bool:
+        """Whether no weight of ``network`` was replaced, moved or changed in place since.
+
+        Raises:
+            RuntimeError: A weight was written through ``.data``, which has no version. All values are compared at the
+                first, second, fourth, ... and at each 100th question: that takes a part of the time of a forward pass.
+        """
+        if self.versions != self._versions(network):
+            return False
+        self.times_asked += 1
+        is_due = self.times_asked & (self.times_asked - 1) == 0 or self.times_asked % COMPARISON_INTERVAL == 0
+        if is_due and not all(map(_are_equal, self.values, _tensors(network))):
+            raise RuntimeError(
+                f'the weights of {type(network).__name__} were written through .data, which PyTorch does not count, so '
+                'the logits of the copy that the teacher engine prepared are out of date; write them in place under '
+                "torch.no_grad(), as by weight.copy_(...), or set teacher_engine='plain'"
+            )
+        return True
+
+    @staticmethod
+    def _versions(network: nn.Module) -> tuple:
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in _tensors(network))
+
+
+def _are_equal(first: Tensor, second: Tensor) -> bool:
+    return torch.equal(first, second) or torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
 
 
 def _compile(network: nn.Module, device: torch.device) -> Any:

@@ -98,6 +98,8 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Finish what a killed run left undone, and watch for SIGTERM."""
         super().before_train(runner)
+        if not self.save_optimizer:
+            runner.logger.warning('No run can resume from the checkpoints of this one: save_optimizer=False.')
         self._check_ranks(runner)
         self._check_accumulation(runner)
         self._saved_at = (runner.epoch, runner.iter) if runner.iter else None
@@ -210,7 +212,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner.save_checkpoint(
                 self.out_dir,
                 name,
-                save_optimizer=self.save_optimizer,
+                save_optimizer=self.save_optimizer or name.startswith(PREEMPTED),  # which is there to be resumed
                 save_param_scheduler=self.save_param_scheduler,
                 meta=dict(meta),
                 backend_args=self.backend_args,

@@ -69,9 +69,9 @@ class FiniteCheckHook(Hook):
     Weights, optimizer and buffers stay as they were before the step that went wrong, with gradient accumulation before
     the first of its iterations. It costs one synchronisation with the device a step, and a copy of the buffers.
 
-    A gradient scaler (``AmpOptimWrapper``) leaves such a step out itself, and lowers its scale. Where logits or
-    batch-norm statistics are not finite either, the scale is not to blame and the hook acts as without a scaler; else
-    it acts when more than ``max_skips`` steps in a row were left out.
+    A gradient scaler (``AmpOptimWrapper``) leaves such a step out itself, that of a fused optimizer too, and lowers its
+    scale. Where logits or batch-norm statistics are not finite either, the scale is not to blame and the hook acts as
+    without a scaler; else it acts when more than ``max_skips`` steps in a row were left out.
 
     Args:
         action: ``'stop'`` ends the run, with a checkpoint of the good state and the batch for inspection in the work
@@ -102,7 +102,9 @@ class FiniteCheckHook(Hook):
         self._losses_handle = self._distiller.register_forward_hook(self._keep_losses)
         optimizer = runner.optim_wrapper.optimizer
         parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
-        self._handle = optimizer.register_step_pre_hook(lambda *_: self._check(runner, parameters))
+        self._handle = optimizer.register_step_pre_hook(
+            lambda *_: self._check(runner, parameters, _found_inf(optimizer))
+        )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Keep the batch, and the batch-norm statistics, which the forward passes of the step change."""
@@ -133,7 +135,12 @@ class FiniteCheckHook(Hook):
             self._losses = {name: value.detach().mean() for name, value in outputs.items() if 'loss' in name}
 
     @torch.no_grad()
-    def _check(self, runner: Runner, parameters: list[nn.Parameter]) -> None:
+    def _check(self, runner: Runner, parameters: list[nn.Parameter], found_inf: Tensor | None) -> None:
+        if found_inf is not None and found_inf > 0:
+            # the scaler leaves this step out. A fused SGD would make momentum of uninitialised memory in it
+            for parameter in parameters:
+                parameter.grad = None
+            return
         self._is_checked = True
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         iterations = [*self._earlier, self._iteration(runner)]
@@ -250,6 +257,11 @@ class _Buffers:
         return {
             name: norm if name in self._before else norm.masked_fill(norm.isinf(), 0) for name, norm in norms.items()
         }
+
+
+def _found_inf(optimizer: torch.optim.Optimizer) -> Tensor | None:
+    """Above 0 where a gradient scaler asks a fused optimizer to leave the step out; others it does not call then."""
+    return getattr(optimizer, 'found_inf', None)
 
 
 def _with_culprits(iterations: Sequence[_Iteration]) -> list[_Iteration]:

@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 import toys
+from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from sklearn.datasets import load_digits
 from torch import nn
@@ -330,6 +331,33 @@ def test_changed_weights_are_noticed(network, change):
     inputs = images().to(next(network.parameters()).dtype)
     assert engine.logits(network, inputs).dtype == inputs.dtype
     assert difference(engine, network, inputs) < EXACT_TOLERANCE
+
+
+def test_an_averaged_teacher_is_as_it_is_after_each_update(network):
+    average = ExponentialMovingAverage(network, momentum=0.5, update_buffers=True).eval().requires_grad_(False)
+    engine = TeacherEngine()
+    for _ in range(3):
+        before = engine.logits(average.module, images())
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.mul_(1.5)
+        average.update_parameters(network)
+        assert difference(engine, average.module, images()) < EXACT_TOLERANCE
+    assert not torch.equal(before, engine.logits(average.module, images()))
+
+
+@pytest.mark.parametrize('calls', [1, 2, 50])
+def test_weights_written_behind_the_back_of_pytorch_are_refused(network, calls):
+    engine = TeacherEngine()
+
+    def ask(times):
+        for _ in range(times):
+            engine.logits(network, images(1))
+
+    ask(calls)
+    network.backbone.conv1.weight.data[0, 0, 0, 0] += 1  # one of all of them
+    with pytest.raises(RuntimeError, match=r"weights of ImageClassifier were written through \.data, .*'plain'"):
+        ask(calls + 1)
 
 
 def test_a_moved_network_gets_a_copy_of_its_own(network):

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine.schedule import check_length
 
 LENGTH = 2  # iterations of an epoch

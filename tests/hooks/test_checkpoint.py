@@ -324,6 +324,14 @@ class TestPreemption:
             assert torch.equal(weight, state['state_dict'][name])
         assert 'Stopped by SIGTERM after iteration 6' in next(tmp_path.glob('*/*.log')).read_text()
 
+    def test_it_can_be_resumed_though_the_others_cannot(self, tmp_path):
+        without = dict(interval=1, save_optimizer=False)
+        with pytest.raises(SystemExit):
+            build(tmp_path, [Sends('train', 6)], without, epochs=3).train()
+        assert 'No run can resume from the checkpoints of this one' in next(tmp_path.glob('*/*.log')).read_text()
+        assert 'optimizer' not in whole_state(tmp_path, 'epoch_1.pth')
+        assert 'optimizer' in whole_state(tmp_path, 'preempted_iter_6.pth')
+
     def test_the_next_regular_checkpoint_replaces_it(self, tmp_path):
         with pytest.raises(SystemExit):
             build(tmp_path, [Sends('train', 2)], epochs=2).train()

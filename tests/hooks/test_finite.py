@@ -6,6 +6,7 @@ import toys
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from mmengine.utils import digit_version
 from ranks import run_on_ranks
 
 from r2kd_mm.engine.cli import RunStopped
@@ -20,6 +21,7 @@ DISTILLER = dict(
     losses=dict(loss_kd=dict(type='KLDivergenceLoss')),
 )
 HOOK = dict(type='FiniteCheckHook')
+FUSED = pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.5'), reason='no fused SGD on the CPU')
 
 
 class BrokenImages(toys.Images):
@@ -170,14 +172,16 @@ class TestAccumulation:
 class TestGradientScaler:
     """The scaler of AmpOptimWrapper, which itself asserts a GPU, around a forward pass in float32."""
 
+    @pytest.fixture(params=[False, pytest.param(True, marks=FUSED)], ids=['plain', 'fused'], autouse=True)
+    def _optimizer(self, request):
+        self.optimizer = dict(type='SGD', lr=0.05, momentum=0.9, **(dict(fused=True) if request.param else {}))
+
     def run(self, folder, **fields):
         return toys.runner(
             DISTILLER,
             folder,
             hooks=[dict(HOOK, **fields.pop('hook', {}))],
-            optim_wrapper=dict(
-                type=ScaledOptimWrapper, optimizer=dict(type='SGD', lr=0.05), **fields.pop('wrapper', {})
-            ),
+            optim_wrapper=dict(type=ScaledOptimWrapper, optimizer=self.optimizer, **fields.pop('wrapper', {})),
             **fields,
         )
 
@@ -205,6 +209,19 @@ class TestGradientScaler:
         runner.register_hook(OverflowAbove(0))
         with pytest.raises(RunStopped, match='iteration 3 is not finite, though all logits are after 2 skipped steps'):
             runner.train()
+
+
+@FUSED
+def test_a_fused_optimizer_leaves_out_the_same_steps(tmp_path):
+    weights = []
+    for name, fused in (('plain', {}), ('fused', dict(fused=True))):
+        optimizer = dict(type='SGD', lr=0.05, momentum=0.9, **fused)
+        wrapper = dict(type=ScaledOptimWrapper, optimizer=optimizer)
+        runner = toys.runner(DISTILLER, tmp_path / name, hooks=[HOOK], optim_wrapper=wrapper)
+        runner.register_hook(OverflowAbove(2))  # the first two of four steps
+        runner.train()
+        weights.append(runner.model.state_dict())
+    torch.testing.assert_close(*weights)
 
 
 class OverflowAbove(Hook):

@@ -5,7 +5,7 @@ import math
 import pytest
 import toolbox
 
-from r2kd_mm.compat import load_checkpoint_file
+from r2kd_mm.checkpoint import load_checkpoint_file
 
 CONFIG = toolbox.ROOT / 'configs/supervised/res6_digits.py'
 SHORT = ('--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1')
