@@ -110,6 +110,20 @@ def split_weights_name(path: str | os.PathLike) -> tuple[str, str | None]:
     return place, name
 
 
+def with_state_dict(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A loaded checkpoint with its weights as ``state_dict``, where MMEngine and its hooks look for them.
+
+    Raises:
+        ValueError: There are no weights in it.
+    """
+    return checkpoint if 'state_dict' in checkpoint else _with_weights(checkpoint, held_weights(checkpoint))
+
+
+def _with_weights(checkpoint: dict[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    rest = {key: value for key, value in checkpoint.items() if not (isinstance(value, Tensor) or _are_weights(value))}
+    return {**rest, 'state_dict': weights}
+
+
 def _only(checkpoint: dict[str, Any], name: str, path: str) -> dict[str, Any]:
     """A checkpoint with one of its sets of weights, as ``state_dict``, and without the others."""
     if not _are_weights(checkpoint.get(name)):
@@ -117,8 +131,7 @@ def _only(checkpoint: dict[str, Any], name: str, path: str) -> dict[str, Any]:
         raise ValueError(
             f'checkpoint {path!r} holds no weights called {name!r}; it holds {", ".join(held) or "the weights by name"}'
         )
-    rest = {key: value for key, value in checkpoint.items() if not _are_weights(value)}
-    return {**rest, 'state_dict': _unwrapped(checkpoint[name])}
+    return _with_weights(checkpoint, _unwrapped(checkpoint[name]))
 
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -346,9 +346,11 @@ def say_what_was_loaded() -> None:
     was initialised with, and a run starts from that. A test and a resumed run must get every tensor; a run that starts
     from weights a part of its backbone at least.
     """
+    import mmengine.runner as mmengine_runners
     import mmengine.runner.checkpoint as mmengine_checkpoint
     import mmengine.runner.runner as mmengine_runner
 
+    from r2kd_mm.checkpoint import with_state_dict
     from r2kd_mm.weights import load_checkpoint_to_model
 
     upstream = mmengine_checkpoint._load_checkpoint_to_model
@@ -356,6 +358,12 @@ def say_what_was_loaded() -> None:
         return
     load = functools.wraps(upstream)(functools.partial(load_checkpoint_to_model, upstream))
     mmengine_checkpoint._load_checkpoint_to_model = mmengine_runner._load_checkpoint_to_model = load
+    load_file = mmengine_runner._load_checkpoint
+    mmengine_runner._load_checkpoint = functools.wraps(load_file)(
+        lambda *args, **kwargs: with_state_dict(load_file(*args, **kwargs))
+    )
+    named = _naming_the_file(mmengine_checkpoint.load_checkpoint)
+    mmengine_checkpoint.load_checkpoint = mmengine_runners.load_checkpoint = named
     Runner = mmengine_runner.Runner
     Runner.load_checkpoint = _naming_the_file(Runner.load_checkpoint)
     for name in ('resume', 'test', 'val'):
@@ -371,6 +379,8 @@ def _naming_the_file(upstream_load: Callable) -> Callable:
             return upstream_load(self, filename, *args, **kwargs)
         except WrongWeights as error:
             raise WrongWeights(error.reason, filename) from None
+        except ValueError as error:  # no weights in it
+            raise error if str(filename) in str(error) else ValueError(f'checkpoint {filename!r}: {error}') from None
 
     return load_checkpoint
 

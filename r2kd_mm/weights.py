@@ -210,10 +210,26 @@ def pretrained_init(module: nn.Module) -> dict[str, Any] | None:
     configs = getattr(module, 'init_cfg', None) or []
     if getattr(module, 'is_init', False):
         return None
-    for config in [configs] if isinstance(configs, dict) else configs:
-        if config['type'] is PretrainedInit or str(config['type']).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
-            return config
-    return None
+    return next((config for config in ([configs] if isinstance(configs, dict) else configs) if _loads(config)), None)
+
+
+def forget_initial_weights_(model: dict[str, Any]) -> None:
+    """Change the config of a model in place, so that its student is built without the weights that its run began from.
+
+    Whoever loads a checkpoint next needs neither the files of those weights nor the network.
+    """
+    for field in ('pretrained', 'checkpoint_path', 'checkpoint'):  # of timm, HuggingFace and the zoo
+        model.pop(field, None)
+    if isinstance(model.get('init_cfg'), dict) and _loads(model['init_cfg']):
+        model.pop('init_cfg')
+    for part in ('architecture', 'backbone'):
+        if isinstance(model.get(part), dict):
+            forget_initial_weights_(model[part])
+
+
+def _loads(init_cfg: Mapping[str, Any]) -> bool:
+    kind = init_cfg['type']
+    return kind is PretrainedInit or str(kind).split('.')[-1] in ('Pretrained', 'PretrainedInit')
 
 
 def keep_weights_(network: nn.Module) -> None:

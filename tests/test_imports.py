@@ -39,7 +39,7 @@ ALLOWED = {
         'registry',
         'weights',
     },
-    'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'zoo'},
+    'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'weights', 'zoo'},
     'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'losses', 'published', 'registry'},
     'engine': {'checkpoint', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
@@ -58,6 +58,7 @@ ALLOWED = {
         'metrics',
         'registry',
         'version',
+        'weights',
     },
     '__init__': {'check_env', 'compat', 'import_hook', 'version'},
 }

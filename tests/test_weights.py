@@ -6,12 +6,13 @@ import logging
 import pytest
 import torch
 import toys
+from mmengine.hooks import EMAHook
 from mmengine.model import PretrainedInit
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
 from r2kd_mm.registry import MODELS
-from r2kd_mm.weights import WrongWeights
+from r2kd_mm.weights import WrongWeights, forget_initial_weights_
 
 PREFIXED = dict(type='Pretrained', prefix='architecture.')
 
@@ -204,3 +205,39 @@ def test_weights_are_loaded_in_every_form_that_a_file_has(file):
         model = build(toys.classifier())
         load_checkpoint(model, path)
         assert_equal(model.state_dict(), weights)
+
+
+@pytest.mark.parametrize('wrap', [copy.copy, lambda weights: {'model': weights}], ids=['bare', 'model'])
+def test_a_moving_average_starts_from_weights_in_every_form_as_well(wrap, file, tmp_path):
+    path, weights = file(toys.classifier(), wrap=wrap)
+    runner = toys.runner(toys.classifier(), tmp_path, load_from=path, hooks=[EMAHook()])
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    for model in (runner.model, next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module):
+        assert_equal(model.state_dict(), weights)
+
+
+def test_a_file_without_weights_is_named(tmp_path):
+    torch.save({'epoch': 3}, tmp_path / 'weights.pth')
+    runner = toys.runner(toys.classifier(), tmp_path, load_from=str(tmp_path / 'weights.pth'))
+    with pytest.raises(ValueError, match=r"^checkpoint '.*weights\.pth': this checkpoint holds no weights"):
+        runner.load_or_resume()
+
+
+def test_a_config_forgets_the_weights_that_its_run_began_from():
+    init_cfg = dict(type='Pretrained', checkpoint='x.pth')
+    kaiming = dict(type='Kaiming', layer='Conv2d')
+    model = dict(
+        init_cfg=kaiming,
+        architecture=dict(
+            type='ItePruneAlgorithm',
+            architecture=dict(type='ImageClassifier', init_cfg=init_cfg, backbone=dict(pretrained=True)),
+        ),
+        teacher=dict(pretrained=True),
+    )
+    forget_initial_weights_(model)
+    assert model == dict(
+        init_cfg=kaiming,
+        architecture=dict(type='ItePruneAlgorithm', architecture=dict(type='ImageClassifier', backbone={})),
+        teacher=dict(pretrained=True),
+    )

@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from r2kd_mm.engine import clear_errors
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
+from r2kd_mm.weights import forget_initial_weights_
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
@@ -44,6 +45,7 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     cfg.resume = False
     if 'teacher' in cfg.model:  # not asked when testing, so neither loaded nor downloaded
         cfg.model.teacher = cfg.model.teacher_ckpt = None
+    forget_initial_weights_(cfg.model)
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.show_dir:

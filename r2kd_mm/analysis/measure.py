@@ -27,6 +27,7 @@ from r2kd_mm.export.card import count_flops, measure_latency
 from r2kd_mm.export.network import Logits
 from r2kd_mm.export.student import PACKER
 from r2kd_mm.registry import DATASETS, MODELS
+from r2kd_mm.weights import forget_initial_weights_
 
 VIEW_IMAGES = 512  # that are kept in memory, to make views of
 SHOWN_IMAGES = 8
@@ -218,7 +219,8 @@ def _was_untrained(model: Mapping[str, Any]) -> bool:
 
 
 def _load_student(run: TrainedRun) -> nn.Module:
-    model = run.config.model
+    model = copy.deepcopy(run.config.model)
+    forget_initial_weights_(model)
     architecture = {'data_preprocessor': _preprocessor(run.config), **model.get('architecture', model)}
     student = MODELS.build(architecture)
     load_weights_(student, str(run.checkpoint))

@@ -40,6 +40,7 @@ from r2kd_mm.engine.wrapped_data import (
 from r2kd_mm.export.network import Logits
 from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms
 from r2kd_mm.registry import DATASETS, MODELS
+from r2kd_mm.weights import forget_initial_weights_
 from r2kd_mm.zoo import build_classifier, classifier_config
 
 NUM_IMAGES = 8
@@ -153,11 +154,7 @@ def _read_run(loaded: Mapping[str, Any], name: str, config: str | os.PathLike | 
         raise ValueError(f'the config in checkpoint {name!r} cannot be read ({error}); give it by --config') from error
     if not isinstance(run.get('model'), dict):
         raise ValueError(f'the config of checkpoint {name!r} has no model; give the config of its run by --config')
-    model = run['model'].get('architecture', run['model'])
-    if str(model.get('type')).endswith(build_classifier.__name__):
-        model.pop('checkpoint', None)  # what the run began from
-    if str(model.get('type')).endswith(sub_model.__name__):
-        model.pop('init_cfg', None)  # likewise
+    forget_initial_weights_(run['model'])
     return run
 
 

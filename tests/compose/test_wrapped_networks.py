@@ -1,15 +1,20 @@
 """Students that mmpretrain wraps (timm, HuggingFace, LoRA): their weights survive their checkpoints."""
 
 import copy
+import json
+import re
 
 import pytest
+import toolbox
 import torch
 import toys
+from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 
 from r2kd_mm.distillers.teacher import build_teacher
+from r2kd_mm.export import load_student
 from r2kd_mm.registry import MODELS
 
 timm = pytest.importorskip('timm', reason='networks of timm need the package timm')
@@ -159,6 +164,40 @@ def test_a_teacher_that_brings_its_weights_needs_no_checkpoint(tmp_path):
         build_teacher(dict(config, num_classes=toys.NUM_CLASSES), None)
     with pytest.raises(ValueError, match='the teacher has no weights'):
         build_teacher(dict(config, pretrained=False), None)
+
+
+@pytest.mark.slow
+def test_the_digits_are_tested_resumed_and_exported_with_the_weights_that_were_trained(tmp_path):
+    cfg = Config.fromfile(toolbox.ROOT / 'configs/kd/kd_res14_res6_digits.py')
+    fields = dict(type='TimmClassifier', num_classes=10, in_chans=1, checkpoint_path='')
+    cfg.model.architecture = dict(fields, model_name='vit_tiny_patch16_224', **SMALL)
+    cfg.model.update(allow_untrained_teacher=True, teacher_ckpt=None)
+    cfg.val_dataloader.dataset.indices = 200
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'EMA' not in str(hook.type)]
+    cfg.train_cfg.max_epochs, cfg.default_hooks.checkpoint.interval = 1, 1
+    cfg.dump(tmp_path / 'timm.py')
+    trained = toolbox.run_forked('train.py', tmp_path / 'timm.py', '--work-dir', tmp_path / 'run')
+    assert trained.returncode == 0, trained.stderr
+    tested = toolbox.run_forked(
+        'test.py',
+        tmp_path / 'timm.py',
+        tmp_path / 'run/epoch_1.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--out',
+        tmp_path / 'metrics.json',
+        '--out-item',
+        'metrics',
+    )
+    assert tested.returncode == 0, tested.stderr
+    validated = re.findall(r'Epoch\(val\) .*accuracy/top1: ([\d.]+)', trained.stdout)[-1]
+    assert f'{json.loads((tmp_path / "metrics.json").read_text())["accuracy/top1"]:.4f}' == validated
+    student = load_student(tmp_path / 'run/epoch_1.pth')
+    saved = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)['state_dict']
+    assert_equal(
+        {f'architecture.{name}': weight for name, weight in student.network.classifier.state_dict().items()}, saved
+    )
 
 
 def test_lora_saves_its_own_weights_and_removes_no_others():
