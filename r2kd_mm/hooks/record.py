@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import Dataset
 
 from r2kd_mm.distillers import LogitDistiller
@@ -83,7 +83,8 @@ class RunRecordHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Keep what the run was asked to be: on resume, MMEngine writes the seed of the checkpoint into the config."""
         self._config = runner.cfg.pretty_text
-        if not any(isinstance(hook, ScheduleHook) for hook in runner.hooks):  # ResumableTrainLoop brings it along
+        trains = isinstance(runner._train_loop, BaseLoop)  # built by Runner.train() alone, which a test is not
+        if trains and not any(isinstance(hook, ScheduleHook) for hook in runner.hooks):  # ResumableTrainLoop brings one
             runner.register_hook(ScheduleHook())  # of a lower priority, so that its before_run comes next
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
