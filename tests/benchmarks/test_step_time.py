@@ -29,6 +29,7 @@ def result(tmp_path_factory):
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_every_case_is_measured_in_every_round(result):
     assert set(result['cases']) == {
         step_time.PUBLISHED,
@@ -45,6 +46,7 @@ def test_every_case_is_measured_in_every_round(result):
         assert min(case['seconds']) > 0
 
 
+@pytest.mark.slow
 def test_ratios_are_those_of_the_medians(result):
     cases = result['cases']
     for name, case in cases.items():
@@ -54,12 +56,14 @@ def test_ratios_are_those_of_the_medians(result):
     assert result['floors'] == dict(exact=FLOOR, fast='student alone, bf16 channels_last', replay=FLOOR)
 
 
+@pytest.mark.slow
 def test_the_exact_variant_computes_what_the_published_recipe_does(result):
     assert result['differences']['exact']['loss'] < step_time.TOLERANCE
     assert result['differences']['exact']['update'] < step_time.UPDATE_TOLERANCE
     assert result['differences']['exact']['loss'] < result['differences']['fast']['loss']
 
 
+@pytest.mark.slow
 def test_each_part_takes_time_where_it_runs_and_nowhere_else(result):
     for name, case in result['cases'].items():
         alone = name.startswith('student alone')
@@ -72,6 +76,7 @@ def test_each_part_takes_time_where_it_runs_and_nowhere_else(result):
         assert sum(case['parts']['shares'].values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_cases_do_the_work_that_they_are_named_for(result):
     def flop(case, part):
         return result['cases'][case]['operators'][part]['flop']
@@ -85,6 +90,7 @@ def test_the_cases_do_the_work_that_they_are_named_for(result):
     assert flop(FLOOR, 'student forward') == 2 * flop(step_time.MMRAZOR, 'student forward')
 
 
+@pytest.mark.slow
 def test_peak_memory_is_what_is_held_and_what_a_step_adds(result):
     for case in result['cases'].values():
         memory = case['memory']
@@ -93,6 +99,7 @@ def test_peak_memory_is_what_is_held_and_what_a_step_adds(result):
     assert held[FLOOR] < held[step_time.MMRAZOR] < held[step_time.PUBLISHED] < held['exact']
 
 
+@pytest.mark.slow
 def test_a_variant_that_computes_something_else_is_not_reported(tmp_path):
     finished = run(tmp_path / 'step.json', 'wrong:task_loss_weight=2.0,exact=True')
     assert finished.returncode == 1

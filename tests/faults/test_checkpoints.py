@@ -97,7 +97,7 @@ def test_no_record_is_taken_for_a_folder(tmp_path):
         load_checkpoint_file(path)
 
 
-@pytest.mark.parametrize('kind', ['checkpoint of a Runner', 'bare weights'])
+@pytest.mark.parametrize('kind', toolbox.quick_first(['bare weights', 'checkpoint of a Runner']))
 class TestDamage:
     @pytest.fixture
     def data(self, kind, runner_checkpoint, tmp_path) -> bytes:
