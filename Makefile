@@ -1,14 +1,19 @@
 # make demo | make test | make test-all | make lint | make docs | make compare | make clean; each installs what it needs into .venv first, and only then.
 # Another interpreter: make PYTHON=python3.12 test
+# Another PyTorch, in an environment of its own: make STACK=oldest test, make STACK=newest test
 
 PYTHON ?= python3
-VENV := .venv
+STACK ?= tested
+ifeq ($(filter tested oldest newest,$(STACK)),)
+$(error STACK must be tested, oldest or newest, got '$(STACK)')
+endif
+VENV := .venv$(if $(filter-out tested,$(STACK)),-$(STACK))
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # the pinned versions need Python 3.11; on 3.10 pip chooses within the ranges
-ifeq ($(PYTHON_VERSION),3.10)
+ifeq ($(PYTHON_VERSION) $(STACK),3.10 tested)
 REQUIREMENTS := -r requirements/runtime.txt -r requirements/tests.txt
 else
-REQUIREMENTS := -r requirements/tested.txt
+REQUIREMENTS := -r requirements/$(STACK).txt
 endif
 # a stamp exists only after a complete installation of exactly these requirements for this Python
 STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PYTHON_VERSION)"; } | cksum | tr -d ' ')
@@ -52,7 +57,7 @@ $(DIGITS_TEACHER): | $(STAMP)
 	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py --resume
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP):

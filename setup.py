@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')  # what mim and `r2kd_mm::` config names look for
@@ -28,6 +29,14 @@ class BuildWithMim(build_py):
                 shutil.copy2(ROOT / name, target / name)
 
 
+class EditableWithMim(editable_wheel):
+    """Say where the package of an editable installation is: mim looks for it by ``top_level.txt``, and next to it."""
+
+    def _ensure_dist_info(self) -> None:
+        super()._ensure_dist_info()
+        Path(self.dist_info_dir, 'top_level.txt').write_text(f'{ROOT / "r2kd_mm"}\n')
+
+
 def read_requirements(name: str) -> list[str]:
     """The requirements in requirements/<name>.txt, with the files that it includes."""
     requirements = []
@@ -47,7 +56,7 @@ setup(
     long_description=readme.read_text(encoding='utf-8') if readme.is_file() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    cmdclass=dict(build_py=BuildWithMim),
+    cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
     package_data={'r2kd_mm.analysis': ['page.html']},
     python_requires='>=3.10,<3.14',

@@ -95,8 +95,10 @@ def class_correlation(logits: Tensor) -> Tensor:
 
 def _unit(x: Tensor, dim: int) -> Tensor:
     scaled = scale_to_one(x, dim)
-    # The largest entry is +-1, so only a row of zeros has a squared norm below 1.
-    return scaled / scaled.square().sum(dim, keepdim=True).clamp(min=1.0).sqrt()
+    # The largest entry is +-1, so only a row of zeros has a squared norm below 1. Not clamp(), whose gradient at the
+    # bound, where a row of one entry is, became 0 in torch 2.14.
+    squares = scaled.square().sum(dim, keepdim=True)
+    return scaled / squares.masked_fill(squares < 1.0, 1.0).sqrt()
 
 
 def _cosine_with_eps(x: Tensor, y: Tensor, dim: int, eps: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""An installed package, without the clone: `mim train`, `mim test`, `mim run`, and configs by name."""
+"""An installed package: `mim train`, `mim test`, `mim run`, and configs by name, without the clone or from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -28,13 +30,20 @@ def in_python(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess
 
 
 @pytest.fixture(scope='module')
-def installed(tmp_path_factory) -> Path:
-    """A folder of packages with the wheel of this tree in it."""
-    tree, wheels, packages = (tmp_path_factory.mktemp(name) for name in ('tree', 'wheels', 'packages'))
+def tree(tmp_path_factory) -> Path:
+    """A copy of the clone."""
+    tree = tmp_path_factory.mktemp('tree')
     for name in SOURCES:
         shutil.copytree(toolbox.ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for name in FILES:
         shutil.copy(toolbox.ROOT / name, tree)
+    return tree
+
+
+@pytest.fixture(scope='module')
+def installed(tree, tmp_path_factory) -> Path:
+    """A folder of packages with the wheel of this tree in it."""
+    wheels, packages = (tmp_path_factory.mktemp(name) for name in ('wheels', 'packages'))
     options = ('-q', '--no-deps', '--no-index', '--disable-pip-version-check')
     built = in_python('-m', 'pip', 'wheel', *options, '--no-build-isolation', '-w', wheels, '.', cwd=tree)
     assert built.returncode == 0, built.stderr
@@ -82,6 +91,41 @@ def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
     done = mim(installed, trained, 'run', 'r2kd_mm', 'dataset_converters:make_mini', 'cifar100', 'data/cifar100')
     assert done.returncode == 0, done.stdout + done.stderr
     assert (trained / 'data/cifar100').is_dir()
+
+
+@pytest.mark.slow
+def test_mim_finds_an_editable_installation_as_the_readme_has_it(tree, tmp_path):
+    venv.create(tmp_path / 'env', symlinks=True)
+    python = tmp_path / 'env/bin/python'
+    (packages,) = (tmp_path / 'env/lib').glob('python*/site-packages')
+    # the packages of this environment, but not its r2kd_mm
+    here = Path(sysconfig.get_paths()['purelib'])
+    for path in here.iterdir():
+        if 'r2kd_mm' not in path.name:
+            (packages / path.name).symlink_to(path)
+    options = ('--python', python, 'install', '-q', '--no-deps', '--no-index', '--disable-pip-version-check')
+    done = in_python('-m', 'pip', *options, '--no-build-isolation', '-e', tree, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    main = 'from mim.cli import cli; cli()'
+    for command in (
+        ('run', 'r2kd_mm', 'check_env'),
+        ('train', 'r2kd_mm', 'res14_digits.py', '--gpus', '0', *SHORT),
+    ):
+        done = subprocess.run(
+            [python, '-W', 'ignore', '-c', main, *command],
+            cwd=tmp_path,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''},
+            capture_output=True,
+            text=True,
+            timeout=toolbox.TIMEOUT,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'work_dirs/res14_digits/epoch_1.pth').is_file()
+    code = "import r2kd_mm; from mmengine.hub import get_config; get_config('r2kd_mm::kd/kd_res14_res6_digits.py')"
+    found = subprocess.run(
+        [python, '-c', code], cwd=tmp_path, env={**os.environ, 'PYTHONPATH': ''}, capture_output=True
+    )
+    assert found.returncode == 0, found.stderr.decode()
 
 
 @pytest.mark.slow
