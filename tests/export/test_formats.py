@@ -131,7 +131,14 @@ def metadata(name, folder) -> str | dict:
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-@pytest.mark.parametrize('name', [pytest.param(name, marks=needs(name)) for name in FORMATS if name != 'mmpretrain'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx'))])
+        for name in FORMATS
+        if name != 'mmpretrain'
+    ],
+)
 def test_the_description_lies_in_the_file_too(checkpoint, name, tmp_path):
     export_student(checkpoint, tmp_path / 'export', name)
     beside = json.loads((tmp_path / 'export/export.json').read_text())

@@ -296,6 +296,7 @@ class TestFullDisk:
             build(small_disk / 'work').train()
         assert checkpoints(small_disk / 'work') == held
 
+    @pytest.mark.slow
     def test_it_stops_every_rank(self, small_disk):
         errors = ranks.run_on_ranks(2, fill_disk_on_a_rank, str(small_disk))
         assert errors[0] == errors[1]

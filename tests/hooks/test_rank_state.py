@@ -68,7 +68,10 @@ def whole_and_resumed(work_dir, average):
     return first, equal
 
 
-@pytest.mark.parametrize('average', [False, True], ids=['model', 'moving average'])
+@pytest.mark.parametrize(
+    'average',
+    [pytest.param(False, id='model'), pytest.param(True, id='moving average', marks=pytest.mark.slow)],
+)
 def test_two_processes_resume_with_their_own_statistics_and_end_the_same(tmp_path, average):
     (first, equal), (first_of_other, equal_of_other) = run_on_ranks(2, whole_and_resumed, str(tmp_path), average)
     assert equal
@@ -88,6 +91,7 @@ def train_two(work_dir, by_epoch=False):
     return get_rank()
 
 
+@pytest.mark.slow
 def test_with_another_number_of_processes_all_start_from_the_first(tmp_path):
     run_on_ranks(2, train_two, str(tmp_path / 'two'))
     checkpoint = CheckpointLoader.load_checkpoint(saved(tmp_path / 'two', MIDDLE))
@@ -100,6 +104,7 @@ def test_with_another_number_of_processes_all_start_from_the_first(tmp_path):
     assert 'batch-norm statistics of 2 processes, and this run has 1: each starts from those of the first' in text
 
 
+@pytest.mark.slow
 def test_nothing_is_stored_where_all_agree(tmp_path):
     run_on_ranks(2, train_two, str(tmp_path / 'two'), True)
     train(tmp_path / 'one', 1)
@@ -113,6 +118,7 @@ def fine_tuned(work_dir):
     return first
 
 
+@pytest.mark.slow
 def test_a_new_run_from_these_weights_starts_alike_on_all_ranks(tmp_path):
     first, first_of_other = run_on_ranks(2, fine_tuned, str(tmp_path))
     assert all(torch.equal(*pair) for pair in zip(first, first_of_other))
