@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_reduce
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from mmpretrain.evaluation import Accuracy
+from mmengine.runner import BaseLoop, Runner
+from mmpretrain.evaluation import Accuracy, MultiLabelMetric
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
@@ -29,6 +30,7 @@ from r2kd_mm.registry import HOOKS
 TEACHER_ACCURACIES = 'teacher_accuracies'
 # In the message hub: how many broken images the training has left out so far.
 SKIPPED_IMAGES = 'skipped_images'
+RANKED = (Accuracy, MultiLabelMetric)  # metrics of the most likely classes
 CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
 
 
@@ -183,7 +185,8 @@ class DataCheckHook(Hook):
     Raises:
         ValueError: A data set has another number of classes than the head, or a label beyond them; the validation set
             has other classes than the training set, or another order; it is to leave out broken images; a loss has no
-            gradient with so few classes or so few images a batch; or an image to distil on has several labels, or
+            gradient with so few classes or so few images a batch; an accuracy is to be of more classes than there are;
+            or an image to distil on has several labels, or
             class shares that are no distribution.
     """
 
@@ -213,10 +216,15 @@ class DataCheckHook(Hook):
                     'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
                     "broken='skip' out of it: only training data have replacements"
                 )
+        _check_topk(runner, head_classes)
         if isinstance(model, LogitDistiller):
             check_losses(model, head_classes, runner.train_dataloader, runner.world_size, runner.logger)
         self._skip_counters = skip_counters(runner.train_dataloader.dataset)
         self._skipped = self._count_skipped()
+
+    def before_test(self, runner: Runner) -> None:
+        """Check what is to be measured."""
+        _check_topk(runner, num_classes(unwrap_student(unwrapped_model(runner))))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Refuse a batch to distil on whose labels are no distribution, such as a data set computes them."""
@@ -247,6 +255,26 @@ class DataCheckHook(Hook):
         count = torch.tensor(sum(counter.num_skipped for counter in self._skip_counters))
         all_reduce(count)
         return int(count)
+
+
+def _check_topk(runner: Runner, classes: int | None) -> None:
+    """Refuse an accuracy among more classes than the head has: it fails after a whole epoch."""
+    if classes is None:
+        return
+    owners: list[tuple[str, Any]] = []
+    for name, loop in (('val_evaluator', runner._val_loop), ('test_evaluator', runner._test_loop)):
+        if isinstance(loop, BaseLoop):  # it is built
+            owners += [(name, metric) for metric in loop.evaluator.metrics if isinstance(metric, RANKED)]
+    head = getattr(unwrap_student(unwrapped_model(runner)), 'head', None)
+    if getattr(head, 'cal_acc', False):
+        owners.append(('the head of the model', head))
+    for place, owner in owners:
+        largest = max(np.ravel(getattr(owner, 'topk', None) or 1))
+        if largest > classes:
+            raise ValueError(
+                f'{place} measures the accuracy among the {largest} most likely classes, and the head has {classes}; '
+                f'set topk of {place} to numbers up to {classes}, such as topk=(1,)'
+            )
 
 
 def _check_labels(name: str, dataset: Dataset, classes: int, distils: bool) -> None:

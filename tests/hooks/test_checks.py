@@ -154,6 +154,40 @@ class TestDataCheck:
             runner.train()
         assert runner.iter == 0
 
+    @pytest.mark.parametrize(
+        ('fields', 'head', 'message'),
+        [
+            (dict(val_evaluator=dict(type='Accuracy', topk=(1, 6))), {}, 'val_evaluator measures .* the 6 most likely'),
+            (
+                dict(val_evaluator=[dict(type='MultiLabelMetric', topk=7), dict(type='Accuracy')]),
+                {},
+                'val_evaluator measures .* the 7 most',
+            ),
+            ({}, dict(cal_acc=True, topk=(1, 6)), 'the head of the model measures .* the 6 most'),
+        ],
+        ids=['accuracy', 'labels', 'head'],
+    )
+    def test_refuses_an_accuracy_among_more_classes_than_there_are(self, tmp_path, fields, head, message):
+        model = toys.classifier()
+        model['head'].update(head)
+        runner = toys.runner(model, tmp_path, hooks=[dict(type='DataCheckHook')], **fields)
+        with pytest.raises(ValueError, match=f'{message} .* the head has 5; .* numbers up to 5'):
+            runner.train()
+        assert runner.iter == 0
+
+    def test_refuses_it_before_a_test_too(self, tmp_path):
+        loader = dict(dataset=toys.Images(), batch_size=10, sampler=dict(type='DefaultSampler', shuffle=False))
+        fields = dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=dict(type='Accuracy', topk=(1, 6)))
+        runner = toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], **fields)
+        with pytest.raises(ValueError, match='test_evaluator measures the accuracy among the 6 most likely classes'):
+            runner.test()
+
+    def test_an_accuracy_among_all_classes_passes(self, tmp_path):
+        evaluator = dict(type='Accuracy', topk=(1, toys.NUM_CLASSES))
+        runner = toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='DataCheckHook')], val_evaluator=evaluator)
+        runner.train()
+        assert runner.message_hub.get_scalar('val/accuracy/top5').current() == 100
+
     @pytest.mark.parametrize('split', ['train', 'val'])
     def test_refuses_several_labels_of_an_image_to_distil_on(self, tmp_path, split):
         model = distiller(allow_untrained_teacher=True)
