@@ -100,8 +100,8 @@ FAULTS = [
         'one sample too many left out in the middle of an epoch',
         'resume',
         'engine/seeding.py',
-        'if position >= skip:',
-        'if position > skip:',
+        'zip(order[skip:], copies[skip:])',
+        'zip(order[skip + 1 :], copies[skip + 1 :])',
         'engine/test_seeding.py::test_skipping_leaves_out_the_first_samples_of_one_pass_and_does_not_load_them',
     ),
     Fault(
@@ -156,8 +156,8 @@ FAULTS = [
         'a row of logits that lies in the place of another image taken for whole',
         'replay',
         'distillers/logit_store.py',
-        'zlib.crc32(row.tobytes(), place)',
-        'zlib.crc32(row.tobytes())',
+        'zlib.crc32(row, place)',
+        'zlib.crc32(row)',
         'distillers/test_logit_store.py::test_a_row_in_the_place_of_another_image_is_missing',
     ),
     Fault(
@@ -167,6 +167,14 @@ FAULTS = [
         'math.log(self.num_classes - self.top_k)',
         'math.log(self.num_classes)',
         'distillers/test_logit_store.py::test_top_k_keeps_the_largest_and_the_probability_of_the_rest',
+    ),
+    Fault(
+        'the logits of another input used',
+        'replay',
+        'distillers/logit_store.py',
+        "rows['input'] != np.asarray(inputs, np.uint32)",
+        "rows['input'] != rows['input']",
+        'distillers/test_logit_store.py::test_logits_of_another_input_are_missing_and_are_counted',
     ),
     Fault(
         'the same augmented view in every round',
@@ -180,8 +188,8 @@ FAULTS = [
         'another partner than the neighbour in the batch',
         'replay',
         'distillers/replay.py',
-        ' ^ 1)',
-        ' | 1)',
+        'torch.arange(len(places)) ^ 1)',
+        'torch.arange(len(places)) | 1)',
         'distillers/test_replay.py::test_the_partner_is_the_neighbour',
     ),
     Fault(
@@ -197,8 +205,8 @@ FAULTS = [
         'every round noted as the first one',
         'replay',
         'hooks/replay.py',
-        'replay.store.complete(runner.epoch % self.cycle)',
-        'replay.store.complete(0)',
+        'store.complete(runner.epoch % self.cycle)',
+        'store.complete(0)',
         'hooks/test_replay.py::test_a_complete_store_needs_no_teacher_in_the_next_run',
     ),
     Fault(

@@ -15,7 +15,7 @@ from torch import nn
 from r2kd_mm.arguments import is_number
 from r2kd_mm.checkpoint import digest_of_file, split_weights_name
 from r2kd_mm.distillers.frozen import FrozenNetworks, apart_from
-from r2kd_mm.distillers.replay import digest_of_weights
+from r2kd_mm.distillers.identity import describe, digest_of_weights
 from r2kd_mm.distillers.teacher import build_teacher, num_classes
 from r2kd_mm.distillers.weighting import FixedWeights, Weighting
 from r2kd_mm.pruning import Pruner
@@ -161,7 +161,7 @@ class TeacherEnsemble:
             networks: The members; only those whose weights are in no file are asked.
         """
         origins = {name: self._origin(name, networks) for name in self.members}
-        return origins if len(origins) == 1 else dict(origins, weighting=str(self.weighting))
+        return origins if len(origins) == 1 else dict(origins, weighting=describe(self.weighting))
 
     def digests(self, networks: Mapping[str, nn.Module]) -> dict[str, str]:
         """SHA-256 of what the weights of each member that is no copy came from, by name.
@@ -206,12 +206,14 @@ class TeacherEnsemble:
         if member.copy_of is not None:
             origin = f'copy of {member.copy_of}'
         else:
-            origin = f'{member.teacher or type(networks[name]).__name__} {self._digest(name, networks)}'
-        return origin if member.pruner is None else f'{origin} pruned by {member.pruner}'
+            network = networks[name] if member.teacher is None else member.teacher  # given ready, or a config
+            origin = f'{describe(network)} {self._digest(name, networks)}'
+        return origin if member.pruner is None else f'{origin} pruned by {describe(member.pruner)}'
 
     def _digest(self, name: str, networks: Mapping[str, nn.Module]) -> str:
         checkpoint = self.members[name].teacher_ckpt
-        return digest_of_file(checkpoint) if checkpoint else digest_of_weights(networks[name])
+        in_file = checkpoint is not None and Path(split_weights_name(checkpoint)[0]).is_file()
+        return digest_of_file(checkpoint) if in_file else digest_of_weights(networks[name])
 
     def _sort_copies(self) -> list[str]:
         """The names, each behind the one that it is a copy of."""

@@ -23,6 +23,7 @@ from r2kd_mm.distillers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensembl
 from r2kd_mm.distillers.features import build_features, check_sources, feature_losses, forget, recorded
 from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
+from r2kd_mm.distillers.identity import describe
 from r2kd_mm.distillers.inputs import take_over_inputs_
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import (
@@ -33,7 +34,7 @@ from r2kd_mm.distillers.student import (
     recorded_outputs,
     unwrap_student,
 )
-from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, normalisation, num_classes
+from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, num_classes
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.distillers.weighting import mix
 from r2kd_mm.registry import MODELS, build_component
@@ -184,6 +185,8 @@ class LogitDistiller(BaseAlgorithm):
                 'a replay needs clean images that do not depend on the batch, and batch_augments of the '
                 'data_preprocessor mixes them anew in each step; leave batch_augments or replay out'
             )
+        if self.replay is not None:
+            self.replay.check_losses(self.distillation_losses)
         self._ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
         self.weighting = None if self._ensemble is None else self._ensemble.weighting
         self._clean_members: Tensor | None = None  # logits of the last step, from which learned weights learn
@@ -198,6 +201,7 @@ class LogitDistiller(BaseAlgorithm):
         """Load the teachers, which a complete replay has made unnecessary so far."""
         device = next(self.parameters()).device
         self._frozen = self._build_teachers().moved(lambda tensor: tensor.to(device))
+        self.replay.check_origin(self._ensemble.made_from(self.teachers))
 
     def _build_teachers(self) -> FrozenNetworks:
         with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
@@ -250,9 +254,9 @@ class LogitDistiller(BaseAlgorithm):
         return self.teacher_engine.logits(self.teachers[name], inputs)
 
     def teacher_digests(self) -> dict[str, str]:
-        """SHA-256 of the weights that teach, by the teacher's name: of their file, or where there is none, of them.
+        """SHA-256 of the weights that teach, by the teacher's name: of their local file, or else of them.
 
-        That of a checkpoint at a URL is the URL; empty where the student was built alone.
+        Empty where the student was built alone.
         """
         return {} if self._ensemble is None else self._ensemble.digests(self.teachers)
 
@@ -260,10 +264,9 @@ class LogitDistiller(BaseAlgorithm):
         """What in this model decides the logits to learn from, by name."""
         return dict(
             self._ensemble.made_from(self.teachers),
-            teacher_engine=str(self.teacher_engine),
-            augmentation=str(self.augmentation),
-            normalisation=str(normalisation(self.data_preprocessor)),
-            padding=str([getattr(self.data_preprocessor, name, None) for name in ('pad_size_divisor', 'pad_value')]),
+            teacher_engine=describe(self.teacher_engine.settings),
+            augmentation=describe(self.augmentation),
+            data_preprocessor=describe(self.data_preprocessor),
         )
 
     def open_replay(self, made_from: Mapping[str, str], seed: int, num_images: int, cycle: int) -> list[str]:
@@ -285,7 +288,8 @@ class LogitDistiller(BaseAlgorithm):
         if classes is None:
             raise ValueError('a replay must know the number of classes, and the student does not state its num_classes')
         made_from = {**self.made_from(), **made_from}
-        differences = self.replay.open(made_from, seed, classes, num_images, cycle, self._view_names)
+        mixed = ('augmented',) if self.augmentation is not None and self.augmentation.mixes_images else ()
+        differences = self.replay.open(made_from, seed, classes, num_images, cycle, self._view_names, mixed)
         if not self.teachers and not self.replay.store.is_complete:
             self.load_teachers()
         return differences

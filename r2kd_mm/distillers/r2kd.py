@@ -11,6 +11,7 @@ from torch import nn
 from r2kd_mm.arguments import is_number
 from r2kd_mm.augmentations import BatchAugmentation, CutMix
 from r2kd_mm.distillers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble, is_ensemble
+from r2kd_mm.distillers.identity import describe
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.teacher_engine import TeacherEngine
@@ -148,7 +149,7 @@ class R2KD(LogitDistiller):
         origins.pop(PRUNED_MEMBER, None)
         if self.weighting is None or self.weighting.is_fixed:
             origins.pop('weighting', None)
-        return dict(origins, pruner=str(self.pruner), teacher_weight=str(self.teacher_weight))
+        return dict(origins, pruner=describe(self.pruner), teacher_weight=describe(self.teacher_weight))
 
     @property
     def pruned_teacher(self) -> nn.Module | None:

@@ -103,8 +103,13 @@ class TeacherEngine:
             raise ValueError(f'teacher_engine has no field {unknown}; it has {fields}')
         return cls(**config)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
     def __repr__(self) -> str:
-        settings = (f'{name}={getattr(self, name)!r}' for name in inspect.signature(type(self)).parameters)
+        settings = (f'{name}={value!r}' for name, value in self.settings.items())
         return f'{type(self).__name__}({", ".join(settings)})'
 
     def __deepcopy__(self, memo: dict) -> TeacherEngine:

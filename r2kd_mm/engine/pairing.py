@@ -23,6 +23,7 @@ class PairedSampler(Sampler):
 
     Attributes:
         cycle: Number of rounds, after which the pairing repeats; ``None`` if it never does.
+        gives_each_once: An epoch repeats images only to give each process the same number of pairs.
 
     Args:
         dataset: What is sampled; at least 2 images.
@@ -32,6 +33,8 @@ class PairedSampler(Sampler):
     Raises:
         ValueError: There are fewer than 2 images.
     """
+
+    gives_each_once = True
 
     def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
         if len(dataset) < 2:

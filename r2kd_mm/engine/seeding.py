@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.logging import MMLogger
 from numpy.random import mtrand
-from torch.utils.data import Dataset, Sampler
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
+
+from r2kd_mm.engine.generators import GENERATORS, own_generators, seed_generators, without_traces
+
+# Samplers that give each index once an epoch. A subclass may do otherwise.
+ONCE = (DefaultSampler, DistributedSampler, SequentialSampler)
+TRIAL_SIZE = 16  # of random flips, which two drawings may share by chance, two drawings of so many differ
 
 
 def derived_seed(purpose: str, *numbers: int) -> int:
@@ -54,31 +67,50 @@ def drawing_from(seed: int) -> Iterator[None]:
 
 
 class SampleIndex(int):
-    """An index into a data set that knows the epoch in which it is drawn.
+    """An index into a data set that knows what is drawn for it.
 
-    MMEngine keeps the index of a sample as its ``sample_idx``, which ``PackInputs`` hands on, so that a batch says of
-    each sample ``data_sample.sample_idx`` and ``data_sample.sample_idx.epoch``.
+    :class:`SeededDataset` notes it in each sample as ``data_sample.sample_idx``.
+
+    Attributes:
+        epoch: The epoch in which it is drawn, counted from 0.
+        copy: How many times the index came before in this epoch, in all processes.
+        checksum: CRC-32 of the input that was drawn; 0 before it is.
     """
 
     epoch: int
+    copy: int
+    checksum: int
 
-    def __new__(cls, index: int, epoch: int) -> SampleIndex:
-        """Index ``index`` in ``epoch``, counted from 0."""
+    def __new__(cls, index: int, epoch: int, copy: int = 0, checksum: int = 0) -> SampleIndex:
+        """Index ``index`` with its attributes."""
         self = super().__new__(cls, index)
-        self.epoch = epoch
+        self.epoch, self.copy, self.checksum = epoch, copy, checksum
         return self
 
     def __reduce__(self) -> tuple:
-        """Keep the epoch on the way to a data worker and back, and in a copy."""
-        return SampleIndex, (int(self), self.epoch)
+        """Keep the attributes on the way to a data worker and back, and in a copy."""
+        return SampleIndex, (int(self), self.epoch, self.copy, self.checksum)
+
+
+class Trial(NamedTuple):
+    """A few samples that were drawn twice.
+
+    Attributes:
+        checksums: CRC-32 of the input by index, in epoch 0.
+        changing: The indices whose input came out differently the second time.
+    """
+
+    checksums: dict[int, int]
+    changing: list[int]
 
 
 class SeededDataset(Dataset):
     """A data set whose random transforms draw the same for the same (seed, epoch, index).
 
-    It does not matter when a sample is loaded, in which process, or what was loaded before. An index that comes twice
-    in one epoch gives the same sample twice. In all else this stands for the data set: what is read from it, or set on
-    it, is the data set's.
+    It does not matter when a sample is loaded, in which process, or what was loaded before. An index that a sampler
+    repeats in an epoch draws anew for each copy. Generators that a transform keeps for itself are seeded as well
+    (:func:`~r2kd_mm.engine.generators.own_generators`). In all else this stands for the data set: what is read from it,
+    or set on it, is the data set's.
 
     Args:
         dataset: The data set, map-style.
@@ -89,20 +121,56 @@ class SeededDataset(Dataset):
     seed: int
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.__dict__.update(dataset=dataset, seed=seed)
+        self.__dict__.update(dataset=dataset, seed=seed, _notes_inputs=False, _generators=(None, []), _trial=None)
 
     def set_seed(self, seed: int) -> None:
         """Draw for the run of ``seed`` from now on."""
         self.__dict__.update(seed=seed)
 
+    def note_inputs(self) -> None:
+        """Note in each sample from now on which index it has and the checksum of its input.
+
+        Both are in ``data_samples.sample_idx``, a :class:`SampleIndex`. The index is that of this data set, even where
+        it is made of several.
+        """
+        self.__dict__.update(_notes_inputs=True, _trial=None)
+
+    def try_out(self) -> Trial:
+        """Draw a few samples twice, on a copy of the data set, and compare their inputs."""
+        if self._trial is None:
+            places = np.unique(np.linspace(0, len(self) - 1, min(len(self), TRIAL_SIZE)).astype(int)).tolist()
+            copied = SeededDataset(without_traces(self.dataset), self.seed)
+            copied.__dict__.update(_notes_inputs=self._notes_inputs)
+            logger = MMLogger.get_current_instance()
+            logger.disabled = True  # a broken image is reported when it is loaded to be trained on
+            try:
+                first = {place: checksum_of_input(copied[place]) for place in places}
+                again = {place: checksum_of_input(copied[place]) for place in reversed(places)}
+            finally:
+                logger.disabled = False
+            changing = [place for place in places if first[place] != again[place]]
+            self.__dict__.update(_trial=Trial(first, changing))
+        return self._trial
+
     def __getitem__(self, index: int) -> Any:
-        """Sample ``index``, drawn for the epoch of a :class:`SampleIndex`, or for epoch 0."""
-        epoch = getattr(index, 'epoch', 0)
-        with drawing_from(derived_seed('sample', self.seed, epoch, index % len(self))):
-            return self.dataset[index]
+        """Sample ``index``, drawn for the epoch and copy of a :class:`SampleIndex`, or for the first of epoch 0."""
+        epoch, copy, place = getattr(index, 'epoch', 0), getattr(index, 'copy', 0), index % len(self)
+        seed = derived_seed('sample', self.seed, epoch, place, *([copy] if copy else []))
+        with drawing_from(seed):
+            seed_generators(self._own_generators(epoch), seed)
+            sample = self.dataset[index]
+        return _noted(sample, place, epoch, copy) if self._notes_inputs else sample
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def _own_generators(self, epoch: int) -> list[Any]:
+        """The generators of the transforms; searched once an epoch, because hooks may change the pipeline."""
+        searched, generators = self._generators
+        if searched != epoch:
+            generators = own_generators(self.dataset)
+            self.__dict__.update(_generators=(epoch, generators))
+        return generators
 
     def __getattr__(self, name: str) -> Any:
         # __getitems__, which torch looks for, would load past the seeds; and pickle asks before there is a dataset
@@ -115,29 +183,40 @@ class SeededDataset(Dataset):
 
 
 class SeededSampler(Sampler):
-    """A sampler that says of each index for which epoch it is, and can start in the middle of one.
+    """A sampler whose order depends on (seed, epoch), and which can start in the middle of one.
+
+    It says of each index for which epoch it is, and how many times the index came before. A sampler that draws its
+    order from a generator of its own, or of the process, is given seeds.
 
     Attributes:
         skip: Leave out so many samples at the start of the next pass, and only of that one.
+        run_seed: Seed of the run, for a sampler that has none.
 
     Args:
         sampler: The sampler; one with ``set_epoch``, if its order is to change between epochs.
         cycle: Repeat the draws of the first so many epochs again and again, in a new order; ``None`` for never. A
             sampler that has a ``cycle`` itself, such as :class:`~r2kd_mm.engine.PairedSampler`, is told.
+        run_seed: Seed of the run.
 
     Raises:
-        ValueError: ``cycle`` is below 1.
+        ValueError: ``cycle`` is below 1; or the sampler is infinite.
     """
 
-    def __init__(self, sampler: Sampler, cycle: int | None = None) -> None:
+    def __init__(self, sampler: Sampler, cycle: int | None = None, run_seed: int = 0) -> None:
         if cycle is not None and cycle < 1:
             raise ValueError(f'cycle counts epochs and must be at least 1, or None to repeat none, got {cycle}')
+        if isinstance(sampler, InfiniteSampler):
+            raise ValueError(
+                f'a training by epochs needs a sampler that ends, got {type(sampler).__name__}; take DefaultSampler'
+            )
         self.sampler: Any = sampler
         self.cycle = cycle
         if hasattr(sampler, 'cycle'):
             sampler.cycle = cycle
+        self.run_seed = run_seed
         self.epoch = 0
         self.skip = 0
+        self._pass = 0  # the epoch, whatever the cycle
 
     @property
     def seed(self) -> int | None:
@@ -148,18 +227,83 @@ class SeededSampler(Sampler):
     def seed(self, seed: int) -> None:
         self.sampler.seed = seed
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an epoch may hold an index several times, other than to give each process the same number."""
+        return type(self.sampler) not in ONCE and not getattr(self.sampler, 'gives_each_once', False)
+
     def set_epoch(self, epoch: int) -> None:
         """Take the order of ``epoch``, counted from 0, from the next pass on."""
+        self._pass = epoch
         self.epoch = epoch if self.cycle is None else epoch % self.cycle
         if hasattr(self.sampler, 'set_epoch'):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[SampleIndex]:
         skip, self.skip = self.skip, 0
-        for position, index in enumerate(self.sampler):
-            if position >= skip:
-                yield SampleIndex(index, self.epoch)
+        order = self._order()
+        copies = _count_copies(order) if self.may_repeat else [0] * len(order)
+        for index, copy in zip(order[skip:], copies[skip:]):
+            yield SampleIndex(index, self.epoch, copy)
 
     def __len__(self) -> int:
         """Samples of a whole pass."""
         return len(self.sampler)
+
+    def _order(self) -> list[int]:
+        # a sampler that knows its rank takes its share of an order that all processes have to draw alike
+        share = [] if hasattr(self.sampler, 'rank') else [get_rank()]
+        seed = derived_seed('order', self.run_seed, self._pass, *share)
+        with drawing_from(seed):
+            own = [value for value in vars(self.sampler).values() if isinstance(value, GENERATORS)]
+            seed_generators(own, seed)
+            return list(map(int, self.sampler))
+
+
+def checksum_of_input(sample: Any) -> int:
+    """CRC-32 of the input of a sample: of all tensors in its ``'inputs'``, or in the sample where it has none."""
+    checksum = 0
+    for leaf in tree_leaves(sample['inputs'] if isinstance(sample, dict) and 'inputs' in sample else sample):
+        if isinstance(leaf, (torch.Tensor, np.ndarray)):
+            values = leaf if isinstance(leaf, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(leaf))
+            checksum = zlib.crc32(f'{values.dtype}{tuple(values.shape)}'.encode(), checksum)
+            content = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            checksum = zlib.crc32(content.numpy(), checksum)
+    return checksum
+
+
+def changing_draws(trial: Trial) -> str:
+    """Say of a trial with changing samples what the cause is, and the way out."""
+    return (
+        f'{len(trial.changing)} of {len(trial.checksums)} training images came out differently when they were drawn '
+        'twice for the same seed, epoch and index, because a transform draws from a generator that the run does not '
+        'know; let it draw from random, numpy.random or torch, or keep its generator (random.Random, '
+        'numpy.random.Generator, torch.Generator) as an attribute'
+    )
+
+
+def _noted(sample: Any, place: int, epoch: int, copy: int) -> Any:
+    """The sample with a note of what it is; another object, because a data set may give the same one twice."""
+    if not isinstance(sample, dict) or not hasattr(sample.get('data_samples'), 'set_metainfo'):
+        kind = f'a dict of {", ".join(map(str, sample))}' if isinstance(sample, dict) else f'a {type(sample).__name__}'
+        raise TypeError(
+            'a replay needs samples as PackInputs makes them, dict(inputs=..., data_samples=DataSample), got '
+            f'{kind} from the data set; let its pipeline end in PackInputs'
+        )
+    data_sample = sample['data_samples'].clone()
+    data_sample.set_metainfo(dict(sample_idx=SampleIndex(place, epoch, copy, checksum_of_input(sample))))
+    return dict(sample, data_samples=data_sample)
+
+
+def _count_copies(order: list[int]) -> list[int]:
+    """How many times each index of ``order`` came before, in all processes, which take turns."""
+    orders = all_gather_object(order)
+    counts: Counter[int] = Counter()
+    copies = []
+    for turn in zip_longest(*orders):
+        for rank, index in enumerate(turn):
+            if index is not None:
+                if rank == get_rank():
+                    copies.append(counts[index])
+                counts[index] += 1
+    return copies

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.engine.schedule import ScheduleHook
-from r2kd_mm.engine.seeding import SeededDataset, SeededSampler, derived_seed, seed_process
+from r2kd_mm.engine.seeding import SeededDataset, SeededSampler, changing_draws, derived_seed, seed_process
 from r2kd_mm.registry import DATA_SAMPLERS, DATASETS, LOOPS
 
 # In the message hub, and so in every checkpoint:
@@ -32,7 +32,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     - The transforms of a sample draw from (seed, epoch, index), see :class:`~r2kd_mm.engine.SeededDataset`, and each
       step from (seed, rank, iteration), whatever the number of data workers. The generators of the process are seeded
-      anew before each iteration.
+      anew before each iteration. A few samples are drawn twice before the first step; the log warns if they differ.
+    - Any sampler that ends gives its order again on resume, and a sample that it repeats draws anew for each copy.
     - A checkpoint from the middle of an epoch goes on with the next batch, without loading the earlier ones.
     - A validation that was due, and not complete in the checkpoint, is made up for before the next epoch.
     - An ``EarlyStoppingHook`` goes on with its count and its best score. A run that it has stopped stays stopped.
@@ -54,8 +55,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Raises:
         TypeError: ``dataloader`` is ready-made.
-        ValueError: It has a batch sampler; or ``cycle`` is below 1. In :meth:`run`: the checkpoint is from inside a
-            window of gradient accumulation, or its epoch and iteration contradict each other.
+        ValueError: It has a batch sampler, or an infinite one; or ``cycle`` is below 1. In :meth:`run`: the checkpoint
+            is from inside a window of gradient accumulation, or its epoch and iteration contradict each other.
     """
 
     _epoch: int
@@ -80,6 +81,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train until the last epoch is done and validated; return the model."""
         self._take_over_seeds()
+        self._check_draws()
         self._take_over_early_stopping()
         self._first_batch = self._find_first_batch()
         self.runner.call_hook('before_train')
@@ -121,6 +123,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Use the seeds of the checkpoint: without ``randomness.seed`` this process has drawn one of its own."""
         hub, sampler = self.runner.message_hub, self.dataloader.sampler
         self.dataloader.dataset.set_seed(self.runner.seed)
+        sampler.run_seed = self.runner.seed
         if sampler.seed is not None:
             sampler.seed = hub.runtime_info.get(SAMPLER_SEED, sampler.seed)
             hub.update_info(SAMPLER_SEED, sampler.seed)
@@ -138,6 +141,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             if before['has_stopped'] and before['settings'] == _read(hook, STOPPING_SETTINGS):
                 self.stop_training = True
                 self.runner.logger.info(f'The resumed run had stopped early, after epoch {self._epoch}.')
+
+    def _check_draws(self) -> None:
+        """Warn of transforms that draw differently for the same (seed, epoch, index)."""
+        trial = self.dataloader.dataset.try_out()
+        if trial.changing:
+            self.runner.logger.warning(f'A resumed run will not end in the same weights: {changing_draws(trial)}.')
 
     def _find_first_batch(self) -> int:
         """Number of batches of the current epoch that the checkpoint has behind it."""
@@ -228,7 +237,7 @@ def _with_seeds(dataloader: dict, seed: int, cycle: int | None) -> dict:
     return dict(
         dataloader,
         dataset=dict(type=_build_dataset, dataset=dataloader['dataset'], run_seed=seed),
-        sampler=dict(type=_build_sampler, sampler=dataloader['sampler'], cycle=cycle),
+        sampler=dict(type=_build_sampler, sampler=dataloader['sampler'], cycle=cycle, run_seed=seed),
     )
 
 
@@ -238,8 +247,8 @@ def _build_dataset(dataset: Any, run_seed: int) -> SeededDataset:
     return SeededDataset(dataset, run_seed)
 
 
-def _build_sampler(sampler: Any, cycle: int | None, dataset: Dataset, seed: int | None) -> SeededSampler:
+def _build_sampler(sampler: Any, cycle: int | None, run_seed: int, dataset: Dataset, seed: int | None) -> SeededSampler:
     """Build the sampler as the Runner would, which gives ``dataset`` and ``seed``."""
     if isinstance(sampler, dict):
         sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
-    return SeededSampler(sampler, cycle)
+    return SeededSampler(sampler, cycle, run_seed)

@@ -18,11 +18,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import Dataset
 
+from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
-from r2kd_mm.engine import unwrapped_model
+from r2kd_mm.engine import SeededDataset, unwrapped_model
 from r2kd_mm.engine.config_fields import config_fields, flatten
 from r2kd_mm.engine.schedule import ScheduleHook
+from r2kd_mm.engine.wrapped_data import data_info
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
 
@@ -150,10 +152,15 @@ def is_decisive(field: str) -> bool:
 
 
 def _is_excused(field: str, before: Mapping[str, Any]) -> bool:
-    """Whether a change of a teacher's file or digest says nothing of the weights in it.
+    """Whether a change says nothing of a teacher's weights, or of the data.
 
-    The file may have been moved, and the digest tells whether it is another one. Older checkpoints have no digests.
+    The file may have been moved, and the digest tells whether it is another one. Older checkpoints have no digests, or
+    the URL in place of the digest of the weights at it, and nothing of the contents of the data.
     """
+    if field.startswith('record.teachers.') and '://' in str(before.get(field)):
+        return True
+    if field == 'record.train_data.contents':
+        return field not in before
     has_digests = any(name.startswith('record.teachers.') for name in before)
     return field.endswith('.teacher_ckpt') if has_digests else field.startswith('record.teachers.')
 
@@ -175,8 +182,10 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         dataset: A data set of MMEngine's kind; of others only the number of images is known.
 
     Returns:
-        ``images``, ``classes``, and ``sha256``: over the class names and, for up to 1000 samples at equal distances,
-        the label and the path without the folder that the data lie in, or the pixels where there is no path.
+        ``images`` and ``classes``; ``sha256`` of the class names and, for up to 1000 samples at equal distances, the
+        label and the path without the folder that the data lie in, or the pixels where there is no path; and
+        ``contents``, SHA-256 of the files of these samples. For training data that tell nothing of their samples,
+        ``contents`` is that of a few inputs.
     """
     classes = tuple(map(str, getattr(dataset, 'metainfo', {}).get('classes') or ()))
     digest = hashlib.sha256('\n'.join(classes).encode())
@@ -187,7 +196,23 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
             where = str(info['img_path']).removeprefix(root).lstrip('/') if 'img_path' in info else ''
             digest.update(f'{index} {info.get("gt_label")} {where}'.encode())
             digest.update(np.ascontiguousarray(info['img']).tobytes() if 'img' in info else b'')
-    return dict(images=len(dataset), classes=len(classes), sha256=digest.hexdigest())
+    contents = _digest_of_contents(dataset)
+    return dict(images=len(dataset), classes=len(classes), sha256=digest.hexdigest(), **contents)
+
+
+def _digest_of_contents(dataset: Dataset) -> dict[str, str]:
+    """``contents`` of :func:`fingerprint`; empty where no file can be read and no input repeats."""
+    digest, found = hashlib.sha256(), False
+    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), FINGERPRINT_SAMPLES)).astype(int):
+        path = Path(str(data_info(dataset, int(index)).get('img_path', '')))
+        if path.is_file():
+            digest.update(digest_of_file(str(path)).encode())
+            found = True
+    if not found and isinstance(dataset, SeededDataset) and 'img' not in data_info(dataset, 0):
+        trial = dataset.try_out()
+        digest.update(str(trial.checksums).encode())
+        found = not trial.changing
+    return dict(contents=digest.hexdigest()) if found else {}
 
 
 def _version(package: str) -> str | None:

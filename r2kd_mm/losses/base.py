@@ -8,12 +8,15 @@ from torch import nn
 class LossPart(NamedTuple):
     """A part of a loss that trains the student by itself, and the smallest logits ``(N, C)`` where it does.
 
-    On smaller logits the gradient of the part is exactly zero, whatever the value that is logged.
+    On smaller logits the gradient of the part is exactly zero, whatever the value that is logged. A part with
+    ``all_classes`` compares every class with every other, as ranks and z-scores do. It needs the teacher's logits of
+    all classes, not only the largest (``top_k`` of a replay).
     """
 
     name: str
     min_classes: int = 2
     min_images: int = 1
+    all_classes: bool = False
 
     def is_silent(self, num_classes: int | None, num_images: int | None) -> bool:
         """Whether the part has no gradient at this size; ``None`` stands for a number that is not known."""

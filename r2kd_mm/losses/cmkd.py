@@ -134,10 +134,10 @@ class CMKDLoss(LogitLoss):
     @property
     def parts(self) -> tuple[LossPart, ...]:
         """See :attr:`LogitLoss.parts`; z-scores of two classes are 1 and -1, always."""
-        values, ranks = LossPart('classes of an image', 3), LossPart('ranks of the classes', 3)
-        return (
-            (values,) + (ranks,) * (self.estimator != 'hard') + (LossPart('images of a class', 3, 3),) * self.batch_wise
-        )
+        values = LossPart('classes of an image', 3, all_classes=True)
+        ranks = LossPart('ranks of the classes', 3, all_classes=True)
+        images = LossPart('images of a class', 3, 3, all_classes=True)
+        return (values,) + (ranks,) * (self.estimator != 'hard') + (images,) * self.batch_wise
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
         return self.loss_weight * correlation_matching(

@@ -40,7 +40,9 @@ def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: 
 class KendallLoss(LogitLoss):
     """:func:`kendall_distance` with a fixed smoothing, times ``loss_weight``."""
 
-    parts = (LossPart('order of the classes', min_classes=3),)  # z-scores of two classes are 1 and -1, always
+    parts = (
+        LossPart('order of the classes', min_classes=3, all_classes=True),
+    )  # z-scores of two classes are 1 and -1, always
 
     def __init__(self, loss_weight: float = 1.0, smoothing: float = 0.5) -> None:
         super().__init__()

@@ -40,9 +40,12 @@ class LogitStandardization(LogitLoss):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """Those of the wrapped loss, from 3 classes on: z-scores of two classes always have the same two values."""
+        """Those of the wrapped loss, from 3 classes on: z-scores of two classes always have the same two values.
+
+        All classes decide the mean and the deviation.
+        """
         wrapped = self.loss.parts if isinstance(self.loss, LogitLoss) else (LossPart(type(self.loss).__name__),)
-        return tuple(part._replace(min_classes=max(part.min_classes, 3)) for part in wrapped)
+        return tuple(part._replace(min_classes=max(part.min_classes, 3), all_classes=True) for part in wrapped)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
         student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)

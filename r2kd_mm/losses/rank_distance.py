@@ -52,7 +52,7 @@ class RankDistanceLoss(LogitLoss):
     @property
     def parts(self) -> tuple[LossPart, ...]:
         """See :attr:`LogitLoss.parts`; none for the exact rank, which is piecewise constant."""
-        return () if self.estimator == 'hard' else (LossPart('ranks of the classes', min_classes=3),)
+        return () if self.estimator == 'hard' else (LossPart('ranks of the classes', min_classes=3, all_classes=True),)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return self.loss_weight * rank_distance(student_logits, teacher_logits, self.estimator, self.smoothing)

@@ -8,6 +8,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from ranks import run_on_ranks
 
 from r2kd_mm.distillers import R2KD, LogitDistiller, TeacherEnsemble
+from r2kd_mm.distillers.identity import describe, digest_of_weights
 from r2kd_mm.losses import KLDivergenceLoss
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
@@ -81,7 +82,7 @@ class TestMembers:
         assert torch.equal(weights_of(ready), before)
         assert model.teacher is ready
         assert model._ensemble.members['teacher'].teacher is None
-        assert model.made_from()['pruned'] == "copy of teacher pruned by MagnitudePruner(amount=0.5, scope='layer')"
+        assert model.made_from()['pruned'] == f'copy of teacher pruned by {describe(MagnitudePruner(0.5))}'
 
     def test_a_member_in_train_mode_normalises_by_the_batch_and_the_others_do_not(self):
         model = build(dict(pair(), live=dict(copy_of='teacher', mode='train'))).train()
@@ -156,7 +157,7 @@ class TestWeighting:
         weights = model.weighting(members)
         expected = (weights[:, :, None] * members).sum(dim=0)
         torch.testing.assert_close(model.teacher_logits(toys.batch()[0]), expected.float())
-        assert 'tau=0.5' in model.made_from()['weighting']
+        assert '"tau": "float 0.5"' in model.made_from()['weighting']
 
     def test_learned_weights_learn_from_the_labels_alone(self):
         model = build(weighting=dict(type='LearnedWeights'))
@@ -224,6 +225,25 @@ class TestReplay:
         files['members']['pruned']['mode'] = 'train'
         with pytest.raises(ValueError, match="unlike those of pruned in mode 'train'"):
             build(**files)
+
+    def test_knows_a_ready_network_by_its_settings_and_not_its_weights_alone(self):
+        ready = [MODELS.build(TEACHER) for _ in range(2)]
+        ready[1].load_state_dict(ready[0].state_dict())
+        ready[1].backbone.layer1[0].conv1.padding_mode = 'circular'
+        one, other, same = (build(dict(teacher=dict(teacher=network))) for network in (*ready, copy.deepcopy(ready[0])))
+        assert one.made_from() == same.made_from()
+        assert one.made_from()['teacher'] != other.made_from()['teacher']
+
+    def test_knows_the_weights_at_an_address_and_not_the_address_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+        (tmp_path / 'checkpoints').mkdir()
+        models = []
+        for _ in range(2):
+            torch.save(MODELS.build(TEACHER).state_dict(), tmp_path / 'checkpoints' / 'teacher.pth')
+            models.append(build(dict(teacher=dict(teacher=TEACHER, teacher_ckpt='https://example.org/teacher.pth'))))
+        assert models[0].teacher_digests() == dict(teacher=digest_of_weights(models[0].teacher))
+        assert models[0].teacher_digests() != models[1].teacher_digests()
+        assert models[0].made_from()['teacher'] != models[1].made_from()['teacher']
 
     def test_knows_what_the_logits_are_made_from(self, files):
         one, other = (build(weighting=dict(type='ConfidenceWeights', tau=tau), **files) for tau in (1.0, 2.0))

@@ -1,20 +1,24 @@
 """What is drawn depends on the seed, the epoch and the index, and on nothing else."""
 
 import copy
+import functools
 import itertools
+import os
 import pickle
 import random
 
+import mmengine.dataset
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, DefaultSampler
-from mmpretrain.datasets import PackInputs
+from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler, RepeatDataset
+from mmpretrain.datasets import PackInputs, RepeatAugSampler
 from mmpretrain.engine import SwitchRecipeHook
-from torch.utils.data import DataLoader, Subset
+from ranks import run_on_ranks
+from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset, WeightedRandomSampler
 
-from r2kd_mm.engine import SampleIndex, SeededDataset, SeededSampler
-from r2kd_mm.engine.seeding import derived_seed, seed_process
+from r2kd_mm.engine import PairedSampler, SampleIndex, SeededDataset, SeededSampler, seeding
+from r2kd_mm.engine.seeding import changing_draws, checksum_of_input, derived_seed, seed_process
 
 SIZE = 12
 
@@ -195,6 +199,162 @@ def test_a_batch_says_of_which_epoch_each_sample_is(num_workers):
     indices = [item['data_samples'].sample_idx for batch in loader for item in batch]
     assert indices == list(sampler)
     assert {index.epoch for index in indices} == {6}
+
+
+def test_an_index_that_repeats_in_an_epoch_draws_anew_for_each_copy():
+    sampler = SeededSampler(RepeatAugSampler(Draws(), num_repeats=3, seed=0))
+    indices = list(sampler)
+    assert [index.copy for index in indices] == [0, 1, 2] * (SIZE // 3)
+    dataset = SeededDataset(Draws(), 0)
+    draws = [tuple(dataset[index][1:].tolist()) for index in indices]
+    assert len(set(sum(draws, ()))) == 3 * SIZE
+    assert draws[0] == draw(dataset, indices[0])  # the first copy is what it is without repeats
+
+
+def copies_on_rank(rank):
+    indices = list(SeededSampler(RepeatAugSampler(Draws(), num_repeats=3, seed=0)))
+    return [(int(index), index.copy) for index in indices]
+
+
+@pytest.mark.slow
+def test_copies_of_all_processes_are_told_apart():
+    first, second = run_on_ranks(2, copies_on_rank, 0)
+    assert len(first + second) == SIZE
+    assert sorted(first + second) == sorted(copies_on_rank(0))
+
+
+def test_copies_that_fill_up_the_share_of_a_process_count_as_one():
+    assert not any(SeededSampler(DefaultSampler(Draws(), shuffle=True, seed=0)).may_repeat for _ in range(2))
+    assert not SeededSampler(PairedSampler(Draws(), seed=0)).may_repeat
+
+
+@pytest.mark.parametrize('own', [False, True], ids=['of the process', 'own'])
+@pytest.mark.parametrize('kind', ['weighted', 'shuffled'])
+def test_any_sampler_gives_its_order_again_on_resume(kind, own):
+    def order(epochs, skip=0):
+        generator = torch.Generator() if own else None
+        if kind == 'weighted':
+            inner = WeightedRandomSampler([1.0] * 3 + [0.1] * 9, SIZE, generator=generator)
+        else:
+            inner = RandomSampler(Draws(), generator=generator)
+        sampler = SeededSampler(inner, run_seed=4)
+        orders = []
+        for epoch in epochs:
+            torch.rand(epoch)  # the steps of the epoch before
+            sampler.set_epoch(epoch)
+            sampler.skip = skip
+            orders.append([(int(index), index.copy) for index in sampler])
+        return orders
+
+    whole = order([0, 1, 2])
+    assert whole[0] != whole[1] != whole[2]
+    assert order([2])[0] == whole[2]
+    assert order([1], skip=5)[0] == whole[1][5:]
+
+
+def test_a_sampler_that_does_not_know_its_rank_gives_each_process_another_order(monkeypatch):
+    orders = []
+    for rank in range(2):
+        monkeypatch.setattr(seeding, 'get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr(seeding, 'all_gather_object', lambda order: [order, order])
+        orders.append(
+            [list(SeededSampler(inner)) for inner in (RandomSampler(Draws()), DefaultSampler(Draws(), seed=3))]
+        )
+    assert orders[0][0] != orders[1][0]
+    assert orders[0][1] == orders[1][1]
+
+
+def test_an_infinite_sampler_is_refused():
+    with pytest.raises(ValueError, match='a sampler that ends, got InfiniteSampler; take DefaultSampler'):
+        SeededSampler(InfiniteSampler(Draws()))
+
+
+class Noise:
+    """A transform with a generator of its own, of the kind that ``make`` gives."""
+
+    def __init__(self, make):
+        self.steps = [functools.partial(self._add, make())]
+
+    @staticmethod
+    def _add(generator, value):
+        if isinstance(generator, torch.Generator):
+            return value + torch.rand((), generator=generator).item()
+        return value + generator.random()
+
+    def __call__(self, value):
+        return self.steps[0](value)
+
+
+class Transformed(torch.utils.data.Dataset):
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __len__(self):
+        return SIZE
+
+    def __getitem__(self, index):
+        return torch.tensor(self.transform(float(index)), dtype=torch.float64)
+
+
+OWN = dict(
+    python=random.Random,
+    numpy=np.random.default_rng,
+    legacy=np.random.RandomState,
+    torch=lambda: torch.Generator().manual_seed(int(np.random.default_rng().integers(2**60))),
+)
+
+
+@pytest.mark.parametrize('kind', OWN)
+def test_generators_that_a_transform_keeps_for_itself_are_seeded(kind):
+    first, again = (SeededDataset(Transformed(Noise(OWN[kind])), 5) for _ in range(2))
+    assert first[SampleIndex(3, 2)] == again[SampleIndex(3, 2)] == first[SampleIndex(3, 2)]
+    assert first[SampleIndex(3, 1)] != first[SampleIndex(3, 2)]
+    assert first.try_out().changing == []
+
+
+def test_a_pipeline_that_is_changed_later_is_seeded_from_the_next_epoch_on():
+    concat = SeededDataset(ConcatDataset([Transformed(float)]), 5)
+    assert concat[SampleIndex(3, 0)] == 3
+    concat.datasets[0].transform = Noise(np.random.default_rng)
+    assert concat[SampleIndex(3, 1)] == concat[SampleIndex(3, 1)] != 3
+
+
+def test_a_generator_that_cannot_be_found_is_noticed():
+    trial = SeededDataset(Transformed(lambda value: value + int.from_bytes(os.urandom(2), 'little')), 5).try_out()
+    assert len(trial.changing) >= len(trial.checksums) - 1
+    assert '12 training images came out differently' in changing_draws(trial)
+
+
+def test_the_trial_leaves_the_data_set_as_it_is():
+    data = Draws()
+    assert SeededDataset(data, 5).try_out().changing == []
+    assert data.loaded == []
+
+
+@pytest.mark.parametrize(
+    'wrap', [lambda d: mmengine.dataset.ConcatDataset([d, d]), lambda d: RepeatDataset(d, 2)], ids=['concat', 'repeat']
+)
+def test_a_noted_sample_says_which_it_is_whatever_wraps_its_data_set(wrap):
+    dataset = SeededDataset(wrap(Described(pipeline=[PackInputs()])), 0)
+    dataset.note_inputs()
+    first, second = (dataset[SampleIndex(index, 6)]['data_samples'].sample_idx for index in (3, SIZE + 3))
+    assert ((first, first.epoch), (second, second.epoch)) == ((3, 6), (SIZE + 3, 6))
+    assert first.checksum == second.checksum == checksum_of_input(dataset[0]) != 0
+
+
+def test_the_checksum_is_that_of_the_input_alone():
+    image = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
+    first = checksum_of_input(dict(inputs=image, data_samples=1))
+    assert first == checksum_of_input(dict(inputs=image.clone(), data_samples=2)) == checksum_of_input(image.numpy())
+    others = [image + 1, image.reshape(2, 3, 2), image.float(), image.flip(0), [image, image]]
+    assert len({first, *map(checksum_of_input, others)}) == 6
+
+
+def test_a_sample_of_another_form_cannot_be_noted():
+    dataset = SeededDataset(Draws(), 0)
+    dataset.note_inputs()
+    with pytest.raises(TypeError, match='needs samples as PackInputs makes them, .* got a Tensor from the data set'):
+        dataset[0]
 
 
 def test_it_stands_for_its_data_set():

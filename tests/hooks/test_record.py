@@ -9,6 +9,7 @@ import toys
 from mmengine.config import Config
 from mmpretrain.datasets import CustomDataset
 
+from r2kd_mm.engine import SeededDataset
 from r2kd_mm.hooks.record import fingerprint, is_decisive
 
 PREPROCESSOR = dict(type='ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
@@ -239,6 +240,21 @@ class TestFingerprint:
                 return dict(img=np.full((2, 2), self.value, np.uint8), gt_label=0)
 
         assert fingerprint(Pixels(1)) != fingerprint(Pixels(2))
+
+    def test_tells_files_of_the_same_names_with_other_pixels(self, tmp_path):
+        names = ['cat/1.jpg', 'cat/2.jpg', 'dog/3.jpg']
+        data = folder(tmp_path, names)
+        before = fingerprint(data)
+        (tmp_path / 'cat/2.jpg').write_bytes(b'resized')
+        after = fingerprint(data)
+        assert after['contents'] != before['contents']
+        assert dict(after, contents='') == dict(before, contents='')
+        assert is_decisive('record.train_data.contents')
+
+    def test_tells_other_inputs_of_a_data_set_that_tells_nothing_of_its_files(self):
+        one, same, other = (fingerprint(SeededDataset(toys.Images(seed=seed), 0)) for seed in (0, 0, 1))
+        assert one == same
+        assert one['contents'] != other['contents']
 
     def test_of_another_kind_of_data_set_is_its_size(self):
         plain = torch.utils.data.TensorDataset(torch.zeros(7))

@@ -1,32 +1,29 @@
 """A distillation that asks its teachers once for each image and round."""
 
 import copy
+import os
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import toolbox
 import torch
 import toys
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
+from mmengine.hooks import Hook
 from mmengine.runner import save_checkpoint
 from ranks import run_on_ranks
 
 from r2kd_mm.datasets import LoadImageFromFile
 from r2kd_mm.distillers import R2KD, LogitDistiller
 from r2kd_mm.distillers.replay import Replay
-from r2kd_mm.registry import MODELS
+from r2kd_mm.hooks.replay import _check_hooks
+from r2kd_mm.registry import HOOKS, MODELS
 
 CYCLE = 2
 EPOCHS = 5
-
-
-class IndexedImages(toys.Images):
-    """They say which they are, as the data sets of MMPretrain do."""
-
-    def __getitem__(self, index):
-        item = copy.deepcopy(super().__getitem__(index))
-        item['data_samples'].set_metainfo(dict(sample_idx=index))
-        return item
 
 
 @pytest.fixture
@@ -38,7 +35,15 @@ def teacher_ckpt(tmp_path):
 
 
 def replaying(
-    tmp_path, teacher_ckpt, name='run', batch_size=10, epochs=EPOCHS, cycle=CYCLE, sampler='PairedSampler', **fields
+    tmp_path,
+    teacher_ckpt,
+    name='run',
+    batch_size=10,
+    epochs=EPOCHS,
+    cycle=CYCLE,
+    sampler='PairedSampler',
+    data=None,
+    **fields,
 ):
     """A Runner whose distiller replays from ``tmp_path / 'store'``."""
     model = dict(
@@ -57,7 +62,7 @@ def replaying(
         hooks=[dict(type='ReplayHook')],
         train_cfg=dict(type='ResumableTrainLoop', max_epochs=epochs, cycle=cycle),
         train_dataloader=dict(
-            dataset=IndexedImages(), batch_size=batch_size, num_workers=0, sampler=dict(type=sampler)
+            dataset=data or toys.Images(), batch_size=batch_size, num_workers=0, sampler=dict(type=sampler)
         ),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
     )
@@ -75,6 +80,10 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(LogitDistiller, '_run_teachers', run_teachers)
     return sizes
+
+
+def log_of(folder) -> str:
+    return ''.join(path.read_text() for path in folder.glob('*/*.log'))
 
 
 def losses(runner) -> torch.Tensor:
@@ -102,7 +111,8 @@ def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt,
     batch = next(iter(runner.train_dataloader))
     data = runner.model.data_preprocessor(batch)
     stored = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
-    (runner.model.replay.store.folder / 'clean_0000.crc').write_bytes(bytes(4 * 40))
+    path = runner.model.replay.store.folder / 'clean_0000.rows'
+    path.write_bytes(bytes(path.stat().st_size))
     asked = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
     tolerance = 1e-5 if engine == 'exact' else 2e-2  # the first time they were in one batch with the other view
     torch.testing.assert_close(stored, asked, rtol=tolerance, atol=tolerance)
@@ -118,6 +128,121 @@ def test_a_complete_store_needs_no_teacher_in_the_next_run(tmp_path, teacher_ckp
     second.train()
     assert asked == []
     assert len(second.model.teachers) == 0
+
+
+def changed(*images):
+    """A data set in which the pixels of some images are others than they were."""
+    data = toys.Images()
+    for image in images:
+        data.inputs[image] *= 0.5
+    return data
+
+
+def test_images_that_changed_are_asked_for_again_and_the_log_says_how_many(tmp_path, teacher_ckpt, asked):
+    """Data of the same names, sizes and labels: nothing but their pixels tells."""
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    asked.clear()
+    runner = replaying(tmp_path, teacher_ckpt, 'second', data=changed(1), epochs=CYCLE + 1)  # none of those tried out
+    assert len(runner.model.teachers) == 0
+    runner.train()
+    assert asked == [10] * CYCLE
+    log = log_of(tmp_path / 'second')
+    assert 'In epoch 1, 1 images were not those that the stored teacher logits had been made for' in log
+    assert 'In epoch 3' not in log
+    live = replaying(tmp_path, teacher_ckpt, 'live', data=changed(1), epochs=CYCLE + 1)
+    live.model.replay = Replay(tmp_path / 'other', dtype='float32')
+    live.train()
+    torch.testing.assert_close(losses(runner), losses(live), rtol=1e-4, atol=1e-4)
+
+
+def test_where_most_images_changed_the_store_is_filled_again_from_the_start(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    asked.clear()
+    runner = replaying(tmp_path, teacher_ckpt, 'second', data=changed(*range(40)))
+    runner.train()
+    assert asked == [10] * 4 * CYCLE
+    log = log_of(tmp_path / 'second')
+    assert '16 of 16 training images are not those that the stored teacher logits were made for' in log
+    assert '0 of 2 rounds are complete' in log
+    assert runner.model.replay.store.is_complete
+
+
+class Noise:
+    """A transform that adds what it draws."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def __call__(self, image):
+        return image + self.draw()
+
+
+class NoisyImages(toys.Images):
+    """Images behind a transform."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.transform = Noise(draw)
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return dict(item, inputs=self.transform(item['inputs']))
+
+
+def test_images_of_a_transform_with_its_own_generator_repeat(tmp_path, teacher_ckpt, asked):
+    replaying(tmp_path, teacher_ckpt, data=NoisyImages(np.random.default_rng().random)).train()
+    assert asked == [10] * 4 * CYCLE
+
+
+def test_images_that_do_not_repeat_are_refused_and_without_a_replay_the_log_warns(tmp_path, teacher_ckpt):
+    def draw():
+        return int.from_bytes(os.urandom(2), 'little')
+
+    with pytest.raises(ValueError, match='a replay needs images that repeat .*: 1[0-6] of 16 training images came out'):
+        replaying(tmp_path, teacher_ckpt, data=NoisyImages(draw)).train()
+    plain = dict(type='ResumableTrainLoop', max_epochs=1)
+    toys.runner(toys.classifier(), tmp_path / 'live', train_data=NoisyImages(draw), train_cfg=plain).train()
+    assert 'A resumed run will not end in the same weights: 1' in log_of(tmp_path / 'live')
+
+
+class Listed(BaseDataset):
+    """Images of MMEngine's kind of data set, whose samples know their place in it alone."""
+
+    METAINFO = dict(classes=toys.Images().metainfo['classes'])
+
+    def __init__(self, seed=0):
+        self._images = toys.Images(20, seed=seed)
+        super().__init__(pipeline=[self._pack], lazy_init=False)
+
+    def load_data_list(self):
+        return [dict(place=place) for place in range(20)]
+
+    def get_cat_ids(self, index):
+        return [int(self._images[index]['data_samples'].gt_label)]
+
+    def _pack(self, info):
+        return self._images[info['place']]
+
+
+WRAPPED = dict(
+    concat=lambda: ConcatDataset([Listed(), Listed(1)]),
+    repeat=lambda: RepeatDataset(Listed(), 2),
+    balanced=lambda: ClassBalancedDataset(Listed(), 0.3),
+    torch=lambda: torch.utils.data.ConcatDataset([Listed(), torch.utils.data.Subset(Listed(1), range(20))]),
+)
+
+
+@pytest.mark.parametrize('kind', WRAPPED)
+def test_data_sets_that_wrap_others_are_replayed(tmp_path, teacher_ckpt, asked, kind):
+    """MMEngine tells a sample its place in the inner data set, and no epoch."""
+    size = len(WRAPPED[kind]()) // 2 * 2
+    with_replay = replaying(tmp_path, teacher_ckpt, data=WRAPPED[kind](), epochs=CYCLE + 1)
+    with_replay.train()
+    assert sum(asked) == size * CYCLE
+    live = replaying(tmp_path, teacher_ckpt, 'live', data=WRAPPED[kind](), epochs=CYCLE + 1)
+    live.model.replay = Replay(tmp_path / 'other', dtype='float32')
+    live.train()
+    torch.testing.assert_close(losses(with_replay), losses(live), rtol=1e-4, atol=1e-4)
 
 
 def test_another_batch_size_reads_the_same_store(tmp_path, teacher_ckpt, asked):
@@ -174,7 +299,7 @@ def test_a_store_of_something_else_is_not_used_and_the_log_says_why(tmp_path, te
     second = replaying(tmp_path, teacher_ckpt, 'second', **change)
     second.train()
     assert asked == [10] * 4 * CYCLE
-    log = ''.join(path.read_text() for path in (tmp_path / 'second').glob('*/*.log'))
+    log = log_of(tmp_path / 'second')
     assert f'were made from something else ({name}): they are not used, and new ones are made' in log
 
 
@@ -196,7 +321,7 @@ def test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_pr
 ):
     def train(name, step):
         runner = replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE)
-        loader = dict(dataset=dict(type='IndexedImages', data_root=f'/{name}', pipeline=[step]), batch_size=10)
+        loader = dict(dataset=dict(type='Images', data_root=f'/{name}', pipeline=[step]), batch_size=10)
         runner.cfg = Config(dict(train_dataloader=loader))
         runner.train()
 
@@ -206,8 +331,138 @@ def test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_pr
     assert asked == [10] * 4 * CYCLE
     train('padded', dict(auto_augment, hparams=dict(pad_val=255)))
     assert asked == [10] * 8 * CYCLE
-    log = ''.join(path.read_text() for path in (tmp_path / 'padded').glob('*/*.log'))
+    log = log_of(tmp_path / 'padded')
     assert 'were made from something else (pipeline)' in log
+
+
+class Quiet:
+    """A transform that changes nothing, and prints as any other."""
+
+    def __init__(self, setting):
+        self.setting = setting
+
+    def __call__(self, image):
+        return image
+
+
+def test_a_store_of_a_ready_transform_with_another_setting_is_not_used(tmp_path, teacher_ckpt, asked):
+    def train(name, setting):
+        data = NoisyImages(None)
+        data.transform = Quiet(setting)
+        replaying(tmp_path, teacher_ckpt, name, epochs=CYCLE, data=data).train()
+
+    train('first', 1)
+    train('same', 1)
+    assert asked == [10] * 4 * CYCLE
+    train('other', 2)
+    assert asked == [10] * 8 * CYCLE
+    assert 'were made from something else (pipeline)' in log_of(tmp_path / 'other')
+
+
+def test_a_teacher_whose_file_changed_during_the_run_is_refused_when_it_is_loaded(tmp_path, teacher_ckpt):
+    replaying(tmp_path, teacher_ckpt, 'first', epochs=CYCLE).train()
+    runner = replaying(tmp_path, teacher_ckpt, 'second', data=changed(1))
+
+    class Overwrite(Hook):
+        def before_train_epoch(self, runner):
+            weights = torch.load(teacher_ckpt)['state_dict']
+            torch.save(dict(state_dict={name: value + 1 for name, value in weights.items()}), teacher_ckpt)
+
+    runner.register_hook(Overwrite())
+    with pytest.raises(ValueError, match=r'teachers changed while the run went on \(teacher\)'):
+        runner.train()
+
+
+SWITCHES = dict(
+    pipeline=dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=2, train_pipeline=[])]),
+    augments=dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=2, batch_augments=None)]),
+    loss=dict(
+        type='SwitchRecipeHook',
+        schedule=[dict(action_epoch=2, loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1))],
+    ),
+)
+
+
+def with_hook(tmp_path, teacher_ckpt, hook):
+    runner = replaying(tmp_path, teacher_ckpt, epochs=2)
+    runner.register_hook(HOOKS.build(dict(hook)) if isinstance(hook, dict) else hook)
+    return runner
+
+
+@pytest.mark.parametrize('kind', ['pipeline', 'augments'])
+def test_a_hook_that_switches_the_images_is_refused_before_the_first_step(tmp_path, teacher_ckpt, asked, kind):
+    with pytest.raises(ValueError, match='SwitchRecipeHook changes how images are prepared in the middle of the run'):
+        with_hook(tmp_path, teacher_ckpt, SWITCHES[kind]).train()
+    assert asked == []
+
+
+def test_a_hook_that_switches_the_loss_of_the_student_is_none_of_a_replay(tmp_path, teacher_ckpt):
+    _check_hooks(with_hook(tmp_path, teacher_ckpt, SWITCHES['loss']).hooks)
+
+
+class OwnSwitch(Hook):
+    def __init__(self, change):
+        self.change = change
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            self.change(runner)
+
+
+def set_pipeline(runner):
+    runner.train_dataloader.dataset.transform = Quiet(1)
+
+
+def set_augments(runner):
+    runner.model.data_preprocessor.batch_augments = lambda *batch: batch
+
+
+@pytest.mark.parametrize('change', [set_pipeline, set_augments])
+def test_a_switch_by_an_unknown_hook_stops_the_run(tmp_path, teacher_ckpt, asked, change):
+    data = NoisyImages(None)
+    data.transform = Quiet(0)
+    runner = replaying(tmp_path, teacher_ckpt, epochs=2, data=data)
+    runner.register_hook(OwnSwitch(change))
+    with pytest.raises(ValueError, match='in epoch 2 a hook changed how images are prepared'):
+        runner.train()
+    assert len(asked) == 4
+
+
+TOP_K = dict(
+    ranks=dict(type='RankDistanceLoss'),
+    order=dict(type='KendallLoss'),
+    cmkd=dict(type='CMKDLoss'),
+    scores=dict(type='LogitStandardization', loss=dict(type='KLDivergenceLoss')),
+)
+
+
+@pytest.mark.parametrize('kind', TOP_K)
+def test_losses_that_compare_all_classes_need_all_logits(tmp_path, teacher_ckpt, kind):
+    replay = dict(folder=str(tmp_path / 'store'), top_k=2)
+    with pytest.raises(ValueError, match=r'keeps the 2 largest logits \(top_k\), and loss_x .* leave top_k out'):
+        replaying(tmp_path, teacher_ckpt, losses=dict(loss_x=TOP_K[kind]), replay=replay)
+    replaying(tmp_path, teacher_ckpt, losses=dict(loss_x=TOP_K[kind]))
+    replaying(tmp_path, teacher_ckpt, losses=dict(loss_kd=dict(type='KLDivergenceLoss')), replay=replay)
+
+
+def test_the_losses_and_gradients_of_the_imagenet_config_are_those_of_the_live_teachers(tmp_path):
+    model = Config.fromfile(toolbox.ROOT / 'configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py').model
+    replay = Replay(**dict(model.replay, folder=tmp_path))
+    replay.open({}, 0, 1000, 8, 1, ['clean'])
+    assert replay.store.bytes_needed * 1281167 * 2 * 4 / 8 == pytest.approx(20.6e9, rel=0.01)
+    teacher, student = (3 * torch.randn(2, 8, 1000)).unbind()
+    replay.store.write('clean', 0, range(8), [0] * 8, teacher)
+    stored = replay.store.read('clean', 0, range(8), [0] * 8)
+    for config in model.losses.values():
+        loss = MODELS.build(dict(config))
+        values, gradients = [], []
+        for logits in (teacher, stored):
+            leaf = student.clone().requires_grad_()
+            values.append(loss(leaf, logits))
+            gradients += torch.autograd.grad(values[-1], leaf)
+        torch.testing.assert_close(*values, rtol=1e-4, atol=0)
+        assert torch.cosine_similarity(*(gradient.flatten() for gradient in gradients), dim=0) > 0.999999
+        torch.testing.assert_close(*(gradient.norm() for gradient in gradients), rtol=1e-3, atol=0)
 
 
 def test_a_teacher_at_an_address_is_loaded_by_all_processes_at_the_start(tmp_path, teacher_ckpt, monkeypatch):
@@ -250,6 +505,10 @@ MIXING = dict(
     [
         (dict(sampler='DefaultSampler'), 'sampler=dict.type=PairedSampler. and an even batch_size, got DefaultSampler'),
         (dict(batch_size=5), 'got PairedSampler and 5'),
+        (
+            dict(sampler='RepeatAugSampler', augmentation=None),
+            'gives some images several times .*; take DefaultSampler',
+        ),
         (dict(cycle=None), r'set train_cfg=dict\(type=ResumableTrainLoop, cycle=...\)'),
         (dict(replay=None), r"give the model replay=dict\(folder='...'\)"),
         (dict(augmentation=dict(type='CutMix')), 'set per_image=True in the augmentation'),
@@ -257,7 +516,7 @@ MIXING = dict(
         (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher in mode 'train'"),
         (dict(data_preprocessor=MIXING), 'batch_augments of the data_preprocessor mixes them anew'),
     ],
-    ids=['sampler', 'batch size', 'cycle', 'no replay', 'one box', 'picked', 'train mode', 'mixed batches'],
+    ids=['sampler', 'batch size', 'repeats', 'cycle', 'no replay', 'one box', 'picked', 'train mode', 'mixed batches'],
 )
 def test_what_cannot_be_replayed_is_refused_with_its_remedy(tmp_path, teacher_ckpt, fields, message):
     with pytest.raises(ValueError, match=message):
