@@ -6,22 +6,18 @@ import copy
 import inspect
 import itertools
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch._dynamo import maybe_mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from r2kd_mm.distillers.folding import FOLDABLE, fold_batch_norms_, log, summary, try_out
 from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.engine.optim import computes_in_bf16
 
@@ -32,11 +28,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     'fast': dict(dtype='auto'),
     'plain': dict(dtype=None, fuse=False, channels_last=False),
 }
-FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 # Images that go through a network in float64 to see what can be folded.
 TRIAL_SIZE = 2
-# What folding may change in float64, relative to the largest value: rounding is near 1e-15, a mistake near 1.
-FOLDING_TOLERANCE = 1e-8
 # How often, in calls, all weights of a network are compared with those of which a copy was made.
 COMPARISON_INTERVAL = 100
 
@@ -210,8 +203,8 @@ class _PreparedNetwork:
 
     def _give_up_compiling(self, error: TorchDynamoException) -> None:
         self.compiled = None
-        _log(
-            f'{type(self.network).__name__} runs uncompiled, because torch.compile failed: {_summary(error)}; '
+        log(
+            f'{type(self.network).__name__} runs uncompiled, because torch.compile failed: {summary(error)}; '
             'install what it needs (a C++ compiler, and Triton for a GPU), or set compile=False',
             logging.WARNING,
         )
@@ -263,169 +256,6 @@ def _lower_precision_(network: nn.Module, dtype: torch.dtype, classifier: str | 
             module.to(dtype)
 
 
-# ------------------------------------------------------------------------------------------------------------- folding
-class Pair(NamedTuple):
-    """Names of a convolution or linear layer and of the batch normalisation of its output."""
-
-    linear: str
-    norm: str
-
-
-class Trial(NamedTuple):
-    """What was seen when a network ran.
-
-    Args:
-        pairs: What can be folded, in the order in which it ran.
-        classifier: Name of the linear layer whose output is the logits, if there is one.
-    """
-
-    pairs: tuple[Pair, ...] = ()
-    classifier: str | None = None
-
-
-@torch.no_grad()
-def try_out(network: nn.Module, images: Tensor) -> Trial:
-    """Run a float64 copy of a classifier in eval mode to see which of its batch normalisations can be folded.
-
-    It is those whose input is the output of a convolution or linear layer that nothing else uses, where both layers
-    run once and one layer can do what both do. If the logits change all the same, none is.
-
-    Args:
-        network: The classifier.
-        images: A few of its inputs, shape ``(N, C, H, W)``.
-
-    Returns:
-        What was seen; nothing where the network cannot run in float64, which is logged.
-    """
-    watched = copy.deepcopy(network).double()
-    images = images.double()
-    try:
-        with _arithmetic('float32', images.device), _Observer(watched) as observer:
-            logits = classifier_logits(watched, images)
-    except (RuntimeError, TypeError) as error:
-        _log(f'{type(network).__name__} cannot be tried out in float64, so nothing is folded: {_summary(error)}')
-        return Trial()
-    trial = observer.trial(logits)
-    fold_batch_norms_(watched, trial.pairs)
-    try:
-        unchanged = _agree(classifier_logits(watched, images), logits)
-    except AttributeError:  # an identity has not what the network wants from its batch normalisation
-        unchanged = False
-    if not unchanged:
-        _log(f'the logits of {type(network).__name__} would change, so nothing is folded')
-        return Trial(classifier=trial.classifier)
-    return trial
-
-
-@torch.no_grad()
-def fold_batch_norms_(network: nn.Module, pairs: Iterable[Pair]) -> None:
-    """Fold each batch normalisation into the layer before it, in float64, and leave an identity in its place."""
-    for linear, norm in pairs:
-        folded: Any = network.get_submodule(norm)
-        _fold_(network.get_submodule(linear), folded)
-        for parent in network.modules():
-            for name, child in parent._modules.items():
-                if child is folded:  # perhaps at several places
-                    setattr(parent, name, nn.Identity())
-
-
-def _fold_(linear: Any, norm: _BatchNorm) -> None:
-    def double(tensor: Tensor | None) -> Any:
-        return None if tensor is None else tensor.double()
-
-    weight, bias = fuse_conv_bn_weights(
-        double(linear.weight),
-        double(linear.bias),
-        double(norm.running_mean),
-        double(norm.running_var),
-        norm.eps,
-        double(norm.weight),
-        double(norm.bias),
-    )
-    dtype = linear.weight.dtype
-    linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-    linear.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-
-
-class _Run(NamedTuple):
-    """One run of a convolution or linear layer."""
-
-    linear: Any
-    input: Tensor
-    output: Tensor
-
-
-class _Observer(TorchDispatchMode):
-    """Watches, while it is active, what a network does with the outputs of its convolutions and linear layers."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.names = {module: name for name, module in network.named_modules()}
-        self.times_run: Counter[nn.Module] = Counter()
-        self.runs: dict[int, _Run] = {}  # by id of the output, which is kept, so that no other tensor gets the id
-        self.uses: Counter[int] = Counter()
-        self.candidates: list[tuple[_Run, _BatchNorm]] = []
-        self.hooks = [module.register_forward_hook(self._hook(module)) for module in self.names if _is_watched(module)]
-
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
-        for hook in self.hooks:
-            hook.remove()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        self.uses.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.runs)
-        return func(*args, **(kwargs or {}))
-
-    def trial(self, logits: Tensor) -> Trial:
-        """What was seen, once the network has given its ``logits``."""
-        pairs = tuple(
-            Pair(self.names[run.linear], self.names[norm])
-            for run, norm in self.candidates
-            if self.times_run[run.linear] == self.times_run[norm] == self.uses[id(run.output)] == 1
-        )
-        last = self.runs.get(id(logits))
-        return Trial(pairs, self.names[last.linear] if last and type(last.linear) is nn.Linear else None)
-
-    def _hook(self, module: nn.Module) -> Callable[..., None]:
-        after = self._after_linear if isinstance(module, FOLDABLE) else self._after_norm
-        # no bound method: a copy of the module would copy this observer with it
-        return lambda *run: after(*run)
-
-    def _after_linear(self, linear: nn.Module, args: tuple, output: Tensor) -> None:
-        self.times_run[linear] += 1
-        if args:
-            self.runs[id(output)] = _Run(linear, args[0], output)
-
-    def _after_norm(self, norm: _BatchNorm, args: tuple, output: Tensor) -> None:
-        self.times_run[norm] += 1
-        run = self.runs.get(id(args[0])) if args else None
-        if run is not None and _can_fold(run.linear, norm):
-            folded = copy.deepcopy(run.linear)
-            _fold_(folded, norm)
-            # what looks like these layers may do more: normalise its weight, or activate
-            if _agree(folded.forward(run.input), output):
-                self.candidates.append((run, norm))
-            else:
-                _log(f'{self.names[norm]} ({type(norm).__name__}) does more than normalise, so it is not folded')
-
-
-def _is_watched(module: nn.Module) -> bool:
-    return isinstance(module, (*FOLDABLE, _BatchNorm))
-
-
-def _can_fold(linear: Any, norm: _BatchNorm) -> bool:
-    # a weight that is computed from other parameters is none itself
-    return (
-        norm.running_mean is not None
-        and 'weight' in linear._parameters
-        and len(linear.weight) == len(norm.running_mean)
-    )
-
-
-def _agree(first: Tensor, second: Tensor) -> bool:
-    return bool((first - second).abs().max() <= FOLDING_TOLERANCE * second.abs().max())
-
-
 # ------------------------------------------------------------------------------------------------------------- helpers
 def _tensors(network: nn.Module) -> Iterable[Tensor]:
     return itertools.chain(network.parameters(), network.buffers())
@@ -469,12 +299,3 @@ def _are_equal(first: Tensor, second: Tensor) -> bool:
 
 def _compile(network: nn.Module, device: torch.device) -> Any:
     return torch.compile(network, mode='reduce-overhead' if device.type == 'cuda' else 'default')
-
-
-def _summary(error: Exception) -> str:
-    """The first paragraph of its message, in one line."""
-    return ' '.join(str(error).strip().split('\n\n')[0].split())
-
-
-def _log(message: str, level: int = logging.INFO) -> None:
-    print_log(f'Teacher engine: {message}', logger='current', level=level)

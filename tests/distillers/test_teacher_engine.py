@@ -10,20 +10,19 @@ import toys
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from sklearn.datasets import load_digits
+from small_networks import EXACT_TOLERANCE, Net, conv_norm, difference, folded_norms, images, logits, norms, settled
 from torch import nn
 
 from r2kd_mm.distillers import teacher_engine
-from r2kd_mm.distillers.teacher import classifier_logits
-from r2kd_mm.distillers.teacher_engine import Pair, TeacherEngine, fold_batch_norms_, try_out
+from r2kd_mm.distillers.folding import try_out
+from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.functional import pearson
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
 from r2kd_mm.zoo import build_classifier, list_models
 
 CPU = torch.device('cpu')
-# Largest difference of two computations of the logits, over the largest logit; three to ten times what was measured.
-EXACT_TOLERANCE = 2e-6
-BF16_TOLERANCE = 1e-2
+BF16_TOLERANCE = 1e-2  # as small_networks.EXACT_TOLERANCE
 # Of the networks of one family, the smallest; CIFAR and Tiny-ImageNet networks differ by a pooling layer in VGG alone.
 SMALL = ('resnet8', 'resnet8x4', 'vgg8', 'wrn_16_2', 'mobilenetv2', 'shufflenetv1', 'shufflenetv2')
 ZOO = {
@@ -34,74 +33,14 @@ ZOO = {
 QUICK = ('cifar/resnet8', 'cifar/wrn_16_2')  # of `make test`
 
 
-def settled(network, size=8, seed=0):
-    """``network`` in eval mode, its normalisation unlike that of a new one."""
-    torch.manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
-    with torch.no_grad():
-        for _ in range(2):
-            network.train()(torch.randn(4, 3, size, size) + 0.5, mode='tensor')
-    return network.eval().requires_grad_(False)
-
-
 def classifier(**fields):
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
         return MODELS.build(toys.classifier(**fields))
 
 
-def images(count=4, size=8, seed=1):
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def logits(network, inputs):
-    with torch.no_grad():
-        return classifier_logits(network, inputs)
-
-
-def difference(engine, network, inputs):
-    """Relative to the largest logit."""
-    expected = logits(network, inputs)
-    return ((engine.logits(network, inputs) - expected).abs().max() / expected.abs().max()).item()
-
-
-def folded_norms(network, size=8):
-    return sorted(pair.norm for pair in try_out(network, images(2, size)).pairs)
-
-
-def norms(network):
-    return sorted(
-        name for name, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    )
-
-
 @pytest.fixture
 def network():
     return settled(classifier())
-
-
-@pytest.fixture
-def log(monkeypatch):
-    """What the engine logs: (message, level)."""
-    messages = []
-    monkeypatch.setattr(teacher_engine, 'print_log', lambda text, logger, level: messages.append((text, level)))
-    return messages
-
-
-class Net(nn.Module):
-    """A classifier whose convolutional part is ``body``, a function of itself and the input."""
-
-    def __init__(self, body, **parts):
-        super().__init__()
-        for name, part in (dict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4)) | parts).items():
-            self.add_module(name, part)
-        self.body = body
-        self.fc = nn.Linear(4, 5)
-
-    def forward(self, inputs, mode='tensor'):
-        return self.fc(self.body(self, inputs).mean((2, 3)))
 
 
 # -------------------------------------------------------------------------------------------- agreement of the logits
@@ -199,88 +138,6 @@ def test_a_pruned_copy_is_folded_as_it_is(network):
     inputs = images()
     assert not torch.allclose(logits(pruned, inputs), logits(network, inputs), atol=1e-3)
     assert difference(TeacherEngine(), pruned, inputs) < EXACT_TOLERANCE
-
-
-# -------------------------------------------------------------------------------------------- what is folded
-def conv_norm(net, x):
-    return net.norm(net.conv(x))
-
-
-def conv_twice(net, x):
-    return net.norm(net.conv(x)) + net.conv(x)
-
-
-class ActivatedNorm(nn.BatchNorm2d):
-    def forward(self, x):
-        return super().forward(x).relu()
-
-
-class StandardizedConv(nn.Conv2d):
-    def forward(self, x):
-        return nn.functional.conv2d(x, self.weight / self.weight.norm(), self.bias)
-
-
-@pytest.mark.parametrize(
-    ('net', 'folded'),
-    [
-        (lambda: Net(conv_norm), ['norm']),
-        (lambda: Net(conv_norm, conv=nn.Conv2d(3, 4, 3, bias=False)), ['norm']),
-        (lambda: Net(conv_norm, norm=nn.BatchNorm2d(4, affine=False)), ['norm']),
-        (lambda: Net(lambda net, x: net.norm2(net.conv2(conv_norm(net, x).relu_())),
-                     norm2=nn.BatchNorm2d(4), conv2=nn.Conv2d(4, 4, 3, groups=2)), ['norm', 'norm2']),
-        (lambda: Net(lambda net, x: net.norm2(net.linear(net.conv(x).mean((2, 3))))[:, :, None, None],
-                     linear=nn.Linear(4, 4), norm2=nn.BatchNorm1d(4)), ['norm2']),
-        (lambda: Net(lambda net, x: net.norm(net.conv(x).relu_())), []),
-        (lambda: Net(lambda net, x: net.conv2(net.norm(x)), norm=nn.BatchNorm2d(3), conv2=nn.Conv2d(3, 4, 3)), []),
-        (lambda: Net(lambda net, x: (lambda y: net.norm(y) + y)(net.conv(x))), []),
-        (lambda: Net(lambda net, x: (lambda y: y.sigmoid() + net.norm(y))(net.conv(x))), []),
-        (lambda: Net(conv_twice), []),
-        (lambda: Net(lambda net, x: net.norm(net.norm(net.conv(x)))), []),
-        (lambda: Net(conv_norm, norm=ActivatedNorm(4)), []),
-        (lambda: Net(conv_norm, conv=StandardizedConv(3, 4, 3)), []),
-        (lambda: Net(conv_norm, conv=nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))), []),
-        (lambda: Net(conv_norm, norm=nn.BatchNorm2d(4, track_running_stats=False)), []),
-        (lambda: Net(lambda net, x: conv_norm(net, x) * net.conv.weight.sum()), []),
-        (lambda: Net(lambda net, x: conv_norm(net, x) * (1 + net.norm.bias.sum())), []),
-    ],
-    ids=[
-        'after a convolution', 'without bias', 'without scale', 'defined in another order', 'after a linear layer',
-        'after an activation in place', 'before a convolution', 'input used afterwards', 'input used before',
-        'shared convolution', 'shared norm', 'norm that activates', 'convolution that standardises',
-        'computed weight', 'norm of the batch', 'weight used elsewhere', 'norm used elsewhere',
-    ],
-)  # fmt: skip
-def test_a_batch_norm_is_folded_where_that_changes_nothing(net, folded):
-    network = settled(net())
-    assert folded_norms(network) == folded
-    assert difference(TeacherEngine(channels_last=False), network, images()) < EXACT_TOLERANCE
-
-
-def test_a_batch_norm_with_two_names_is_folded_at_both():
-    network = Net(lambda net, x: net.norm(net.conv(x)))
-    network.alias = network.norm
-    fold_batch_norms_(settled(network), try_out(network, images()).pairs)
-    assert type(network.norm) is type(network.alias) is nn.Identity
-
-
-def test_folding_computes_in_float64():
-    network = settled(Net(conv_norm, norm=nn.BatchNorm2d(4, eps=1e-12)))
-    expected = copy.deepcopy(network).double()
-    fold_batch_norms_(network, [Pair('conv', 'norm')])
-    fold_batch_norms_(expected, [Pair('conv', 'norm')])
-    assert torch.equal(network.conv.weight, expected.conv.weight.float())
-    assert torch.equal(network.conv.bias, expected.conv.bias.float())
-
-
-def test_a_network_that_cannot_run_in_float64_is_not_folded_and_says_so(log):
-    network = settled(Net(lambda net, x: net.norm(net.conv(x.float()))))
-    assert difference(TeacherEngine(), network, images()) < EXACT_TOLERANCE
-    assert any('Net cannot be tried out in float64, so nothing is folded' in text for text, _ in log)
-
-
-def test_a_pair_that_does_more_is_named(log):
-    try_out(settled(Net(conv_norm, norm=ActivatedNorm(4))), images())
-    assert log == [('Teacher engine: norm (ActivatedNorm) does more than normalise, so it is not folded', logging.INFO)]
 
 
 # -------------------------------------------------------------------------------------------- the network
