@@ -110,7 +110,7 @@ FAULTS = [
         'engine/resume.py',
         'for number in sorted(numbered, reverse=True):',
         'for number in sorted(numbered):',
-        'engine/test_resume.py::TestFind::test_a_damaged_one_is_reported_and_the_one_before_is_used',
+        'engine/test_resume.py::TestFindCheckpoint::test_a_damaged_one_is_reported_and_the_one_before_is_used',
     ),
     Fault(
         'the old checkpoint deleted before the new one is written',
@@ -291,7 +291,10 @@ def misplaced() -> list[str]:
             found.append(f'{fault.name}: {fault.file} does not have {fault.old!r} exactly once')
         file, _, names = fault.test.partition('::')
         path = ROOT / 'tests' / file
-        if not path.is_file() or f'def {names.split("::")[-1].partition("[")[0]}(' not in path.read_text():
+        heads = [
+            f'{"class" if name.startswith("Test") else "def"} {name.partition("[")[0]}' for name in names.split('::')
+        ]
+        if not path.is_file() or not all(head in path.read_text() for head in heads):
             found.append(f'{fault.name}: there is no test {fault.test}')
     return found
 
