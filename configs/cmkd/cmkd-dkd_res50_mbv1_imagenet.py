@@ -9,4 +9,4 @@ with read_base():
 from r2kd_mm.losses import DKDLoss
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_dkd = dict(type=DKDLoss, temperature=1.0, alpha=1.0, beta=0.5)
+model.losses.loss_dkd = dict(type=DKDLoss, temperature=1.0, alpha=1.0, beta=2.0)  # as dkd_res50_mbv1_imagenet

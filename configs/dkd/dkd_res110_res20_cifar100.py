@@ -8,5 +8,5 @@ with read_base():
 from r2kd_mm.hooks import LossScheduleHook
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_dkd.beta = 2.0  # its choice for ResNet-110 to ResNet-32
+model.losses.loss_dkd.beta = 2.0  # as its authors have it for ResNet-32; they have no file for this pair
 custom_hooks.append(dict(type=LossScheduleHook, loss='loss_dkd', ramp=19))  # its warm-up: 1/20 in epoch 1, 20/20 in 20

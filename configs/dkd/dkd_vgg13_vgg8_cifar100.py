@@ -8,5 +8,5 @@ with read_base():
 from r2kd_mm.hooks import LossScheduleHook
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_dkd.beta = 6.0  # its choice for this pair
+model.losses.loss_dkd.beta = 6.0  # configs/cifar100/dkd/vgg13_vgg8.yaml of its authors
 custom_hooks.append(dict(type=LossScheduleHook, loss='loss_dkd', ramp=19))  # its warm-up: 1/20 in epoch 1, 20/20 in 20

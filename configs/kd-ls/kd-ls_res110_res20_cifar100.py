@@ -6,3 +6,4 @@ with read_base():
     from .._base_.pairs.res110_res20_cifar100 import *
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
+model.losses.loss_kd.loss.update(temperature=4.0, loss_weight=12.0)  # as its authors' log kd,resnet110,resnet20,4,12

@@ -6,4 +6,4 @@ with read_base():
     from .._base_.pairs.vgg13_vgg8_cifar100 import *
 
 model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_kd.loss.update(temperature=3.0, loss_weight=9.0)  # as in the log of its published run
+model.losses.loss_kd.loss.update(temperature=3.0, loss_weight=9.0)  # as its authors' log kd,vgg13,vgg8,3,9
