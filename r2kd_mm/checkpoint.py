@@ -359,7 +359,8 @@ def plain(value: Any, name: str = 'meta') -> Any:
     """``value`` as a checkpoint holds it: tensors, numbers and texts, in lists, tuples, sets and dicts.
 
     What is plain already is returned as it is. Paths become texts, numpy's scalars numbers, deques lists, and other
-    dicts plain ones. Functions are left out of ``param_schedulers``, whose owners have them from their config.
+    dicts plain ones. Functions are left out of ``param_schedulers``, whose owners have them from their config. A deque
+    in the state of a scheduler or an optimizer is refused: after a resume it would be a list without its bound.
 
     Args:
         value: Any part of a checkpoint.
@@ -385,7 +386,8 @@ def plain(value: Any, name: str = 'meta') -> Any:
         is_plain = kind in PLAIN_DICTS and len(state) == len(value)
         same = all(one[0] is other[0] and one[1] is other[1] for one, other in zip(items, state))
         return value if is_plain and same else dict(items)
-    if isinstance(value, (list, tuple, set, frozenset, deque, range)):
+    is_state = name.startswith(('param_schedulers', 'optimizer'))
+    if isinstance(value, (list, tuple, set, frozenset, range)) or (isinstance(value, deque) and not is_state):
         parts = [plain(item, f'{name}.{place}') for place, item in enumerate(value)]
         target = next((base for base in (tuple, set) if isinstance(value, base)), list)
         if kind is target and all(part is item for part, item in zip(parts, value)):

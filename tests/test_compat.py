@@ -502,9 +502,19 @@ class TestPlainCheckpoints:
         hub = dict(history=HistoryBuffer([1.0], [1]), best=(1, [2.0, None]))
         assert checkpoint.plain(hub) is hub
 
-    def test_a_state_that_is_not_plain_is_refused_by_its_place(self, tmp_path):
-        with pytest.raises(TypeError, match=r'my_hook\.rng of the checkpoint is a torch\.\S*Generator'):
-            mmengine_checkpoint.save_checkpoint(dict(my_hook=dict(rng=torch.Generator())), str(tmp_path / 'saved.pth'))
+    @pytest.mark.parametrize(
+        ('checkpoint', 'message'),
+        [
+            (dict(my_hook=dict(rng=torch.Generator())), r'my_hook\.rng of the checkpoint is a torch\.\S*Generator'),
+            (
+                dict(param_schedulers=[dict(last=deque([1], maxlen=1))]),
+                r'param_schedulers\.0\.last .* collections\.deque',
+            ),
+        ],
+    )
+    def test_a_state_that_is_not_plain_is_refused_by_its_place(self, tmp_path, checkpoint, message):
+        with pytest.raises(TypeError, match=message):
+            mmengine_checkpoint.save_checkpoint(checkpoint, str(tmp_path / 'saved.pth'))
         assert not (tmp_path / 'saved.pth').exists()
 
 

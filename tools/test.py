@@ -52,6 +52,13 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=args.interval)
 
 
+class _TestRunner(Runner):
+    """A Runner that leaves the config of the training in the work dir; its own one lies beside its log."""
+
+    def dump_config(self) -> None:
+        """Write nothing."""
+
+
 def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
@@ -60,7 +67,7 @@ def main() -> None:
         if args.out:
             check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored
         apply_test_arguments(cfg, args)
-        runner = Runner.from_cfg(cfg)
+        runner = _TestRunner.from_cfg(cfg)
         loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
         if runner.test_loop is not None:  # without test data the Runner says so
             check_same_classes(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -50,11 +50,10 @@ class ScheduleHook(Hook):
         self._schedules = [_Schedule(wrapper, schedulers) for wrapper, schedulers in _by_optimizer(runner)]
         self._has_state = True
         for schedule in self._schedules:
-            if isinstance(runner.train_loop, IterBasedTrainLoop):
+            time = _Time.of(runner)
+            if time.unit == 'iter':
                 _check_counts_iterations(schedule.schedulers)
-                check_length(schedule.schedulers, runner.max_iters, 1, unit='iter')
-            else:
-                check_length(schedule.schedulers, *_length(runner))
+            check_length(schedule.schedulers, time.end, time.length, time.unit)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse to resume without the optimizer."""
@@ -79,12 +78,14 @@ class ScheduleHook(Hook):
                     'Resume with the length and the schedule of before, start again in another --work-dir, or let '
                     'the rest of the run follow the new schedule by --allow-changes'
                 )
-            if changes or schedule.ends_elsewhere() or (schedule.schedulers and not self._has_state):
+            if changes or (schedule.schedulers and not self._has_state):
                 curve = schedule.put_in_force(runner, whole=allowed)
                 runner.logger.warning(
-                    f'The resumed run follows the schedule of its config: {"; ".join(changes) or "another end"}. '
-                    f'From here on {curve}.'
+                    'The resumed run follows the schedule of its config'
+                    f'{": " if changes else ""}{"; ".join(changes)}. From here on {curve}.'
                 )
+            else:
+                schedule.move_end()
 
 
 @dataclass
@@ -102,14 +103,9 @@ class _Schedule:
     def _scheduled(self) -> set[str]:
         """The entries of a parameter group that the schedulers write."""
         names = {scheduler.param_name for scheduler in self.schedulers}
-        with_betas = (
-            {'betas'} if any(getattr(scheduler, 'use_betas', False) for scheduler in self.schedulers) else set()
-        )
-        return names | {f'{bound}_{name}' for name in names for bound in ('initial', 'max', 'min')} | with_betas
-
-    @property
-    def _depends_on_scores(self) -> bool:
-        return any(getattr(scheduler, 'need_val_args', False) for scheduler in self.schedulers)
+        if any(getattr(scheduler, 'use_betas', False) for scheduler in self.schedulers):
+            names.add('betas')  # the first of which is the momentum
+        return names | {f'{bound}_{name}' for name in names for bound in ('initial', 'max', 'min')}
 
     def changes(self, with_optimizer: bool) -> list[str]:
         """What the config says and what was restored, where they differ; ``end`` alone is no such difference.
@@ -130,9 +126,19 @@ class _Schedule:
                     found.append(f'{name.removeprefix("initial_")}: {_show(group.get(name))} -> {_show(value)}')
         return list(dict.fromkeys(found))
 
-    def ends_elsewhere(self) -> bool:
-        """Whether a schedule has another end than in the run that is resumed."""
-        return any(scheduler.end != state['end'] for scheduler, state in zip(self.schedulers, self.states))
+    def move_end(self) -> None:
+        """Take the ends of the config, where nothing else differs; the values so far are the same.
+
+        A run that was complete has not set the value that would have followed its last step. That is made up for, in
+        the order in which ``ParamSchedulerHook`` steps.
+        """
+        pairs = zip(self.schedulers, self.states)
+        for scheduler, state in sorted(pairs, key=lambda pair: pair[0].by_epoch):
+            was_over = scheduler.end == scheduler._global_step < state['end']
+            scheduler.end = state['end']
+            if was_over and not _depends_on_scores(scheduler):
+                scheduler._global_step -= 1
+                scheduler.step()
 
     def put_in_force(self, runner: Runner, whole: bool) -> str:
         """Take the settings of the config, with the values that they give at this iteration.
@@ -143,31 +149,40 @@ class _Schedule:
 
         Returns:
             The curve from here on, in words.
+
+        Raises:
+            ValueError: The values depend on the validation scores so far, which are not known.
         """
-        if self._depends_on_scores:
-            return self._put_end_in_force()
-        replayed = _Replay(self)
-        max_epochs, length = _length(runner)
-        epoch = 0 if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch
-        replayed.advance(runner.iter, epoch, length)
-        names = set.union(self._scheduled, *(set(group) if whole else set() for group in self.groups))
+        if any(map(_depends_on_scores, self.schedulers)):
+            raise ValueError(
+                'the optimizer or its schedule has other settings than in the checkpoint, and a schedule by validation '
+                'scores (ReduceOnPlateau) cannot be worked out again for them; start again in another --work-dir'
+            )
+        replayed, time = _Replay(self), _Time.of(runner)
+        replayed.advance(runner.iter, time.now, time.length)
+        scheduled = self._scheduled
         for group, values in zip(self.wrapper.param_groups, replayed.groups):
-            group.update({name: value for name, value in values.items() if name in names})
+            group.update({name: value for name, value in values.items() if whole or name in scheduled})
         for scheduler, state in zip(self.schedulers, replayed.states):
             scheduler.load_state_dict(state)
-        for optimizer in [self.wrapper.optimizer] if whole else []:
-            optimizer.load_state_dict(optimizer.state_dict())  # fused kernels want their state elsewhere
-        return replayed.describe(runner.iter, epoch, max_epochs, length)
+        if whole:  # fused kernels want the state of the optimizer elsewhere
+            self.wrapper.optimizer.load_state_dict(self.wrapper.optimizer.state_dict())
+        return replayed.describe(runner.iter, time)
 
-    def _put_end_in_force(self) -> str:
-        for scheduler, state in zip(self.schedulers, self.states):
-            if list(_differing(scheduler, state)):
-                raise ValueError(
-                    f'{type(scheduler).__name__} of the resumed run has other settings than in its checkpoint. What a '
-                    'schedule by validation scores would be by now is not known; start again in another --work-dir'
-                )
-            scheduler.end = state['end']
-        return 'the values depend on the validation'
+
+class _Time(NamedTuple):
+    """How far a run is, in epochs of so many iterations; training by iterations has epochs of one."""
+
+    unit: str
+    now: int
+    end: int
+    length: int
+
+    @classmethod
+    def of(cls, runner: Runner) -> _Time:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            return cls('iter', runner.iter, runner.max_iters, 1)
+        return cls('epoch', runner.epoch, runner.max_epochs, len(runner.train_dataloader))
 
 
 class _Replay:
@@ -198,22 +213,22 @@ class _Replay:
             for scheduler in by_epoch if epoch < epochs else []:
                 scheduler.step()
 
-    def describe(self, iteration: int, epoch: int, max_epochs: int, length: int) -> str:
+    def describe(self, iteration: int, time: _Time) -> str:
         """The values at the start of some of the epochs that are left."""
         names = sorted({scheduler.param_name for scheduler in self.schedulers})
-        if not names or epoch >= max_epochs:
+        if not names or time.now >= time.end:
             return 'the values are constant'
-        points = [(epoch, self._values(names))]
-        while epoch + 1 < max_epochs:
-            self.advance((epoch + 1) * length - iteration, 0, length)
+        points = [self._values(names)]
+        for epoch in range(time.now + 1, time.end):
+            self.advance(epoch * time.length - iteration, 0, time.length)
             for scheduler in self.schedulers:
                 if scheduler.by_epoch:
                     scheduler.step()
-            epoch, iteration = epoch + 1, (epoch + 1) * length
-            points.append((epoch, self._values(names)))
+            iteration = epoch * time.length
+            points.append(self._values(names))
         every = math.ceil(len(points) / SHOWN_POINTS)
-        shown = points[:-1:every] + points[-1:]
-        return ', '.join(f'{values} in epoch {epoch + 1}' for epoch, values in shown)
+        shown = [*range(0, len(points) - 1, every), len(points) - 1]
+        return ', '.join(f'{points[place]} in {time.unit} {time.now + place + 1}' for place in shown)
 
     def _values(self, names: Sequence[str]) -> str:
         return ' and '.join(f'{name} {self.groups[0][name]:.3g}' for name in names)
@@ -228,19 +243,16 @@ def _differing(scheduler: _ParamScheduler, built: dict[str, Any]) -> Iterator[tu
             yield name, restored[name], built[name]
 
 
+def _depends_on_scores(scheduler: _ParamScheduler) -> bool:
+    return getattr(scheduler, 'need_val_args', False)
+
+
 def _by_optimizer(runner: Runner) -> list[tuple[OptimWrapper, Sequence[_ParamScheduler]]]:
     """Each optimizer with its schedulers."""
     wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     if isinstance(wrapper, OptimWrapperDict):
         return [(part, schedulers[name] if schedulers else []) for name, part in wrapper.items()]
     return [(wrapper, schedulers)]
-
-
-def _length(runner: Runner) -> tuple[int, int]:
-    """Epochs of the run, and iterations of an epoch; training by iterations is one long epoch."""
-    if isinstance(runner.train_loop, IterBasedTrainLoop):
-        return 1, runner.max_iters
-    return runner.max_epochs, len(runner.train_dataloader)
 
 
 def _without_params(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -254,7 +266,7 @@ def _show(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------- the length of a run
 def _check_counts_iterations(schedulers: Sequence[_ParamScheduler]) -> None:
     for scheduler in schedulers:
-        if scheduler.by_epoch and not getattr(scheduler, 'need_val_args', False):
+        if scheduler.by_epoch and not _depends_on_scores(scheduler):
             raise ValueError(
                 f'{type(scheduler).__name__} counts epochs, and IterBasedTrainLoop has none, so it would never step; '
                 'set by_epoch=False, and its numbers in iterations'
@@ -287,9 +299,8 @@ def check_length(schedulers: Sequence[_ParamScheduler], max_epochs: int, length:
             f'end the run there (train_cfg.max_{unit}s), or make the schedule longer by its T_max, total_steps or '
             'periods, and its end; on --resume, --allow-changes stretches it'
         )
-        if (
-            isinstance(scheduler, CosineAnnealingParamScheduler) and last - complete > steps
-        ):  # the last epoch may be at it
+        # T_max may be one epoch less than the run, which then ends at the minimum
+        if isinstance(scheduler, CosineAnnealingParamScheduler) and last - complete > steps:
             raise ValueError(
                 f'{name} is at its minimum {ends} (T_max={course / steps:g}), and {scheduler.param_name} would rise '
                 f'again until {unit} {max_epochs}: {way_out}. For a schedule that starts again take CosineRestartLR'

@@ -138,8 +138,10 @@ def test_neither_an_earlier_run_nor_a_test_in_the_folder_is_taken_for_the_run(tm
             'train.py', config, '--work-dir', tmp_path, '--overwrite', '--cfg-options', *options
         )
         assert finished.returncode == 0, finished.stderr
+    recorded = (tmp_path / config.name).read_text()
     finished = toolbox.run_forked('test.py', config, tmp_path / 'epoch_2.pth', '--work-dir', tmp_path)
     assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / config.name).read_text() == recorded
     run = read_run(tmp_path)
     assert (run.checkpoint.name, run.config.train_cfg.max_epochs) == ('epoch_2.pth', 2)
     assert run.scalars['accuracy/top1'].steps.tolist() == [1, 2]

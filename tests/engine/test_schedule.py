@@ -99,13 +99,13 @@ SCHEDULES = STRETCHED | KEPT
 
 
 class TestLongerRuns:
-    @pytest.mark.parametrize('name', STRETCHED)
+    @pytest.mark.parametrize('name', toolbox.quick_first(STRETCHED))
     def test_are_refused_where_that_changes_the_schedule(self, whole, tmp_path, name):
         work_dir, _ = whole(name, 2)
         with pytest.raises(ValueError, match=r'the schedule of the resumed run is another one .* by --allow-changes'):
             run(tmp_path, copy.deepcopy(SCHEDULES[name]), 4, resume=work_dir / 'epoch_2.pth')
 
-    @pytest.mark.parametrize('name', STRETCHED)
+    @pytest.mark.parametrize('name', toolbox.quick_first(STRETCHED))
     def test_follow_the_stretched_schedule_where_that_is_allowed(self, whole, tmp_path, name):
         work_dir, _ = whole(name, 2)
         values, log = run(
@@ -119,7 +119,7 @@ class TestLongerRuns:
         assert f'lr {values.lr[0]:.3g}' in log.split('follows the schedule of its config: ')[1]
         assert f'lr {values.lr[LENGTH]:.3g}' in log
 
-    @pytest.mark.parametrize('name', KEPT)
+    @pytest.mark.parametrize('name', toolbox.quick_first(KEPT))
     def test_end_as_if_they_had_been_as_long_from_the_start(self, whole, tmp_path, name):
         """The last step of a run has no successor, whose rate the checkpoint therefore lacks."""
         work_dir, _ = whole(name, 2)
@@ -129,6 +129,7 @@ class TestLongerRuns:
         ends = [load_checkpoint_file(folder / 'epoch_4.pth')['state_dict'] for folder in (tmp_path, expected_dir)]
         assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
 
+    @pytest.mark.slow
     def test_what_is_resumed_as_it_was_stays_bit_by_bit(self, whole, tmp_path):
         work_dir, expected = whole('warm-up, then cosine', 4)
         values, log = run(
@@ -141,6 +142,7 @@ class TestLongerRuns:
         assert values.groups == expected.groups[LENGTH:]
         assert 'follows the schedule' not in log
 
+    @pytest.mark.slow
     def test_one_by_mmengines_own_loop_is_stretched_as_well(self, whole, tmp_path):
         fields = dict(scheduler=COSINE, loop='EpochBasedTrainLoop')
         run(tmp_path / 'first', epochs=2, **fields)
@@ -154,15 +156,17 @@ class TestLongerRuns:
 class TestOtherSettings:
     @pytest.mark.parametrize(
         ('fields', 'name', 'value'),
-        [
-            (dict(optim_wrapper=sgd(lr=0.02)), 'lr', 0.01),  # half of the cosine is over
-            (dict(optim_wrapper=sgd(momentum=0.5)), 'momentum', 0.5),
-            (dict(optim_wrapper=sgd(weight_decay=0.01)), 'weight_decay', 0.01),
-            (dict(optim_wrapper=sgd(nesterov=True)), 'nesterov', True),
-            (dict(scheduler=dict(COSINE, T_max=8, end=8)), 'lr', 0.1 * (1 + 2**-0.5) / 2),
-            (dict(scheduler=dict(COSINE, eta_min=0.05)), 'lr', 0.075),
-            (dict(scheduler=dict(type='MultiStepLR', milestones=[1, 2])), 'lr', 0.1 * 0.1**2),
-        ],
+        toolbox.quick_first(
+            [
+                (dict(optim_wrapper=sgd(lr=0.02)), 'lr', 0.01),  # half of the cosine is over
+                (dict(optim_wrapper=sgd(momentum=0.5)), 'momentum', 0.5),
+                (dict(optim_wrapper=sgd(weight_decay=0.01)), 'weight_decay', 0.01),
+                (dict(optim_wrapper=sgd(nesterov=True)), 'nesterov', True),
+                (dict(scheduler=dict(COSINE, T_max=8, end=8)), 'lr', 0.1 * (1 + 2**-0.5) / 2),
+                (dict(scheduler=dict(COSINE, eta_min=0.05)), 'lr', 0.075),
+                (dict(scheduler=dict(type='MultiStepLR', milestones=[1, 2])), 'lr', 0.1 * 0.1**2),
+            ]
+        ),
     )
     def test_are_refused_or_in_force(self, whole, tmp_path, fields, name, value):
         work_dir, _ = whole('cosine by iteration', 4)
@@ -174,6 +178,7 @@ class TestOtherSettings:
         saved = load_checkpoint_file(tmp_path / 'allowed' / 'epoch_3.pth')
         assert saved['optimizer']['param_groups'][0][name] == values.groups[LENGTH][name]
 
+    @pytest.mark.slow
     def test_without_a_schedule_too(self, whole, tmp_path):
         work_dir, _ = whole('none', 2)
         values, log = run(
@@ -182,6 +187,7 @@ class TestOtherSettings:
         assert values.lr == [0.02] * 2 * LENGTH
         assert 'lr: 0.1 -> 0.02' in log
 
+    @pytest.mark.slow
     def test_of_a_fused_optimizer_are_in_force_with_its_state(self, tmp_path):
         adam = dict(type='Adam', lr=0.01)
         run(tmp_path / 'first', None, 1, optim_wrapper=dict(optimizer=adam))
@@ -191,13 +197,15 @@ class TestOtherSettings:
         state = load_checkpoint_file(tmp_path / 'second' / 'epoch_2.pth')['optimizer']['state'][0]
         assert state['step'] == 2 * LENGTH
 
+    @pytest.mark.slow
     def test_of_a_schedule_by_scores_cannot_be_worked_out(self, tmp_path):
         plateau = dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater', patience=1)
         run(tmp_path / 'first', plateau, 1)
         resume = tmp_path / 'first' / 'epoch_1.pth'
         run(tmp_path / 'longer', plateau, 2, resume=resume)
-        with pytest.raises(ValueError, match='ReduceOnPlateauLR of the resumed run has other settings'):
-            run(tmp_path / 'other', dict(plateau, patience=3), 2, resume=resume, allow_changes=True)
+        for scheduler, optimizer in ((dict(plateau, patience=3), sgd()), (plateau, sgd(weight_decay=0.1))):
+            with pytest.raises(ValueError, match='a schedule by validation scores .* cannot be worked out again'):
+                run(tmp_path / 'other', scheduler, 2, optim_wrapper=optimizer, resume=resume, allow_changes=True)
 
 
 class TestWhatTheCheckpointLacks:
@@ -207,7 +215,7 @@ class TestWhatTheCheckpointLacks:
         with pytest.raises(ValueError, match='the checkpoint has no state of the optimizer'):
             run(tmp_path / 'second', resume=tmp_path / 'first' / 'epoch_1.pth')
 
-    @pytest.mark.parametrize('name', ['warm-up, then cosine', 'one cycle', 'steps'])
+    @pytest.mark.parametrize('name', toolbox.quick_first(['warm-up, then cosine', 'one cycle', 'steps']))
     def test_the_state_of_the_schedulers_is_worked_out(self, whole, tmp_path, name):
         work_dir, expected = whole(name, 4)
         checkpoint = load_checkpoint_file(work_dir / 'epoch_2.pth')
@@ -318,3 +326,28 @@ def test_training_by_iterations_is_checked_by_iterations(tmp_path):
             param_scheduler=dict(type='CosineAnnealingLR', T_max=2, by_epoch=False),
             **loop,
         ).train()
+
+
+@pytest.mark.slow
+def test_training_by_iterations_is_stretched_by_iterations(tmp_path):
+    cosine = dict(type='CosineAnnealingLR', by_epoch=False)
+
+    def train(name, max_iters, **fields):
+        values = Values()
+        toys.runner(
+            toys.classifier(),
+            tmp_path / name,
+            hooks=[dict(type='RunRecordHook', allow_changes=True), values],
+            param_scheduler=cosine,
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters),
+            optim_wrapper=sgd(),
+            default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=2)),
+            **fields,
+        ).train()
+        return values.lr
+
+    whole = train('whole', 8)
+    train('first', 4)
+    assert train('second', 8, load_from=str(tmp_path / 'first' / 'iter_4.pth'), resume=True) == whole[4:]
+    log = next(tmp_path.glob('second/*/*.log')).read_text()
+    assert 'From here on lr 0.05 in iter 5, ' in log

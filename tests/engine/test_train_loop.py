@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toolbox
 import torch
 import toys
 from mmengine.config import Config
@@ -396,8 +397,8 @@ def stopping(work_dir, scores=(3, 1, 2, 2, 1), loop='ResumableTrainLoop', allow_
     return runner, max(work_dir.glob('*/*.log')).read_text()
 
 
-@pytest.mark.parametrize('loop', ['ResumableTrainLoop', 'EpochBasedTrainLoop'])
-@pytest.mark.parametrize('checkpoint', [dict(), dict(by_epoch=False), dict(save_best='accuracy/top1')])
+@pytest.mark.parametrize('loop', toolbox.quick_first(['ResumableTrainLoop', 'EpochBasedTrainLoop']))
+@pytest.mark.parametrize('checkpoint', toolbox.quick_first([{}, dict(by_epoch=False), dict(save_best='accuracy/top1')]))
 def test_early_stopping_leaves_a_checkpoint_of_its_last_epoch(tmp_path, loop, checkpoint):
     runner, _ = stopping(tmp_path, interval=100, loop=loop, checkpoint=dict(checkpoint, max_keep_ckpts=1))
     name = 'epoch_3.pth' if checkpoint.get('by_epoch', True) else f'iter_{3 * LENGTH}.pth'
@@ -417,7 +418,7 @@ def test_early_stopping_leaves_none_where_the_last_one_is_not_wanted(tmp_path):
     ('scores', 'save_best'),
     [((3, 1, 2, 2, 1), None), ((3, 3.2, 3.4, 3.5, 3.5), 'accuracy/top1')],  # better, but not by min_delta
 )
-@pytest.mark.parametrize('epoch', [1, 2, 3])
+@pytest.mark.parametrize('epoch', toolbox.quick_first([2, 1, 3]))
 def test_early_stopping_goes_on_with_its_count(tmp_path, scores, save_best, epoch):
     checkpoint = dict(save_best=save_best) if save_best else {}
     whole, _ = stopping(tmp_path, scores, checkpoint=checkpoint)
