@@ -378,7 +378,7 @@ def _naming_the_file(upstream_load: Callable) -> Callable:
         try:
             return upstream_load(self, filename, *args, **kwargs)
         except WrongWeights as error:
-            raise WrongWeights(error.reason, filename) from None
+            raise error.of(filename) from None
         except ValueError as error:  # no weights in it
             raise error if str(filename) in str(error) else ValueError(f'checkpoint {filename!r}: {error}') from None
 
@@ -421,7 +421,7 @@ def _load_pretrained(self: Any, module: nn.Module) -> None:
             checkpoint = {'state_dict': weights_below(held_weights(checkpoint), self.prefix)}
         mmengine_checkpoint._load_checkpoint_to_model(module, checkpoint, logger='current')
     except WrongWeights as error:
-        raise WrongWeights(error.reason, self.checkpoint) from None
+        raise error.of(self.checkpoint) from None
     if hasattr(module, '_params_init_info'):
         update_init_info(module, init_info=self._get_init_info())
 

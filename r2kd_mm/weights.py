@@ -22,11 +22,11 @@ SHOWN = 5  # names in a line of the log
 
 
 class WrongWeights(ValueError):
-    """Weights that do not fit a model; the message begins behind the name of their file."""
+    """Weights that do not fit a model; the message begins with 'the checkpoint'."""
 
-    def __init__(self, reason: str, file: str | None = None) -> None:
-        super().__init__(f'{"the checkpoint" if file is None else f"checkpoint {file!r}"} {reason}')
-        self.reason = reason
+    def of(self, file: str) -> WrongWeights:
+        """The same error with the name of the file."""
+        return WrongWeights(f'checkpoint {file!r}{str(self).removeprefix("the checkpoint")}')
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class LoadedWeights:
         if self.left:
             name = self.left[0]
             raise WrongWeights(
-                f'does not fit the model of the config: {len(self.left)} of {len(self.shapes)} weights are missing or '
-                f'differ, the first is {name} of shape {self.shapes[name]}, got {self.given.get(name, "none")}; give '
-                'the config that the checkpoint was trained with'
+                f'the checkpoint does not fit the model of the config: {len(self.left)} of {len(self.shapes)} weights '
+                f'are missing or differ, the first is {name} of shape {self.shapes[name]}, got '
+                f'{self.given.get(name, "none")}; give the config that the checkpoint was trained with'
             )
 
     def require_backbone(self) -> None:
@@ -94,11 +94,11 @@ class LoadedWeights:
         if not wanted or not self.loaded.isdisjoint(wanted):
             return
         name = wanted[0]
-        got = f'of shape {self.given[name]}' if name in self.given else f'names such as {next(iter(self.given), None)}'
+        got = f'has shape {self.given[name]}' if name in self.given else f'has names such as {next(iter(self.given))}'
         raise WrongWeights(
-            f'does not fit this {self.model}: none of the {len(wanted)} tensors of its '
-            f'{"backbone" if self.backbone else "network"} is in the file. Expected {name} of shape '
-            f'{self.shapes[name]}, got {got}; give the weights of this architecture{self._advice(wanted)}'
+            f'the checkpoint does not fit this {self.model}: none of the {len(wanted)} tensors of its '
+            f'{"backbone" if self.backbone else "network"} was loaded. Expected {name} of shape {self.shapes[name]}, '
+            f'the file {got}; give the weights of this architecture{self._advice(wanted)}'
         )
 
     def _advice(self, wanted: Iterable[str]) -> str:
@@ -184,7 +184,7 @@ def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tenso
     found = OrderedDict((name.removeprefix(prefix), w) for name, w in weights.items() if name.startswith(prefix))
     if not found:
         raise WrongWeights(
-            f'holds no weights whose names begin with prefix={prefix!r}; its names begin with '
+            f'the checkpoint holds no weights whose names begin with prefix={prefix!r}; its names begin with '
             f'{", ".join(sorted({name.split(".")[0] for name in weights}))}'
         )
     return found

@@ -68,7 +68,7 @@ COUNT = len([name for name in build(toys.classifier()).state_dict() if 'num_batc
         (toys.classifier(), distiller(), '', r"The names fit with prefix='architecture\.'"),
         (distiller(), toys.classifier(), '', "The names fit the part 'architecture' of the model"),
         (toys.classifier(), toys.classifier(), 'student.net.', r"The names fit with prefix='student\.net\.'"),
-        (toys.classifier(), toys.classifier(width=8), '', r'shape \(4, 3, 3, 3\), got of shape \(8, 3, 3, 3\)'),
+        (toys.classifier(), toys.classifier(width=8), '', r'shape \(4, 3, 3, 3\), the file has shape \(8, 3, 3, 3\)'),
     ],
     ids=['the student of a distillation', 'a student', 'another name', 'another width'],
 )

@@ -84,7 +84,7 @@ def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) 
     try:
         weights = select_weights(loaded) if prefix is None else weights_below(held_weights(loaded), prefix)
     except WrongWeights as error:
-        raise WrongWeights(error.reason, checkpoint) from None
+        raise error.of(checkpoint) from None
     except ValueError as error:
         raise ValueError(f'checkpoint {checkpoint!r}: {error}') from None
     try:

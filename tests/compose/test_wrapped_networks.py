@@ -9,6 +9,7 @@ import toolbox
 import torch
 import toys
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
@@ -207,3 +208,23 @@ def test_lora_saves_its_own_weights_and_removes_no_others():
     saved = [f'module.layers.0.attn.qkv.lora_{part}.weight' for part in ('down', 'up')]
     assert list(model.state_dict()) == saved
     assert list(ExponentialMovingAverage(model).state_dict()) == ['steps', *(f'module.{name}' for name in saved)]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_with_a_moving_average_ends_like_one_that_was_not_interrupted(tmp_path):
+    student = dict(type='TimmClassifier', num_classes=toys.NUM_CLASSES, **TIMM['vit'])
+    resumed = dict(resume=True, load_from=str(tmp_path / 'whole' / 'epoch_1.pth'))
+    ends = []
+    for name, fields in (('whole', {}), ('resumed', resumed)):
+        data = toys.Images(10)  # one batch: its order does not matter
+        runner = toys.runner(
+            distiller(student), tmp_path / name, epochs=2, train_data=data, hooks=[EMAHook(momentum=0.2)], **fields
+        )
+        runner.train()
+        ends.append(torch.load(tmp_path / name / 'epoch_2.pth', weights_only=False))
+    whole, resumed = ends
+    for weights in ('state_dict', 'ema_state_dict'):
+        torch.testing.assert_close(resumed[weights], whole[weights])
+    assert not torch.equal(
+        whole['state_dict']['architecture.head.weight'], whole['ema_state_dict']['module.architecture.head.weight']
+    )
