@@ -1,4 +1,4 @@
-"""What the benchmarks share: command line, models with untrained teachers, interleaved timing, memory, reports."""
+"""Command line, models with untrained teachers, interleaved timing, memory and reports of the benchmarks."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def resident_bytes(field: str) -> int:
 
 # ------------------------------------------------------------------------------------------------------------- reports
 def environment() -> dict[str, Any]:
-    """What the numbers depend on beside the command."""
+    """Describe the machine and the versions, on which the numbers depend."""
     cpu = platform.processor()
     with suppress(OSError, StopIteration):
         lines = Path('/proc/cpuinfo').read_text().splitlines()

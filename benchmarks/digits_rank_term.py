@@ -1,4 +1,4 @@
-"""What R2KD's rank term brings on the digits: every trainable estimator at several weights, the released one, and none.
+"""Measure R2KD's rank term on the digits: trainable estimators at several weights, the released one, and none.
 
 Everything else is ``configs/r2kd/r2kd_res14_res6_digits.py``: value term, pruned teacher, CutMix. Train the teacher
 first: ``python tools/train.py configs/supervised/res14_digits.py``. A second call goes on where the first one stopped.

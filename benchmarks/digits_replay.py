@@ -1,4 +1,4 @@
-"""What replaying the teachers' logits costs in accuracy, by the cycle, and what joint student views do; on the digits.
+"""Measure the accuracy on the digits of replayed teacher logits, by the cycle, and of joint student views.
 
 Everything else is ``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
 ``python tools/train.py configs/supervised/res14_digits.py``. A second call goes on where the first one stopped.

@@ -1,4 +1,4 @@
-"""What the Runner adds to a bare PyTorch loop, and how training scales over processes.
+"""Time the Runner next to a bare PyTorch loop, and training over several processes.
 
     python benchmarks/epoch.py configs/r2kd/r2kd_res14_res6_digits.py --cfg-options train_dataloader.batch_size=6
     python benchmarks/epoch.py configs/r2kd/r2kd_res14_res6_digits.py --processes 2

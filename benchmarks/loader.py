@@ -1,4 +1,4 @@
-"""What the data pipeline of a config costs, beside a bare PyTorch loader with torchvision's transforms.
+"""Time the data pipeline of a config, next to a bare PyTorch loader with torchvision's transforms.
 
     python tools/dataset_converters/make_mini.py tiny_imagenet data/mini-tiny --train 100
     python benchmarks/loader.py configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py --cfg-options \

@@ -1,4 +1,4 @@
-"""What the accuracy benchmarks on the digits share: train variants over seeds, and write table and JSON file."""
+"""Train variants on the digits over seeds, and write a table and a JSON file, for the accuracy benchmarks."""
 
 import argparse
 from collections.abc import Callable

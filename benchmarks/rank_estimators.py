@@ -1,4 +1,4 @@
-"""What each rank estimator costs and what its gradient is worth: python benchmarks/rank_estimators.py [--out FILE].
+"""Measure the cost and the gradient of each rank estimator: python benchmarks/rank_estimators.py [--out FILE].
 
 Cost: time and peak extra memory of the rank loss, forward and backward, at N = 256, and that time as a share of one
 ResNet-18 training step at 224 x 224 measured in the same run. Worth: what the gradient gains, and how far the value is

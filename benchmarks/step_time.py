@@ -1,4 +1,4 @@
-"""What a training step costs: the published recipe, our distiller, and the student alone, interleaved in one process.
+"""Time a training step of the published recipe, of our distiller and of the student alone, in one process.
 
     python benchmarks/step_time.py configs/r2kd/r2kd_res32x4_res8x4_tiny-imagenet.py --image-size 64
 
@@ -88,7 +88,7 @@ class Variant:
 
     @property
     def floor(self) -> tuple[bool, bool, bool]:
-        """What the student alone must have in common with this variant: autocast, channels_last, compiled."""
+        """The settings that the student alone shares with this variant: autocast, channels_last, compiled."""
         return self.amp, bool(self.fields.get('channels_last')), bool(self.fields.get('compile_student'))
 
 
@@ -139,7 +139,7 @@ class SameDraws(BatchAugmentation):
         return self.view(images, context)
 
     def view(self, images: Tensor, context: ViewContext) -> Tensor:
-        """What ``__call__`` does, as a method that can be watched."""
+        """Do the work of ``__call__``, as a method that can be watched."""
         if isinstance(context.draws, BatchDraws):
             context = replace(context, draws=BatchDraws(torch.Generator().manual_seed(self.count)))
         self.count += 1
@@ -403,7 +403,7 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What runs inside is part ``name``."""
+        """Count the operations inside as part ``name``."""
         self._book()
         self._open.append(name)
         try:

@@ -26,5 +26,5 @@ def check_switches(**values: bool) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` can be compared with numbers; True and False are none."""
+    """Tell whether ``value`` is a number; True and False are not."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What public teachers score, with the source of each number.
+"""Published accuracies of public teachers, with the source of each number.
 
 Top-1 accuracy in percent on the test set (CIFAR-100) or the validation set (ImageNet). The CIFAR-100 numbers are those
 that Tian et al. (arXiv 1910.10699) report for the public checkpoints of the zoo, and that most later papers repeat. No

@@ -45,7 +45,7 @@ OUR_PREFIXES = ('backbone.', 'head.')
 
 @dataclass(frozen=True)
 class Family:
-    """What networks of one kind share.
+    """The common settings of networks of one kind.
 
     Args:
         classifier: Public name of the linear classifier.
@@ -246,7 +246,7 @@ def build_classifier(
         if any(key.startswith(OUR_PREFIXES) for key in weights):
             weights = _reverted(name, weights, layout)
         model.load_state_dict(_converted(name, weights, layout))
-        model.is_init = True  # else init_weights, which the Runner calls before it trains, would draw them anew
+        model.is_init = True  # else init_weights, which the Runner calls before it trains, would draw them again
     return model
 
 

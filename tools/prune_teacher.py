@@ -117,7 +117,7 @@ def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
 def look(
     classifier: nn.Module, copies: list[tuple[str, float, nn.Module, PruningReport]], view: View, cfg: Config
 ) -> tuple[PrunedTeacher, list[PrunedTeacher]]:
-    """What the classifier and its pruned copies say of the validation images, in one pass over them."""
+    """Return the logits of the classifier and of its pruned copies for the validation images, in one pass."""
     networks = [classifier, *(network for *_, network, _ in copies)]
     asked = {str(place): partial(view.ask, network) for place, network in enumerate(networks)}
     logits, labels = validation_logits(asked, cfg)

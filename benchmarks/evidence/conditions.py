@@ -1,4 +1,4 @@
-"""Where the accuracy of a question's students comes from: hard images, augmented ones, unseen fonts, corruptions.
+"""Score the students of a question on hard images, augmented images, unseen fonts and corruptions.
 
 It measures the last checkpoint of every finished run of ``run.py`` on test images and trains nothing. Hard images are
 those on which the class distribution of the teacher has a high entropy. Augmented are all by AutoAugment, which keeps

@@ -30,7 +30,7 @@ HALF_BATCHES: Options = {'train_dataloader.batch_size': 32}  # in place of 64 im
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is trained, and on what.
+    """The amount of training, and its data.
 
     Args:
         train_size: Training images, of 100 classes.
@@ -56,7 +56,7 @@ class Scale:
     label_noise: float = 0.0
 
     def options(self, epochs: int) -> Options:
-        """Options of a run of so many epochs."""
+        """Options of a run of the given number of epochs."""
         warm_up = max(1, round(WARM_UP_SHARE * epochs)) if epochs > 1 else 0
         cosine = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
         scheduler = [dict(cosine, T_max=epochs - warm_up, begin=warm_up, end=epochs)]
@@ -110,7 +110,7 @@ class Teacher:
 
     @property
     def name(self) -> str:
-        """What the tables call it."""
+        """The name in the tables."""
         width = '' if self.width == TEACHER_WIDTH else f' of {self.width} channels'
         noise = f', {self.label_noise:.0%} wrong labels' if self.label_noise else ''
         return f'teacher{width}{noise}'
@@ -124,7 +124,7 @@ class Teacher:
         }
 
     def training(self, scale: Scale) -> Method:
-        """How it is trained."""
+        """The way it is trained."""
         config = str(CONFIGS / 'supervised' / f'{TEACHER}_glyph100.py')
         options = replace(scale, label_noise=self.label_noise).options(scale.teacher_epochs)
         return Method(self.name, config, {**options, **self.network('model')})
@@ -132,7 +132,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the questions are asked about: a pair at a scale, with its teacher.
+    """The subject of a question: a pair at a scale, with its teacher.
 
     Args:
         scale: The sizes.

@@ -46,7 +46,7 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
 
 
 def answer_folder(args: argparse.Namespace) -> Path:
-    """Where the answer is written."""
+    """The file of the answer."""
     return args.out / f'{args.question}_{args.pair}_{args.scale}'
 
 

@@ -1,4 +1,4 @@
-"""What every batch augmentation shares."""
+"""Base class of the batch augmentations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from r2kd_mm.augmentations.draws import Draws
 
 @dataclass(frozen=True)
 class ViewContext:
-    """What an augmentation may use beside the images.
+    """Everything that an augmentation may use in addition to the images.
 
     Attributes:
         draws: Where all parameters are drawn from.
         teacher_logits: Maps images ``(N, C, H, W)`` to the teacher's logits ``(N, num_classes)``, without gradient.
         mean: Channel means that the images were normalised by, shape ``(C, 1, 1)`` in pixel units 0 to 255; ``None``
             where the images were not normalised.
-        std: Channel standard deviations, likewise.
+        std: Channel standard deviations, same shape and units; ``None`` where ``mean`` is.
     """
 
     draws: Draws

@@ -1,4 +1,4 @@
-"""Where the parameters of a batch augmentation are drawn from."""
+"""Draw the parameters of a batch augmentation."""
 
 from __future__ import annotations
 

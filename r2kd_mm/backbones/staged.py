@@ -1,4 +1,4 @@
-"""What the backbones of this folder share: which stages they return, and which they freeze."""
+"""Base class of the backbones in this folder: it returns and freezes stages."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class ImageSet(BaseDataset):
         return samples
 
     def load_data_list(self) -> list[dict]:
-        """:meth:`find_samples`, with the command that mends what it complains of."""
+        """:meth:`find_samples`, with the command that fixes the complaint."""
         try:
             return self.find_samples()
         except (FileNotFoundError, ValueError) as error:
@@ -111,7 +111,7 @@ class ImageSet(BaseDataset):
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Those of ``paths`` that do not exist. Asks for each folder once, not for each file: network disks are slow."""
+    """Return the ``paths`` that do not exist. It lists each folder once, because network disks are slow."""
     missing = []
     for folder, group in groupby(paths, key=os.path.dirname):
         present = set(os.listdir(folder)) if os.path.isdir(folder) else set()

@@ -1,4 +1,4 @@
-"""What the public image sets hold and where they come from, and how a folder states that it holds something else."""
+"""Contents and sources of the public image sets; a folder may state other contents of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTENTS_FILE = 'contents.json'
 
 @dataclass(frozen=True)
 class Contents:
-    """How much a data set holds.
+    """The size of a data set.
 
     Attributes:
         classes: Number of classes.
@@ -92,7 +92,7 @@ PUBLISHED: dict[str, Publication] = {
 
 
 def expected_contents(key: str, data_root: Path) -> Contents:
-    """What the folder says that it holds, in its ``contents.json``; without that file, what was published.
+    """Return the contents that the folder states in its ``contents.json``, or else the published ones.
 
     Args:
         key: Name of the data set in :data:`PUBLISHED`.

@@ -1,4 +1,4 @@
-"""How unsure a network is."""
+"""Measure how unsure a network is."""
 
 from torch import Tensor
 

@@ -155,7 +155,7 @@ def blackbox_rank(rows: Tensor, smoothing: float) -> Tensor:
 
 
 class Estimator(NamedTuple):
-    """How :func:`soft_rank` ranks z-scored rows ``(N, C)``, and its default smoothing (``None``: nothing to smooth)."""
+    """A way to rank z-scored rows ``(N, C)`` for :func:`soft_rank`, and its default smoothing, ``None`` without one."""
 
     rank: Callable[..., Tensor]
     smoothing: float | None

@@ -1,4 +1,4 @@
-"""What mmpretrain's evaluators do not measure; for the ``val_evaluator`` and ``test_evaluator`` of any classifier."""
+"""Metrics that mmpretrain lacks, for the ``val_evaluator`` and ``test_evaluator`` of any classifier."""
 
 from r2kd_mm.metrics.agreement import TeacherAgreement
 from r2kd_mm.metrics.calibration import CalibrationError, NegativeLogLikelihood, calibration_bins, calibration_error

@@ -1,4 +1,4 @@
-"""How far a student says what its teacher says."""
+"""Measure how often a student predicts the class that its teacher predicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it is sure."""
+"""Measure whether the confidence of a classifier is its accuracy."""
 
 from __future__ import annotations
 

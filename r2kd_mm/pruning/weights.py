@@ -1,4 +1,4 @@
-"""What the pruners share: which weights there are, which stay, and what was done."""
+"""Find the weights of a network, choose which stay, set the others to zero, and report it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCOPES = ('layer', 'global')
 
 @dataclass(frozen=True)
 class PruningReport:
-    """What a pruner did.
+    """The result of a pruner, layer by layer.
 
     Attributes:
         layers: Weight name to ``(pruned, total)``, in the network's order. Pruned are all that are zero now, those

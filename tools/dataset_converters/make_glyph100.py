@@ -47,7 +47,7 @@ def picture_of_classes() -> Figure:
 
 
 def picture_of_difficulties() -> Figure:
-    """The same scenes at each difficulty, and other ones of the shifted split."""
+    """Draw the same scenes at each difficulty, and others of the shifted split."""
     rows = [('train', difficulty) for difficulty in DIFFICULTIES] + [('shifted', DIFFICULTY)]
     figure = Figure(figsize=(12, 4.4), layout='constrained')
     for (split, difficulty), axis in zip(rows, figure.subplots(len(rows), 1)):

@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether this tool has written ``folder``."""
+    """Tell whether this tool has written ``folder``."""
     try:
         return json.loads((folder / CONTENTS_FILE).read_text()).get('generator') == GENERATOR
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the prepare_<name>.py scripts share: they unpack the published files of a data set, arrange and check them.
+"""Unpack the published files of a data set, arrange and check them, for the prepare_<name>.py scripts.
 
 The destination appears complete or not at all: everything is written to ``DST.partial`` and moved once it has been
 checked. An interrupted run leaves nothing that the next one would trust, so the same command simply starts again.
@@ -32,7 +32,7 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lz
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the published files of a data set become its folder.
+    """The way from the published files of a data set to its folder.
 
     Attributes:
         key: Name of the data set in the table of published contents.

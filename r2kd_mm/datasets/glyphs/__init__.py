@@ -1,4 +1,4 @@
-"""How the images of Glyph-100 are made: which characters of which fonts, their masks, and what is drawn with them."""
+"""Make the images of Glyph-100: characters of fonts, their masks, and the scenes drawn with them."""
 
 from r2kd_mm.datasets.glyphs.alphabet import CHARACTERS, CLASSES, FONTS, SHIFTED_FONTS
 from r2kd_mm.datasets.glyphs.drawing import IMAGE_SIZE, SPLITS, VERSION, Painter

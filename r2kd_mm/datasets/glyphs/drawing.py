@@ -47,7 +47,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Strengths:
-    """How far an image of one difficulty may be from a plain, upright, sharp character.
+    """The largest distance of an image of one difficulty from a plain, upright, sharp character.
 
     Attributes:
         half_turn: Largest tangent of half the angle of rotation.
@@ -145,7 +145,7 @@ class Painter:
 
 @dataclass(frozen=True)
 class _View:
-    """Where the points of the image lie on the line of text, in 1 / FRACTION cells from the upper left of a mask.
+    """Positions of the image points on the line of text, in 1 / FRACTION cells from the upper left of a mask.
 
     Attributes:
         columns: Contributions of the points' rows and columns to the column of the mask.

@@ -1,4 +1,4 @@
-"""What the formats share: the images, and the archives."""
+"""Images and archives that all formats share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def draw_image(
 
 @dataclass(frozen=True)
 class Miniature:
-    """What is to be written.
+    """The size and content of a miniature.
 
     Attributes:
         classes: Number of classes.
@@ -78,7 +78,7 @@ class Miniature:
 
 @dataclass(frozen=True)
 class Format:
-    """How a data set lies on the disk.
+    """The layout of a data set on the disk.
 
     Attributes:
         write: Writes the miniature, as it lies on the disk after unpacking, into a folder that exists and is empty.
