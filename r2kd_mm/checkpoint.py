@@ -47,6 +47,8 @@ PLAIN_LEAVES = {type(None), bool, int, float, complex, str, bytes, torch.Size, t
 PLAIN_DICTS = {dict, OrderedDict, Counter}
 FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
 ZIP_FOLDER_FLAG = 0x10  # in the attributes of a record, as in those of MS-DOS
+# In a checkpoint of MMEngine's EMAHook; its raw weights, despite the name: those in 'state_dict' are averaged.
+AVERAGED = 'ema_state_dict'
 
 
 def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -86,7 +88,7 @@ def held_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
             f'name, got a dict with the keys {sorted(map(str, checkpoint))[:5]}{advice}'
         )
     if others:
-        average = ', which EMAHook has averaged' if taken == 'state_dict' and 'ema_state_dict' in others else ''
+        average = ', which EMAHook has averaged' if taken == 'state_dict' and AVERAGED in others else ''
         print_log(
             f'The checkpoint holds several sets of weights. Taken: {taken}{average}. Not taken: {", ".join(others)}; '
             f"to take one of these, add its name to the path, as in '#{others[0]}'.",

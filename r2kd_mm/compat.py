@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -527,6 +527,110 @@ def count_averages_as_changes() -> None:
     BaseAveragedModel.update_parameters = update_parameters
 
 
+def keep_averaged_weights() -> None:
+    """Let ``Runner.test()`` and ``Runner.val()`` after training measure the weights that ``EMAHook`` averaged.
+
+    Upstream symptom: none to be seen. Both call ``before_run``, which begins the average again from the raw weights, so
+    the accuracy is that of another network than the checkpoint holds.
+    """
+    from mmengine.hooks import EMAHook
+
+    upstream_before_run = EMAHook.before_run
+    if getattr(upstream_before_run, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_before_run)
+    def before_run(self: Any, runner: Any) -> None:
+        averaged = getattr(self, 'ema_model', None)
+        model = getattr(runner.model, 'module', runner.model)
+        if averaged is None or self.src_model is not model or averaged.steps == 0:
+            upstream_before_run(self, runner)
+
+    EMAHook.before_run = before_run
+    EMAHook.after_load_checkpoint = _saying_which_weights(EMAHook.after_load_checkpoint)
+
+
+def name_averaged_weights() -> None:
+    """Say which weights of a checkpoint mmpretrain's ``EMAHook`` takes for what, as :func:`keep_averaged_weights`."""
+    from mmpretrain.engine import EMAHook
+
+    if getattr(EMAHook.after_load_checkpoint, '__wrapped__', None) is None:
+        EMAHook.after_load_checkpoint = _saying_which_weights(EMAHook.after_load_checkpoint)
+
+
+def _saying_which_weights(upstream_load: Callable) -> Callable:
+    """Say what becomes of raw and averaged weights, and let nothing take the places that the hook has exchanged."""
+    from r2kd_mm.checkpoint import AVERAGED
+
+    @functools.wraps(upstream_load)
+    def after_load_checkpoint(self: Any, runner: Any, checkpoint: dict) -> None:
+        weights = dict(checkpoint['state_dict'])
+        upstream_load(self, runner, checkpoint)
+        if any(checkpoint['state_dict'][name] is not weight for name, weight in weights.items()):
+            del checkpoint[AVERAGED]
+            runner.logger.info(
+                'Of the checkpoint, training goes on from the raw weights, and EMAHook from the averaged ones.'
+                if runner._resume
+                else 'EMAHook took the averaged weights of the checkpoint; a training starts from them.'
+            )
+
+    return after_load_checkpoint
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+class MisnamedClasses(ValueError):
+    """The classes of a data set are called by the names of others."""
+
+
+def refuse_misnamed_classes() -> None:
+    """Refuse a ``CustomDataset`` whose ``classes`` are its folders in another order than its labels.
+
+    Upstream symptom: an accuracy of 100 %, and every prediction has the name of another class. Labels follow the sorted
+    folders, or the annotation file, and names the list in the config.
+    """
+    from mmpretrain.datasets import CustomDataset
+
+    upstream_load = CustomDataset.load_data_list
+    if getattr(upstream_load, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_load)
+    def load_data_list(self: Any) -> list[dict]:
+        samples = upstream_load(self)
+        if self.with_label and self.CLASSES is not None:
+            names = (sample['img_path'].removeprefix(self.img_prefix).lstrip('/') for sample in samples)
+            folders = {(sample['gt_label'], name.split('/')[0]) for sample, name in zip(samples, names) if '/' in name}
+            _check_names(dict(folders), len(folders), self.CLASSES, type(self).__name__)
+        return samples
+
+    CustomDataset.load_data_list = load_data_list
+
+
+def _check_names(folders: dict[int, str], num_pairs: int, classes: Sequence[str], owner: str) -> None:
+    """Refuse ``classes`` that give a folder the name of another one; folders without a label of their own tell nothing.
+
+    Args:
+        folders: By label.
+        num_pairs: Number of pairs of a label and a folder.
+        classes: By label.
+        owner: Of the classes.
+    """
+    if len(folders) < num_pairs or len(set(folders.values())) < num_pairs:
+        return
+    places = {_comparable(folder): label for label, folder in folders.items()}
+    for label, name in enumerate(classes):
+        if places.get(_comparable(name), label) != label:
+            right = [folders.get(place, classes[place]) for place in range(len(classes))]
+            raise MisnamedClasses(
+                f'the classes of {owner} are not in the order of its labels: label {label} is the folder '
+                f'{folders.get(label)!r}, and classes calls it {name!r}; give classes={right}, or leave classes out'
+            )
+
+
+def _comparable(name: str) -> str:
+    return re.sub(r'[\W_]+', ' ', name).strip().casefold()
+
+
 # ------------------------------------------------------------------------------------------------------- colour jitter
 def shift_hue_backwards() -> None:
     """Let mmpretrain's ``ColorJitter(hue=...)`` work with numpy 2.
@@ -628,6 +732,9 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
         _after(save_checkpoints_plainly),
         _after(give_each_start_its_folder),
     ),
+    'mmengine.hooks': (_after(keep_averaged_weights),),
+    'mmpretrain.engine': (_after(name_averaged_weights),),
+    'mmpretrain.datasets': (_after(refuse_misnamed_classes),),
     'mmpretrain.models': (_after(keep_wrapped_weights),),
     'mmrazor.structures.quantization.backend_config': (leave_out_quantization,),
     'mmrazor.models.quantizers.native_quantizer': (leave_out_quantization,),

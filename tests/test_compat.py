@@ -1,5 +1,6 @@
 """Each cure against its fault: first that the fault is still there without the cure, then that it is gone with it."""
 
+import copy
 import json
 import os
 import subprocess
@@ -20,18 +21,21 @@ import ranks
 import torch
 import toys
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseAveragedModel
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
+from mmpretrain.datasets import CustomDataset
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
+from PIL import Image
 from torch import nn
 from yapf.yapflib import yapf_api
 
 from r2kd_mm import checkpoint, compat, distributed
-from r2kd_mm.registry import MODELS
+from r2kd_mm.registry import DATASETS, MODELS
 
 TORCH = digit_version(torch.__version__)
 MODULES_ARE_A_DICT = not isinstance(nn.Module()._modules, OrderedDict)
@@ -600,6 +604,101 @@ class TestConfigLayout:
         cfg.model.type = 'B'
         assert "type='B'" in cfg.pretty_text
         assert len(layouts) == 2
+
+
+class WeightsOfTests(Hook):
+    """Keep the weights that the last test or validation measured."""
+
+    def after_test_iter(self, runner, *args, **kwargs):
+        self.weights = copy.deepcopy(runner.model.state_dict())
+
+    after_val_iter = after_test_iter
+
+
+@pytest.mark.parametrize('hook', ['mmengine.EMAHook', 'mmpretrain.EMAHook'])
+class TestAveragedWeights:
+    @staticmethod
+    def runner(work_dir, hook, seen, **fields):
+        images = dict(dataset=toys.Images(seed=1), batch_size=40, sampler=dict(type='DefaultSampler', shuffle=False))
+        test = dict(test_dataloader=images, test_cfg=dict(), test_evaluator=dict(type='Accuracy'))
+        hooks = [dict(type=hook, momentum=0.01), seen]
+        return toys.runner(toys.classifier(), work_dir, hooks=hooks, **test, **fields)
+
+    def test_what_is_tested_after_training_is_what_the_checkpoint_holds(self, hook, tmp_path):
+        seen = WeightsOfTests()
+        runner = self.runner(tmp_path, hook, seen, epochs=2)
+        runner.train()
+        saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+        for measure in (runner.test, runner.val, runner.test):
+            measure()
+            assert all(torch.equal(seen.weights[name], weight) for name, weight in saved['state_dict'].items())
+        raw = saved['ema_state_dict']['module.head.layers.0.fc.weight']
+        assert not torch.equal(seen.weights['head.layers.0.fc.weight'], raw)
+        assert torch.equal(runner.model.head.layers[0].fc.weight, raw)  # training would go on from there
+
+    def test_after_a_resume_too(self, hook, tmp_path):
+        self.runner(tmp_path, hook, WeightsOfTests()).train()
+        seen = WeightsOfTests()
+        runner = self.runner(tmp_path, hook, seen, epochs=2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
+        runner.train()
+        log = max(tmp_path.glob('*/*.log')).read_text()
+        assert 'training goes on from the raw weights, and EMAHook from the averaged ones' in log
+        assert 'several sets of weights' not in log
+        for name in ('epoch_2.pth', 'epoch_1.pth'):  # such as the best one
+            runner.load_checkpoint(str(tmp_path / name))
+            runner.test()
+            saved = torch.load(tmp_path / name, weights_only=False)['state_dict']
+            assert all(torch.equal(seen.weights[key], weight) for key, weight in saved.items())
+
+    def test_each_training_begins_an_average_of_its_own(self, hook, tmp_path):
+        runner = self.runner(tmp_path, hook, WeightsOfTests())
+        runner.test()  # before the weights are initialised
+        runner.train()
+        average = next(hook for hook in runner.hooks if isinstance(hook, EMAHook))
+        assert average.ema_model.steps == 4
+
+
+def class_folders(folder, **changes):
+    """Solid images: b is red, c is blue; and the fields of a data set of them."""
+    for name, colour in (('b red', 'red'), ('C_blue', 'blue')):
+        (folder / 'images' / name).mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (8, 8), colour).save(folder / 'images' / name / '0.png')
+    return dict(dict(data_root=str(folder), data_prefix='images'), **changes)
+
+
+class TestClassNames:
+    @pytest.mark.parametrize('classes', [['c-blue', 'B Red'], ['water', 'fire'], None])
+    def test_names_in_the_order_of_the_folders_and_names_of_another_kind_pass(self, classes, tmp_path):
+        dataset = CustomDataset(**class_folders(tmp_path, classes=classes))
+        assert list(dataset.CLASSES) == (classes or ['C_blue', 'b red'])
+
+    def test_names_in_another_order_than_the_folders_are_refused(self, tmp_path):
+        message = (
+            r"label 0 is the folder 'C_blue', and classes calls it 'b red'; give classes=\['C_blue', 'b red'\], or"
+        )
+        with pytest.raises(compat.MisnamedClasses, match=message):
+            CustomDataset(**class_folders(tmp_path, classes=['b red', 'C_blue']))
+        dataset = dict(
+            type='mmpretrain.CustomDataset', **class_folders(tmp_path, metainfo=dict(classes=['b red', 'C_blue']))
+        )
+        with pytest.raises(compat.MisnamedClasses, match=message):
+            DATASETS.build(dict(type='RepeatDataset', dataset=dataset, times=2))
+
+    def test_names_in_another_order_than_an_annotation_file_are_refused(self, tmp_path):
+        (tmp_path / 'list.txt').write_text('b red/0.png 0\nC_blue/0.png 1\n')
+        fields = class_folders(tmp_path, ann_file='list.txt')
+        assert CustomDataset(**fields, classes=['b red', 'C_blue']).get_data_info(1)['gt_label'] == 1
+        with pytest.raises(
+            compat.MisnamedClasses, match="label 0 is the folder 'b red', and classes calls it 'C_blue'"
+        ):
+            CustomDataset(**fields, classes=['C_blue', 'b red'])
+
+    def test_folders_that_are_no_classes_say_nothing(self, tmp_path):
+        for name in ('train', 'other'):
+            (tmp_path / 'images' / name).mkdir(parents=True)
+        (tmp_path / 'list.txt').write_text('train/0.png 0\ntrain/1.png 1\nother/2.png 1\n')
+        dataset = CustomDataset(str(tmp_path), 'images', 'list.txt', classes=['ship', 'train'])
+        assert dataset.CLASSES == ('ship', 'train')
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='with CUDA the launchers of MMEngine are left alone')

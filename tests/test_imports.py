@@ -39,7 +39,7 @@ ALLOWED = {
         'registry',
         'weights',
     },
-    'export': {'checkpoint', 'datasets', 'distillers', 'engine', 'registry', 'version', 'weights', 'zoo'},
+    'export': {'checkpoint', 'compat', 'datasets', 'distillers', 'engine', 'registry', 'version', 'weights', 'zoo'},
     'hooks': {'augmentations', 'checkpoint', 'distillers', 'engine', 'losses', 'published', 'registry'},
     'engine': {'checkpoint', 'distributed', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},

@@ -18,6 +18,7 @@ from r2kd_mm.analysis.figures import draw_pictures, to_png
 from r2kd_mm.analysis.views import Picture, is_bgr, to_pixels, top_classes
 from r2kd_mm.augmentations import ViewContext
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors, unwrapped_model
+from r2kd_mm.engine.classes import classes_of
 from r2kd_mm.engine.run_config import add_config_options, load_run_config
 
 IN_A_ROW = 8
@@ -103,7 +104,7 @@ def make_rows(runner: Runner, seen: FirstStep, num: int, ask_teacher: bool) -> d
     """The images with their labels, and their views, with what the teacher says of both."""
     model = unwrapped_model(runner)
     bgr = is_bgr(runner.cfg, 'train_dataloader')
-    names = getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('classes') or ()
+    names = classes_of(runner.train_dataloader.dataset) or ()
     labels = [int(label) for label in seen.labels if label.numel() == 1]
     heads = [f'is {names[label] if label < len(names) else label}' for label in labels] or [''] * len(seen.clean)
     views = {'clean': (seen.clean, heads)}

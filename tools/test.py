@@ -49,7 +49,9 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.show_dir:
-        cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=args.interval)
+        shown = dict(type='r2kd_mm.VisualizationHook', enable=True, out_dir=args.show_dir, interval=args.interval)
+        hooks = cfg.setdefault('default_hooks', {})
+        hooks['visualization'] = {**(hooks.get('visualization') or {}), **shown}
 
 
 class _TestRunner(Runner):

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 
 from r2kd_mm.analysis import figures
-from r2kd_mm.analysis.figures import Line, Panel, Points
+from r2kd_mm.analysis.figures import PERCENT, Line, Panel, Points
 from r2kd_mm.analysis.measure import Cost, Measurements, Method, Teacher
 from r2kd_mm.analysis.numbers import agreement, class_accuracies, confusions, entropies, most_confused
 from r2kd_mm.analysis.runs import RunGroup, common_steps, label_noise
@@ -30,7 +30,8 @@ MOST_CLASSES = 20
 MOST_PAIRS = 12
 NUM_BINS = 15
 BAND = 'Line: mean over seeds; band: one standard deviation.'
-BAR = 'Dot: mean over seeds; bar: one standard deviation.'
+PERCENT_BAND = 'Line: mean over seeds; band: one standard deviation, within 0 and 100 %.'
+BAR = 'Dot: mean over seeds; bar: one standard deviation, within 0 and 100 %.'
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,11 @@ def _accuracy(groups: Sequence[RunGroup], found: Measurements) -> Iterator[Exhib
     if not lines:
         return
     levels = {name: accuracy(teacher.logits, found.labels) for name, teacher in _teachers(found).items()}
-    panel = Panel('', 'epoch', 'top-1 accuracy (%)', lines, levels)
+    panel = Panel('', 'epoch', 'top-1 accuracy (%)', lines, levels, PERCENT)
     yield Exhibit(
         'accuracy',
         'Accuracy while training',
-        f'Top-1 accuracy on the validation images after each epoch that was validated. {BAND}'
+        f'Top-1 accuracy on the validation images after each epoch that was validated. {PERCENT_BAND}'
         + (f' A level line is that of a teacher on {found.data}.' if levels else ''),
         partial(figures.draw_curves, [panel], _styles(found)),
         ('method', 'seed', 'epoch', 'accuracy_percent'),
@@ -190,12 +191,12 @@ def _label_noise(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
             lines[name] = Line(100 * np.array(noises), values)
             rows += [(name, seed, noise, last[noise, seed]) for seed in seeds for noise in noises]
     if lines:
-        panel = Panel('', 'wrong training labels (%)', 'top-1 accuracy (%)', lines)
+        panel = Panel('', 'wrong training labels (%)', 'top-1 accuracy (%)', lines, bounds=PERCENT)
         yield Exhibit(
             'label_noise',
             'Accuracy under label noise',
             'Top-1 accuracy on the validation images after the last epoch, against the share of training labels that '
-            f'are wrong. {BAND}',
+            f'are wrong. {PERCENT_BAND}',
             partial(figures.draw_curves, [panel], figures.styles(list(lines))),
             ('method', 'seed', 'label_noise', 'accuracy_percent'),
             rows,
@@ -431,10 +432,11 @@ def _corruptions(found: Measurements) -> Iterator[Exhibit]:
     yield Exhibit(
         'severity',
         'Accuracy against the severity of the corruption',
-        f'Top-1 accuracy on {found.data}, mean over the corruptions of the table above; severity 0 is clean. {BAND}',
+        f'Top-1 accuracy on {found.data}, mean over the corruptions of the table above; severity 0 is clean. '
+        f'{PERCENT_BAND}',
         partial(
             figures.draw_curves,
-            [Panel('', 'severity', 'top-1 accuracy (%)', lines)],
+            [Panel('', 'severity', 'top-1 accuracy (%)', lines, bounds=PERCENT)],
             _styles(found),
         ),
         ('network', 'seed', 'severity', 'accuracy_percent'),

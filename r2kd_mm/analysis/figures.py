@@ -33,6 +33,7 @@ PRINT_INK = '#222222'
 # Stands for the colour of the text around a figure, which the page decides; no palette has it.
 SCREEN_INK = '#0a0b0c'
 COLUMNS = 3  # of small figures beside each other
+PERCENT = (0.0, 100.0)
 MOST_TICKS = 30  # names on an axis that can still be read
 
 
@@ -53,6 +54,7 @@ class Panel:
         y: What is up, with its unit.
         lines: By method.
         levels: Names and values of horizontal lines to compare with.
+        bounds: Least and largest value that there can be; a band ends there.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Panel:
     y: str
     lines: Mapping[str, Line]
     levels: Mapping[str, float] = field(default_factory=dict)
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 class Points(NamedTuple):
@@ -159,7 +162,8 @@ def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
             axes.plot(steps, mean, marker=marker, linestyle=look.line, color=_color(look), linewidth=1.5, label=name)
             if len(values) > 1:
                 std = values.std(axis=0, ddof=1)
-                axes.fill_between(steps, mean - std, mean + std, color=_color(look), alpha=0.18, linewidth=0)
+                band = np.clip([mean - std, mean + std], *panel.bounds)
+                axes.fill_between(steps, *band, color=_color(look), alpha=0.18, linewidth=0)
         axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     _legend_above(figure, grid)
     return figure
@@ -224,16 +228,21 @@ def draw_maps(
 def draw_dots(
     labels: Sequence[str], points: Mapping[str, Points], style: Mapping[str, Style], x: str, y: str = ''
 ) -> Figure:
-    """A row for each label, and in it a dot for each method, with a bar of one standard deviation over seeds."""
+    """A row for each label, and in it a dot for each method: a percentage, with one standard deviation over seeds.
+
+    The bar of a standard deviation ends at 0 and 100 %.
+    """
     row_height = 0.16 * max(2, len(points))
     figure = Figure(figsize=(WIDTH, 1.3 + row_height * len(labels)))
     axes = figure.subplots()
     offsets = np.linspace(-0.3, 0.3, len(points)) if len(points) > 1 else [0.0]
     for offset, (name, (means, deviations)) in zip(offsets, points.items()):
+        reach = np.nan_to_num(deviations)
+        ends = np.clip([means - reach, means + reach], *PERCENT)
         axes.errorbar(
             means,
             np.arange(len(labels)) + offset,
-            xerr=None if np.isnan(deviations).all() else np.nan_to_num(deviations),
+            xerr=None if np.isnan(deviations).all() else np.abs(ends - means),
             fmt=style[name].marker,
             color=style[name].color,
             markersize=5,

@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
+from r2kd_mm.analysis.moved import model_with_teachers
 from r2kd_mm.analysis.runs import RunGroup, TrainedRun
 from r2kd_mm.analysis.views import Picture, augmented_view, is_bgr, spread_out, to_pixels, top_classes
 from r2kd_mm.comparison import accuracy, validation_logits
@@ -230,7 +231,8 @@ def _load_student(run: TrainedRun) -> nn.Module:
 def _load_distiller(run: TrainedRun) -> Any:
     """The model of the run with its teachers; ``None`` where it has none that can be asked."""
     config = run.config
-    fields = {'data_preprocessor': _preprocessor(config), **config.model, 'replay': None, 'compile_student': False}
+    model = model_with_teachers(run)
+    fields = {'data_preprocessor': _preprocessor(config), **model, 'replay': None, 'compile_student': False}
     if not config.model.get('replay'):  # another distiller than ours need not know these fields
         fields = {key: value for key, value in fields.items() if key in config.model or key == 'data_preprocessor'}
     model = MODELS.build(fields)

@@ -46,6 +46,7 @@ class TrainedRun:
         scalars: Everything that it logged, by name.
         val_data: The fingerprint of its validation data; empty where no ``RunRecordHook`` took one.
         unreadable_lines: Number of lines of its log that could not be read.
+        teachers: SHA-256 of the files of its teachers, by name; empty where no ``RunRecordHook`` took them.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class TrainedRun:
     scalars: Mapping[str, Series]
     val_data: Mapping[str, Any] = field(default_factory=dict)
     unreadable_lines: int = 0
+    teachers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ def read_run(folder: Path) -> TrainedRun:
     _check_finished(folder, config, meta)
     scalars, unreadable = read_scalars(logs)
     seed = config.get('randomness', {}).get('seed')
-    val_data = (meta.get(RECORD_KEY) or {}).get('val_data') or {}
-    return TrainedRun(folder, seed, config, checkpoint, scalars, val_data, unreadable)
+    record = meta.get(RECORD_KEY) or {}
+    val_data, teachers = record.get('val_data') or {}, record.get('teachers') or {}
+    return TrainedRun(folder, seed, config, checkpoint, scalars, val_data, unreadable, teachers)
 
 
 def read_scalars(logs: Sequence[Path]) -> tuple[dict[str, Series], int]:

@@ -51,7 +51,7 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping
         )
         if len(curves) > 1:
             std = curves.std(axis=0, ddof=1)
-            axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
+            axes.fill_between(epochs, *np.clip([mean - std, mean + std], 0, 100), color=color, alpha=0.13, linewidth=0)
     axes.set(xlabel='epoch', ylabel='top-1 accuracy on the validation images (%)')
     axes.set_title(title, loc='left')
     axes.set_xlim(left=0)
@@ -64,7 +64,10 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping
     counts = [len(row.results) for row in rows]
     most = max(counts)
     count = f'{most}' if min(counts) == most else f'{min(counts)} to {most}'
-    _note(figure, f'Line: mean of {count} seeds; band: ± 1 standard deviation.' if most > 1 else 'One seed.')
+    _note(
+        figure,
+        f'Line: mean of {count} seeds; band: ± 1 standard deviation, within 0 and 100 %.' if most > 1 else 'One seed.',
+    )
     _save(figure, path)
 
 

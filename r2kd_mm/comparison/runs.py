@@ -368,6 +368,11 @@ def _check_measured(runner: Runner) -> None:
                 f"{name} measures no {METRIC!r}: a config that is to be compared needs mmpretrain's Accuracy there, "
                 'with 1 in its topk'
             )
+    if not all(getattr(hook, 'evaluate_on_ema', True) for hook in runner.hooks):
+        raise ValueError(
+            'a config that is to be compared cannot have an EMAHook with evaluate_on_ema=False: the accuracy would be '
+            'that of the raw weights, and a checkpoint ships the averaged ones; leave the hook out, or the argument'
+        )
     if not any(isinstance(backend, LocalVisBackend) for backend in runner.visualizer._vis_backends.values()):
         raise ValueError(
             'a config that is to be compared needs a LocalVisBackend in the vis_backends of its visualizer'

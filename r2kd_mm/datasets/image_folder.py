@@ -30,8 +30,9 @@ class ImageFolder(BaseDataset):
 
     With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the place of the class in the sorted list of
     the *training* folders, whatever the split: a class that the validation folder lacks shifts no label. With an
-    annotation file, ``<data_root>/meta/<split>.txt``, the labels are those written there. The classes are counted,
-    not assumed to be 1000 as in mmpretrain, so that any image set in this layout can be used.
+    annotation file, ``<data_root>/meta/<split>.txt``, the labels are those written there, and a class is called as the
+    folder that has its label. The classes are counted, not assumed to be 1000 as in mmpretrain, so that any image set
+    in this layout can be used.
 
     In a run of several processes rank 0 lists the folder and sends the list to the others: a network disk is asked once
     for its 1.28 million names, and all ranks have one list. The data-loader workers of a process share its memory.
@@ -114,13 +115,10 @@ class ImageFolder(BaseDataset):
             raise ValueError(f'there is no image in the data folder {str(folder)!r}: {LAYOUT}')
 
         classes = _class_folders(Path(self.data_root, 'train')) or _class_folders(folder)
-        labels = [label for _, label in samples]
         of_training = Path(self.data_root, 'meta', 'train.txt')
-        if self.split != 'train' and annotations.is_file() and of_training.is_file():
-            labels += [label for _, label in _read_lines(of_training)]
-        num_labels = 1 + max(labels)
-        if num_labels > len(classes):  # flat folders tell no names
-            classes = [str(label) for label in range(num_labels)]
+        labelled = [] if self.split == 'train' or not of_training.is_file() else _read_lines(of_training)
+        if annotations.is_file():
+            classes = _annotated_classes(labelled + samples, classes)
         self._metainfo['classes'] = tuple(classes)
         return [dict(img_path=str(folder / name), gt_label=label) for name, label in samples]
 
@@ -166,6 +164,22 @@ class ImageFolder(BaseDataset):
 def _class_folders(folder: Path) -> list[str]:
     """Sorted names of the folders in ``folder``; none where it is missing."""
     return find_folders(str(folder))[0] if folder.is_dir() else []
+
+
+def _annotated_classes(samples: Sequence[tuple[str, int]], folders: Sequence[str]) -> list[str]:
+    """Names by label: the folders that the annotations give the labels to, else numbers.
+
+    Args:
+        samples: Paths below a split, and labels.
+        folders: Sorted class folders, which name the labels where the paths have none.
+    """
+    numbers = [str(label) for label in range(1 + max(label for _, label in samples))]
+    pairs = {(label, name.split('/')[0]) for name, label in samples if '/' in name}
+    names = dict(pairs)
+    if len(names) == len(pairs) == len(set(names.values())) == len(numbers):  # one folder for each label
+        return [names[label] for label in range(len(numbers))]
+    contradicted = any(name in folders and folders.index(name) != label for label, name in pairs)
+    return numbers if contradicted or len(numbers) > len(folders) else list(folders)
 
 
 def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
+from r2kd_mm.checkpoint import AVERAGED
 from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
 from r2kd_mm.export.student import Student
@@ -50,6 +51,9 @@ def model_card(
         'run': meta.get('experiment_name', 'unknown'),
         'checkpoint': f'{checkpoint}, epoch {meta.get("epoch", "unknown")} of '
         f'{(student.run.get("train_cfg") or {}).get("max_epochs", "unknown")}',
+        'weights': 'the moving average that EMAHook kept, as validated'
+        if AVERAGED in student.checkpoint
+        else 'as trained',
         'method': _method(student.run['model']),
         'teacher': _teacher(student.run['model'], record),
         'data': _data(student.run, record),

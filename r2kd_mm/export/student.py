@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from r2kd_mm.checkpoint import load_checkpoint_file
+from r2kd_mm.compat import MisnamedClasses
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
-from r2kd_mm.engine.classes import classes_of
+from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.wrapped_data import (
     LOADER,
     data_info,
@@ -122,7 +123,16 @@ def load_student(
             f'the network cannot take images of shape {shape} (channels, height, width): '
             f'{str(error).splitlines()[0]}; give images like those that it was trained on by --images'
         ) from error
-    classes = tuple((loaded.get('meta') or {}).get('dataset_meta', {}).get('classes') or classes)
+    known = (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes')
+    if config is None:
+        check_same_classes(
+            known,
+            classes,
+            owners=f'checkpoint {str(checkpoint)!r} and the validation data',
+            remedy='if those of the data are right, give their config by --config',
+        )
+        classes = known or classes
+    classes = classes or known or ()
     if len(classes) != num_classes:  # a head for more classes than the data have, or names that nobody gave
         classes = tuple(str(index) for index in range(num_classes))
     return Student(
@@ -303,6 +313,8 @@ def _build_dataset(config: dict[str, Any]) -> Dataset:
     _check_types(config)
     try:
         return DATASETS.build(ConfigDict(config))
+    except MisnamedClasses:
+        raise
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise FileNotFoundError(
             f'the export is checked on real images, and the validation data of the run are not here ({error}); give a '

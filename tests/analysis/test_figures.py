@@ -113,3 +113,15 @@ def test_large_numbers_are_short():
 
 def test_a_figure_is_no_window():
     assert all(isinstance(draw(), Figure) for draw in DRAWERS.values())
+
+
+def test_bars_and_bands_of_percentages_end_at_0_and_100():
+    points = {'a': Points(np.array([99.0, 1.0, 50.0]), np.array([3.0, 2.0, 4.0]))}
+    (bars,) = figures.draw_dots(['x', 'y', 'z'], points, STYLES, 'accuracy (%)').axes[0].collections
+    assert [tuple(bar[:, 0]) for bar in bars.get_segments()] == [(96.0, 100.0), (0.0, 3.0), (46.0, 54.0)]
+
+    lines = {'a': Line(np.array([1, 2]), np.array([[95.0, 0], [100, 4]]))}
+    panel = Panel('', 'epoch', 'accuracy (%)', lines, bounds=figures.PERCENT)
+    (band,) = figures.draw_curves([panel], STYLES).axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0, 100)  # not -0.8 and 101.0

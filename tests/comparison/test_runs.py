@@ -335,6 +335,23 @@ def test_methods_measured_on_other_images_are_refused(tmp_path):
         look_at([short_run(tmp_path, val_dataloader=None, val_cfg=None, val_evaluator=None)])
 
 
+def test_the_accuracy_of_an_average_is_that_of_the_weights_in_its_checkpoint(tmp_path):
+    average = [dict(type='EMAHook', momentum=0.02)]
+    run = short_run(tmp_path, **{'test_dataloader.dataset.indices': 300, 'custom_hooks': average})
+    result = train(run, lambda share: None)
+    network, cfg = trained_student(run)
+    cfg.val_dataloader = cfg.test_dataloader
+
+    def tested():
+        logits, labels = validation_logits({'last': network}, cfg)
+        return accuracy(logits['last'], labels)
+
+    assert result.last == pytest.approx(tested())
+    raw = torch.load(last_checkpoint(run), weights_only=False)['ema_state_dict']
+    network.load_state_dict({name[7:]: weight for name, weight in raw.items() if name.startswith('module.')})
+    assert result.last != pytest.approx(tested())
+
+
 def test_the_best_epoch_is_not_known_where_its_weights_were_not_kept(tmp_path):
     run = short_run(tmp_path, **{'test_dataloader.dataset.indices': 200, 'default_hooks.checkpoint.save_best': None})
     result = train(run, lambda share: None)

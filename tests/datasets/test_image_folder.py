@@ -54,6 +54,22 @@ def test_an_annotation_file_gives_the_labels_of_flat_images(tmp_path):
     assert dataset.metainfo['classes'] == ('n1', 'n2')
 
 
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_class_is_called_as_the_folder_that_the_annotations_give_its_label_to(split, tmp_path):
+    write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.JPEG', 'val/x.JPEG')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_text('n1/a.JPEG 1\nn2/b.JPEG 0\n')  # not in the order of their names
+    (tmp_path / 'meta/val.txt').write_text('x.JPEG 1\n')
+    assert ImageFolder(str(tmp_path), split).metainfo['classes'] == ('n2', 'n1')
+
+
+def test_classes_that_the_folders_would_name_wrongly_have_numbers(tmp_path):
+    write_images(tmp_path, 'train/n1/a.JPEG', 'train/n1/c.JPEG', 'train/n2/b.JPEG')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_text('n1/a.JPEG 1\nn1/c.JPEG 0\nn2/b.JPEG 0\n')
+    assert ImageFolder(str(tmp_path), 'train').metainfo['classes'] == ('0', '1')
+
+
 def test_annotations_alone_count_the_classes_by_the_highest_label(tmp_path):
     write_images(tmp_path, 'train/x.JPEG', 'train/y.JPEG')
     (tmp_path / 'meta').mkdir()

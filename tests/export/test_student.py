@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.datasets import PackInputs
 from toolbox import ROOT
 
+from r2kd_mm.compat import MisnamedClasses
 from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.export import load_student
 from r2kd_mm.export.preprocessing import Preprocessing
@@ -183,6 +184,31 @@ def test_images_of_several_sizes_do_not_say_what_the_network_takes(tmp_path):
     cv2.imwrite(str(tmp_path / 'photos/other.png'), np.zeros((30, 20, 3), np.uint8))
     with pytest.raises(ValueError, match=r'--images have \(30, 20\) and \(48, 64\) pixels'):
         load_student(checkpoint, images=tmp_path / 'photos')
+
+
+def named_run(folder, classes, known=None):
+    """A checkpoint of a run on folders a and b whose classes are called so, and so in the checkpoint."""
+    for name in 'ab':
+        exports.write_photos(folder / 'data/val' / name)
+    steps = [dict(type='LoadImageFromFile'), *CROP, dict(type='PackInputs')]
+    dataset = dict(type='CustomDataset', data_root=str(folder / 'data/val'), classes=classes, pipeline=steps)
+    changes = {'val_dataloader.dataset': dict(dataset, _delete_=True), 'model.num_classes': 2}
+    checkpoint = exports.write_checkpoint(folder / 'student.pth', 'supervised/res20_cifar100.py', **changes)
+    edit(checkpoint, dataset_meta=dict(classes=known))
+    return checkpoint
+
+
+def test_classes_that_are_not_in_the_order_of_the_folders_are_refused(tmp_path):
+    with pytest.raises(MisnamedClasses, match=r"label 0 is the folder 'a', .* calls it 'b'; give classes=\['a', 'b'\]"):
+        load_student(named_run(tmp_path, ['b', 'a'], ['b', 'a']))
+
+
+def test_names_of_a_checkpoint_that_those_of_the_data_contradict_are_refused(tmp_path):
+    checkpoint = named_run(tmp_path, ['a', 'b'], ['b', 'a'])
+    with pytest.raises(ValueError, match="number 0 is 'b' in the first and 'a' in the second; .* by --config"):
+        load_student(checkpoint)
+    (tmp_path / 'config.py').write_text(torch.load(checkpoint, weights_only=False)['meta']['cfg'])
+    assert load_student(checkpoint, config=tmp_path / 'config.py').classes == ('a', 'b')
 
 
 @pytest.mark.parametrize(('to_rgb', 'order'), [(True, 'BGR'), (False, 'RGB')])
