@@ -294,6 +294,10 @@ def test_options_may_state_types_as_a_config_does(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        (
+            {'custom_hooks': [dict(type='EMAHook', evaluate_on_ema=False, evaluate_on_origin=True)]},
+            'EMAHook with evaluate_on_ema=False: .* raw weights',
+        ),
         ({'val_evaluator.prefix': 'other'}, "val_evaluator measures no 'accuracy/top1': .* mmpretrain's Accuracy"),
         ({'val_evaluator.topk': (5,)}, 'with 1 in its topk'),
         (
