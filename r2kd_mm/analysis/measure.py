@@ -232,6 +232,7 @@ def _load_distiller(run: TrainedRun) -> Any:
     """The model of the run with its teachers; ``None`` where it has none that can be asked."""
     config = run.config
     model = model_with_teachers(run)
+    forget_initial_weights_(model)
     fields = {'data_preprocessor': _preprocessor(config), **model, 'replay': None, 'compile_student': False}
     if not config.model.get('replay'):  # another distiller than ours need not know these fields
         fields = {key: value for key, value in fields.items() if key in config.model or key == 'data_preprocessor'}
