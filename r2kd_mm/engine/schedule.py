@@ -47,6 +47,8 @@ class ScheduleHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Check the schedules as built, and keep them: resuming overwrites them."""
+        if not isinstance(runner.optim_wrapper, (OptimWrapper, OptimWrapperDict)):
+            return  # the run only tests
         self._schedules = [_Schedule(wrapper, schedulers) for wrapper, schedulers in _by_optimizer(runner)]
         self._has_state = True
         for schedule in self._schedules:

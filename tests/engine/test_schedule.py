@@ -328,6 +328,12 @@ def test_training_by_iterations_is_checked_by_iterations(tmp_path):
         ).train()
 
 
+def test_a_run_that_only_validates_has_no_schedule(tmp_path):
+    fields = dict(param_scheduler=dict(COSINE, T_max=2), train_cfg=dict(type='ResumableTrainLoop', max_epochs=4))
+    metrics = toys.runner(toys.classifier(), tmp_path, hooks=[dict(type='RunRecordHook')], **fields).val()
+    assert 0 <= metrics['accuracy/top1'] <= 100
+
+
 @pytest.mark.slow
 def test_training_by_iterations_is_stretched_by_iterations(tmp_path):
     cosine = dict(type='CosineAnnealingLR', by_epoch=False)
