@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.distillers.teacher_engine import PRESETS, TeacherEngine
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.engine.run_config import add_config_options
+from r2kd_mm.engine.run_config import add_config_options, read_changed_config
 from r2kd_mm.functional import pearson
 from r2kd_mm.registry import MODELS
 
@@ -48,8 +48,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: It has no teacher, or no validation data.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_changed_config(args.config, args.cfg_options)
     if not cfg.model.get('teacher'):
         raise ValueError(f'{args.config} has no model.teacher to check; give the config of a distillation')
     if not cfg.get('val_dataloader'):

@@ -32,7 +32,7 @@ from r2kd_mm.comparison import (
 )
 from r2kd_mm.distillers.teacher import RECORD_KEY, classifier_logits, load_weights_
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
-from r2kd_mm.engine.run_config import add_config_options, check_writable
+from r2kd_mm.engine.run_config import add_config_options, check_writable, read_changed_config
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
 
@@ -104,8 +104,7 @@ def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
     Raises:
         ValueError: The config has no validation data, or the checkpoint is that of another network.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_changed_config(args.config, args.cfg_options)
     if not cfg.get('val_dataloader'):
         raise ValueError(f'{args.config} has no val_dataloader to take images from')
     init_default_scope(cfg.get('default_scope', 'r2kd_mm'))

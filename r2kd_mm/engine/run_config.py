@@ -95,6 +95,24 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def read_changed_config(path: str, options: Mapping[str, Any]) -> Config:
+    """Read a config file and change it by ``--cfg-options``.
+
+    Args:
+        path: See :func:`~r2kd_mm.engine.config_file.read_config`.
+        options: Dotted keys and their values.
+
+    Raises:
+        ValueError: An option or the config names a field that no run reads; or there is an error in the config.
+        OSError: The config is missing.
+    """
+    cfg = read_config(path, RUN_FIELDS)
+    _check_fields(options, cfg)
+    cfg.merge_from_dict(options)
+    _check_untyped(cfg)
+    return cfg
+
+
 def load_run_config(args: argparse.Namespace) -> Config:
     """Read the config and change it as the command line says; join the processes of a launcher.
 
@@ -106,10 +124,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
         OSError: The config is missing, or the work dir cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, RUN_FIELDS)
-    _check_fields(args.cfg_options, cfg)
-    cfg.merge_from_dict(args.cfg_options)
-    _check_untyped(cfg)
+    cfg = read_changed_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     check_writable(Path(cfg.work_dir), 'work_dir', '--work-dir')
     for name in DATALOADERS:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.dataset import ClassBalancedDataset, RepeatDataset, default_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import get_object_from_string  # what Registry.get falls back to
@@ -29,6 +29,7 @@ from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.engine.classes import check_same_classes, classes_of
+from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import (
     LOADER,
     data_info,
@@ -148,7 +149,7 @@ def load_student(
 
 # ---------------------------------------------------------------------------------------------------- the config
 def _read_run(loaded: Mapping[str, Any], name: str, config: str | os.PathLike | None) -> dict[str, Any]:
-    text = Config.fromfile(config).pretty_text if config else (loaded.get('meta') or {}).get('cfg')
+    text = read_changed_config(str(config), {}).pretty_text if config else (loaded.get('meta') or {}).get('cfg')
     if not isinstance(text, str):
         raise ValueError(
             f'checkpoint {name!r} is not one of a run: it has no config, so nobody knows which network its weights '

@@ -44,6 +44,10 @@ def test_a_teacher_in_train_mode_is_named_and_not_compared():
     ('options', 'message'),
     toolbox.quick_first(
         [
+            (
+                ['val_dataloder.batch_size=9'],
+                "--cfg-options val_dataloder.batch_size: no run reads a field 'val_dataloder'",
+            ),
             (['model.teacher=None'], 'has no model.teacher to check; give the config of a distillation'),
             (['val_dataloader=None'], 'has no val_dataloader to take images from'),
             (['model.teacher_engine=quick'], "teacher_engine must be one of ('exact', 'fast', 'plain')"),

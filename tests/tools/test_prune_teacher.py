@@ -136,6 +136,7 @@ def test_pruners_that_nobody_asked_for_are_left_out_where_they_do_not_suit(tmp_p
             (['--pruners', '3:17'], '3:17 pruning needs a layer whose number of inputs is divisible by 17'),
             (['--pruners', 'channels', '--save'], 'weights without channels do not fit the config'),
             (['--augmented', 'CutMixx'], "unknown augmentation 'CutMixx'"),
+            (['--cfg-options', 'val_dataloder=None'], "no run reads a field 'val_dataloder'"),
             (['--cfg-options', 'val_dataloader=None'], 'has no val_dataloader to take images from'),
             ('/no/such.pth', '/no/such.pth'),
         ]
