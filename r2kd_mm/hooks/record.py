@@ -24,6 +24,7 @@ from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
 from r2kd_mm.engine import SeededDataset, unwrapped_model
 from r2kd_mm.engine.config_fields import config_fields, flatten
 from r2kd_mm.engine.schedule import ScheduleHook
+from r2kd_mm.engine.train_loop import SAMPLER_SEED
 from r2kd_mm.engine.wrapped_data import data_info
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
@@ -90,8 +91,13 @@ class RunRecordHook(Hook):
             runner.register_hook(ScheduleHook())  # of a lower priority, so that its before_run comes next
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep what the checkpoint was made from."""
-        self._loaded_meta = checkpoint.get('meta') or {}
+        """Keep what the checkpoint was made from; let another seed be in force, where that is allowed."""
+        meta = checkpoint.get('meta') or {}
+        self._loaded_meta = dict(meta)
+        seed = runner._randomness_cfg.get('seed')
+        if runner._resume and self.allow_changes and seed is not None and seed != meta.get('seed'):
+            meta['seed'] = seed  # MMEngine takes that of the checkpoint
+            checkpoint['message_hub']['runtime_info'].pop(SAMPLER_SEED, None)
 
     def before_train(self, runner: Runner) -> None:
         """Collect, log, and compare."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 import toys
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmpretrain.datasets import CustomDataset
 
 from r2kd_mm.engine import SeededDataset
@@ -121,6 +122,30 @@ class TestResume:
             caught.value
         )
         assert message in first(**changes, allow_changes=True)
+
+    def test_another_seed_that_is_allowed_is_in_force(self, tmp_path):
+        class Order(Hook):
+            def __init__(self):
+                self.batches = []
+
+            def before_train_iter(self, runner, batch_idx, data_batch=None):
+                self.batches.append(torch.stack([image[0, 0, 0] for image in data_batch['inputs']]).tolist())
+
+        def train(name, epochs, seed, **fields):
+            order, loop = Order(), dict(type='ResumableTrainLoop', max_epochs=epochs)
+            hooks = [dict(type='RunRecordHook', allow_changes=True), order]
+            runner = toys.runner(
+                SUPERVISED, tmp_path / name, hooks=hooks, train_cfg=loop, randomness=dict(seed=seed), **fields
+            )
+            runner.train()
+            return order.batches, runner.seed
+
+        batches, _ = train('whole', 2, 1)
+        train('first', 1, 0)
+        resumed, seed = train('second', 2, 1, load_from=str(tmp_path / 'first' / 'epoch_1.pth'), resume=True)
+        assert seed == 1
+        assert resumed == batches[len(batches) // 2 :]
+        assert torch.load(tmp_path / 'second' / 'epoch_2.pth', weights_only=False)['meta']['seed'] == 1
 
     def test_what_does_not_is_reported(self, first):
         log = first(env_cfg=dict(cudnn_benchmark=True))
