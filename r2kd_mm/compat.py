@@ -1,4 +1,4 @@
-"""Cures for the faults of mmengine 0.10.7, mmcv-lite 2.1.0, mmpretrain 1.2.0 and mmrazor 1.0.0 on PyTorch 2.1 to 2.13.
+"""Cures for the faults of mmengine 0.10.7, mmcv-lite 2.1.0, mmpretrain 1.2.0 and mmrazor 1.0.0 on PyTorch 2.1 to 2.14.
 
 These are the last releases of mmengine, mmpretrain and mmrazor, so the cures live here. Each cure is one function whose
 docstring names the symptom; it looks for the fault itself where it can, and where nothing is broken it changes nothing.

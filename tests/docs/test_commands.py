@@ -144,6 +144,8 @@ COMMANDS = {
     # CONTRIBUTING
     'make lint test': shown,
     'make test-all': shown,
+    'make STACK=oldest test': shown,
+    'make STACK=newest test': shown,
     'make docs': shown,
     '.venv/bin/python -m pytest -q tests/losses': Covered(
         'tests/losses/test_base.py::*', 'it is part of this very run'
