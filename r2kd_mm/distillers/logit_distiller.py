@@ -25,13 +25,14 @@ from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.identity import describe
 from r2kd_mm.distillers.inputs import take_over_inputs_
+from r2kd_mm.distillers.outputs import check_single_label
 from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import (
     compile_backbone_,
     keep_channels_last_,
     layer_depth,
     logits_module,
-    recorded_outputs,
+    recorded_logits,
     unwrap_student,
 )
 from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, num_classes
@@ -188,6 +189,8 @@ class LogitDistiller(BaseAlgorithm):
         if self.replay is not None:
             self.replay.check_losses(self.distillation_losses)
         self._ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
+        if self._ensemble is not None:
+            check_single_label(unwrap_student(architecture), 'student', trains=task_loss_weight > 0)
         self.weighting = None if self._ensemble is None else self._ensemble.weighting
         self._clean_members: Tensor | None = None  # logits of the last step, from which learned weights learn
         if self._ensemble is not None:
@@ -469,7 +472,7 @@ class LogitDistiller(BaseAlgorithm):
         classifier = unwrap_student(self.architecture)
         head = logits_module(classifier)
         with ExitStack() as records:
-            outputs = records.enter_context(recorded_outputs(head, shown=len(inputs) if joint else None))
+            outputs = records.enter_context(recorded_logits(head, shown=len(inputs) if joint else None))
             if self._matches_features:
                 records.enter_context(recorded(self.features.student_recorders, classifier))
             images = torch.cat([inputs, view]) if joint else inputs
@@ -558,6 +561,7 @@ class LogitDistiller(BaseAlgorithm):
             )
 
     def _check_teacher(self, name: str, teacher: nn.Module) -> None:
+        check_single_label(teacher, 'teacher', trains=False)
         check_same_inputs(teacher, self.data_preprocessor)
         student_classes, teacher_classes = num_classes(unwrap_student(self.architecture)), num_classes(teacher)
         if None not in (student_classes, teacher_classes) and student_classes != teacher_classes:

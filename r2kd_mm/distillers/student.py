@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from r2kd_mm.distillers.outputs import first_rows, predicted_logits
 
 _MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
 
@@ -102,21 +105,29 @@ def _default_format_on_a_cpu(_module: nn.Module, inputs: tuple[Tensor]) -> tuple
 
 
 @contextmanager
-def recorded_outputs(module: nn.Module, shown: int | None = None) -> Iterator[list[Tensor]]:
-    """Collect what ``module`` returns, in order, while the context is open.
+def recorded_logits(module: nn.Module, shown: int | None = None) -> Iterator[list[Tensor]]:
+    """Collect the logits that ``module`` predicts by, in order, while the context is open.
 
     Args:
-        module: Returns tensors, one row a sample.
-        shown: Let its caller see only so many rows; ``None`` for all.
+        module: The head or the network; see :func:`~r2kd_mm.distillers.outputs.predicted_logits`.
+        shown: Let its caller see only so many rows of the output; ``None`` for all.
+
+    Raises:
+        TypeError: The output has no logits, or nobody called ``module``.
     """
-    outputs: list[Tensor] = []
+    logits: list[Tensor] = []
 
-    def record(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor | None:
-        outputs.append(output)
-        return None if shown is None else output[:shown]
+    def record(module: nn.Module, inputs: tuple, options: dict, output: Any) -> Any:
+        logits.append(predicted_logits(module, inputs, options, output))
+        return None if shown is None else first_rows(output, shown)
 
-    handle = module.register_forward_hook(record)
+    handle = module.register_forward_hook(record, with_kwargs=True)
     try:
-        yield outputs
+        yield logits
     finally:
         handle.remove()
+    if not logits:
+        raise TypeError(
+            f'the student computes its loss without calling its {type(module).__name__}, so it shows no logits to '
+            "distil; let the loss take the output of the head's forward"
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hub import get_config
@@ -13,6 +12,7 @@ from mmpretrain.apis import ModelHub, get_model
 from torch import Tensor, nn
 
 from r2kd_mm.checkpoint import held_weights, select_weights
+from r2kd_mm.distillers.outputs import as_logits, takes_mode
 from r2kd_mm.registry import MODELS
 from r2kd_mm.weights import WrongWeights, common_beginning, pretrained_init, weights_below
 
@@ -111,24 +111,25 @@ def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) 
 
 
 def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits ``(N, num_classes)`` of an mmpretrain classifier (its ``mode='tensor'``) for preprocessed inputs.
+    """Logits ``(N, num_classes)`` of a classifier for preprocessed inputs.
+
+    mmpretrain's classifiers are run in ``mode='tensor'``; another network, such as torchvision's, is called with the
+    images alone. What it may return is in :func:`~r2kd_mm.distillers.outputs.as_logits`.
 
     Raises:
         TypeError: The network gives something else, such as a tuple of feature maps.
     """
-    logits = model(inputs, mode='tensor')
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise TypeError(
-            f"{type(model).__name__}(inputs, mode='tensor') must return logits of shape (N, num_classes), "
-            f'got {_describe(logits)}; does the classifier have a head?'
-        )
-    return logits
+    return as_logits(model(inputs, mode='tensor') if takes_mode(model) else model(inputs), model)
 
 
 def num_classes(model: nn.Module) -> int | None:
     """Number of classes that a classifier states, or ``None`` where it states none."""
-    for part in (getattr(model, 'head', None), getattr(model, 'model', None)):  # mmpretrain, then timm
-        count = getattr(part, 'num_classes', None)
+    network = getattr(model, 'model', None)
+    # mmpretrain, timm in it, a network as it is, and HuggingFace in mmpretrain or as it is
+    parts = [(part, 'num_classes') for part in (getattr(model, 'head', None), network, model)]
+    parts += [(getattr(part, 'config', None), 'num_labels') for part in (network, model)]
+    for part, name in parts:
+        count = getattr(part, name, None)
         if isinstance(count, int):
             return count
     return None
@@ -197,14 +198,6 @@ def _published_weights(teacher: dict | str) -> str:
         weights = ModelHub.get(teacher).weights
         return f' (mmpretrain publishes {weights})' if weights else ''
     return ''
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f'a tensor of shape {tuple(value.shape)}'
-    if isinstance(value, Mapping):
-        return f'a dict with the keys {sorted(map(str, value))[:5]}'
-    return f'a {type(value).__name__}'
 
 
 def _shorten(text: str, limit: int = 200) -> str:

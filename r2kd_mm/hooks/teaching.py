@@ -9,13 +9,12 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.losses import LogitLoss, LossPart
+from r2kd_mm.losses._checks import are_distributions
 
-SUM_TOLERANCE = 1e-2  # of a row of labels, which may be in half precision
 WITH_TWO_CLASSES = 'KLDivergenceLoss, CorrelationDistanceLoss, DKDLoss or MLKDLoss'
 
 
@@ -89,7 +88,7 @@ def check_one_label_each(data_samples: Sequence[DataSample]) -> None:
         ValueError: There is one.
     """
     if 'gt_score' in data_samples[0]:
-        are_good = bool(_are_distributions(torch.stack([sample.gt_score for sample in data_samples])).all())
+        are_good = bool(are_distributions(torch.stack([sample.gt_score for sample in data_samples])).all())
     else:
         are_good = all(len(sample.gt_label) == 1 for sample in data_samples)
     if are_good:  # seen in every step, and so at once
@@ -113,7 +112,7 @@ def check_label(owner: str, label: object, shares: object = None) -> None:
     """
     if shares is not None:
         values = torch.as_tensor(shares, dtype=torch.float64)
-        if _are_distributions(values):
+        if are_distributions(values):
             return
         fault = f'a gt_score that sums to {values.sum():g} with {values.min():g} as the smallest share'
     elif np.asarray(label).size == 1:
@@ -124,10 +123,6 @@ def check_label(owner: str, label: object, shares: object = None) -> None:
         f'{owner} has {fault}; logit distillation takes a softmax over the classes, of which one is right: give each '
         'image one label, or shares of the classes that sum to 1'
     )
-
-
-def _are_distributions(shares: Tensor) -> Tensor:
-    return (shares.amin(dim=-1) >= 0) & ((shares.sum(dim=-1) - 1).abs() <= SUM_TOLERANCE)
 
 
 def _needs(parts: Iterable[LossPart], num_classes: int | None) -> str:

@@ -1,9 +1,11 @@
-"""The checks that all losses share: one clear error for each slip. None of them reads a value from the device."""
+"""The checks that all losses share: one clear error for each slip. None of them waits for an accelerator."""
 
 import torch
 from torch import Tensor
 
 from r2kd_mm.functional.standardization import widen
+
+SUM_TOLERANCE = 1e-2  # of a row of soft labels, which may be in half precision
 
 
 def prepare_logits(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +52,8 @@ def label_distribution(target: Tensor | None, logits: Tensor) -> Tensor:
         Shape ``(N, C)``; one-hot rows for class indices, soft labels as they are.
 
     Raises:
-        ValueError: ``target`` is missing or has another shape or dtype.
+        ValueError: ``target`` is missing or has another shape or dtype; or, on the CPU, a row of soft labels is no
+            distribution.
     """
     count, num_classes = logits.shape
     if target is None:
@@ -58,8 +61,19 @@ def label_distribution(target: Tensor | None, logits: Tensor) -> Tensor:
     if target.shape == (count,) and not target.is_floating_point() and target.dtype != torch.bool:
         return torch.zeros_like(logits).scatter_(1, target.long()[:, None], 1.0)
     if target.shape == (count, num_classes) and target.is_floating_point():
+        if target.device.type == 'cpu' and not are_distributions(target).all():
+            raise ValueError(
+                'each row of soft labels must be a distribution over the classes, 0 or more with a sum of 1; got rows '
+                f'that sum to {target.sum(dim=1).min():g} up to {target.sum(dim=1).max():g}. Several labels an image '
+                'cannot be distilled through a softmax.'
+            )
         return target.detach().to(logits.dtype)
     raise ValueError(
         f'target must be class indices of shape {(count,)} or floating-point soft labels of shape '
         f'{(count, num_classes)}, got {target.dtype} of shape {tuple(target.shape)}.'
     )
+
+
+def are_distributions(shares: Tensor) -> Tensor:
+    """Whether shares ``(..., C)`` are 0 or more and sum to 1, of shape ``(...)``."""
+    return (shares.amin(dim=-1) >= 0) & ((shares.sum(dim=-1) - 1).abs() <= SUM_TOLERANCE)

@@ -63,7 +63,7 @@ def test_soft_labels_give_the_expectation_and_one_hot_labels_the_plain_loss():
 
 def test_gradcheck():
     teacher = torch.randn(4, 5, dtype=torch.float64)
-    labels = torch.rand(4, 5, dtype=torch.float64)
+    labels = torch.rand(4, 5, dtype=torch.float64).softmax(1)
     student = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda x: decoupled_kd(x, teacher, labels, 2.0), (student,))
 
@@ -107,3 +107,12 @@ def test_wrong_targets_are_named(target, message):
 def test_one_class_is_an_error():
     with pytest.raises(ValueError, match=r'at least 2 classes, got logits of shape \(4, 1\)'):
         DKDLoss()(torch.randn(4, 1), torch.randn(4, 1), torch.zeros(4, dtype=torch.long))
+
+
+def test_soft_labels_that_are_no_distribution_are_refused():
+    logits = torch.randn(2, 3)
+    for labels in (torch.tensor([[1.0, 1, 0], [1, 0, 0]]), torch.zeros(2, 3), torch.tensor([[2.0, -1, 0]] * 2)):
+        with pytest.raises(
+            ValueError, match='each row of soft labels must be a distribution .*Several labels an image'
+        ):
+            decoupled_kd(logits, logits, labels)

@@ -1,0 +1,131 @@
+"""Read the logits that a network predicts by out of what it returns; refuse one that predicts otherwise."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from mmengine.logging import print_log
+from mmpretrain.models.heads import ConformerHead, MultiLabelClsHead
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+
+def as_logits(output: Any, network: nn.Module) -> Tensor:
+    """The logits ``(N, num_classes)`` in the output of a network, or of its head.
+
+    Understood are a tensor; an object or dict with ``logits``, as of HuggingFace and of torchvision's GoogLeNet and
+    Inception; and the pair of mmpretrain's Conformer, which predicts by the sum.
+
+    Args:
+        output: What the network or the head returned.
+        network: The network, or the head.
+
+    Raises:
+        TypeError: It is something else, such as a tuple of feature maps.
+    """
+    logits = output
+    if isinstance(output, Mapping):
+        logits = output.get('logits', output)
+    elif hasattr(output, 'logits'):
+        logits = output.logits
+    elif isinstance(output, tuple) and isinstance(getattr(network, 'head', network), ConformerHead):
+        logits = sum(output)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise TypeError(
+            f'{type(network).__name__} must return logits of shape (N, num_classes), got {_describe(output)}; does the '
+            'classifier have a head, and is it one for classes? Of several outputs nobody can tell which one predicts: '
+            'wrap the network and return that one, or an object with the attribute logits'
+        )
+    return logits
+
+
+def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any], output: Any) -> Tensor:
+    """The logits that a head predicts by, where it may have been called for its loss.
+
+    A head that is called with more than features, such as ArcFace's with the labels, gives other logits for its loss:
+    with a margin. It is asked again with the features alone.
+
+    Args:
+        head: The head.
+        inputs: What it was called with, by position.
+        options: What it was called with, by name.
+        output: What it returned.
+
+    Raises:
+        TypeError: The output has no logits, or the head does not do without the labels.
+    """
+    extra = [*inputs[1:], *options.values()]
+    if any(value is not None for value in extra):
+        try:
+            output = head.forward(*inputs[:1])
+        except TypeError as error:
+            raise TypeError(
+                f'{type(head).__name__} gives no logits without the labels ({error}), so what the student predicts is '
+                'not known in training; give its forward a default of None for all but the features'
+            ) from error
+    return as_logits(output, head)
+
+
+def first_rows(output: Any, count: int) -> Any:
+    """The output of a network for the first images of its batch alone, in the same form."""
+    return tree_map_only(Tensor, lambda tensor: tensor[:count], output)
+
+
+def takes_mode(network: nn.Module) -> bool:
+    """Whether a network is called with ``mode='tensor'`` for its logits, as mmpretrain's classifiers, or with images
+    alone."""
+    return _has_mode(type(getattr(network, '_orig_mod', network)))  # behind torch.compile
+
+
+def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
+    """Refuse a classifier whose classes do not exclude each other: a softmax over them means nothing.
+
+    Args:
+        classifier: The classifier.
+        owner: Who it is, for the message.
+        trains: Whether it is trained by its own loss here.
+
+    Raises:
+        ValueError: It is for several labels an image, ends in probabilities, or is trained by a loss on sigmoids.
+    """
+    head = getattr(classifier, 'head', None)
+    config = getattr(getattr(classifier, 'model', classifier), 'config', None)  # of HuggingFace
+    own_loss = getattr(head, 'loss_module', getattr(classifier, 'loss_module', None))
+    last = ([None, *classifier.modules()])[-1]
+    fault = None
+    if isinstance(head, MultiLabelClsHead) or getattr(config, 'problem_type', None) == 'multi_label_classification':
+        fault = f'predicts several labels an image by sigmoids ({type(head or classifier).__name__})'
+    elif isinstance(last, nn.Sigmoid | nn.Softmax):
+        fault = f'ends in a {type(last).__name__}, so it gives probabilities'
+    elif getattr(own_loss, 'use_sigmoid', False) and trains:
+        fault = f'is trained by {type(own_loss).__name__} on sigmoids (use_sigmoid=True)'
+    if fault is not None:
+        raise ValueError(
+            f'the {owner} {fault}, and logit distillation takes a softmax over classes that exclude each other; give '
+            'it a head of unnormalised scores with a softmax loss, such as LinearClsHead with CrossEntropyLoss'
+        )
+    if getattr(own_loss, 'use_sigmoid', False):
+        print_log(
+            f'The {owner} states a loss on sigmoids; what is distilled is the softmax of its logits.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+@cache
+def _has_mode(kind: type[nn.Module]) -> bool:
+    return 'mode' in inspect.signature(kind.forward).parameters
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a tensor of shape {tuple(value.shape)}'
+    if isinstance(value, Mapping):
+        return f'a dict with the keys {sorted(map(str, value))[:5]}'
+    if isinstance(value, tuple | list):
+        return f'a {type(value).__name__} of {len(value)}'
+    return f'a {type(value).__name__}'
