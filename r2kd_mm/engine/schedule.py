@@ -26,6 +26,7 @@ from r2kd_mm.registry import parameters_of
 # What schedulers work out of their arguments, and arguments that say nothing of the values so far.
 DERIVED = {'total_iters', 'total_steps'}
 NO_SETTINGS = {'optimizer', 'param_name', 'end', 'last_step', 'verbose'}
+SCALER_SETTINGS = ('growth_factor', 'backoff_factor', 'growth_interval')  # the scale itself is found in training
 SHOWN_POINTS = 8  # of the curve in the log
 
 
@@ -100,6 +101,13 @@ class _Schedule:
     def __post_init__(self) -> None:
         self.groups = _without_params(self.wrapper.param_groups)
         self.states = [copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers]
+        self.scaling = self._read_scaling()
+
+    def _read_scaling(self) -> dict[str, Any]:
+        """The settings of the gradient scaler, where there is one."""
+        scaler = getattr(self.wrapper, 'loss_scaler', None)
+        state = {} if scaler is None else scaler.state_dict()
+        return {name: state[name] for name in SCALER_SETTINGS if name in state}
 
     @property
     def _scheduled(self) -> set[str]:
@@ -126,6 +134,9 @@ class _Schedule:
                 is_start = name.startswith('initial_')
                 if group.get(name) != value and (is_start or (with_optimizer and name not in scheduled)):
                     found.append(f'{name.removeprefix("initial_")}: {_show(group.get(name))} -> {_show(value)}')
+        for name, value in self._read_scaling().items() if with_optimizer else ():
+            if self.scaling[name] != value:
+                found.append(f'{name}: {value} -> {self.scaling[name]}')
         return list(dict.fromkeys(found))
 
     def move_end(self) -> None:
@@ -169,6 +180,8 @@ class _Schedule:
             scheduler.load_state_dict(state)
         if whole:  # fused kernels want the state of the optimizer elsewhere
             self.wrapper.optimizer.load_state_dict(self.wrapper.optimizer.state_dict())
+            if self.scaling:
+                self.wrapper.loss_scaler.load_state_dict({**self.wrapper.loss_scaler.state_dict(), **self.scaling})
         return replayed.describe(runner.iter, time)
 
 

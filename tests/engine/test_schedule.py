@@ -9,6 +9,7 @@ import torch
 import toys
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
@@ -40,7 +41,8 @@ def run(work_dir, scheduler=None, epochs=4, allow_changes=False, hooks=(), loop=
     values, loop = Values(), dict(type=loop, max_epochs=epochs)
     fields = dict(dict(optim_wrapper=sgd(), param_scheduler=scheduler), **fields)
     path = fields.pop('resume', None)
-    stated = dict(optim_wrapper=fields['optim_wrapper'], param_scheduler=scheduler, train_cfg=loop)
+    wrapper = {name: value for name, value in fields['optim_wrapper'].items() if name != 'type'}
+    stated = dict(optim_wrapper=wrapper, param_scheduler=scheduler, train_cfg=loop)
     cfg = Config(copy.deepcopy({name: value for name, value in stated.items() if value is not None}))
     record = dict(type='RunRecordHook', allow_changes=allow_changes)
     runner = toys.runner(
@@ -60,6 +62,29 @@ def run(work_dir, scheduler=None, epochs=4, allow_changes=False, hooks=(), loop=
     )
     runner.train()
     return values, max(work_dir.glob('*/*.log')).read_text()
+
+
+class ScaledOptimWrapper(OptimWrapper):
+    """What MMEngine's AmpOptimWrapper does with its scaler, on the CPU."""
+
+    def __init__(self, growth_interval, **fields):
+        super().__init__(**fields)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=8.0, growth_interval=growth_interval)
+
+    def backward(self, loss, **kwargs):
+        self.loss_scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+
+    def state_dict(self):
+        return dict(super().state_dict(), loss_scaler=self.loss_scaler.state_dict())
+
+    def load_state_dict(self, state_dict):
+        self.loss_scaler.load_state_dict(state_dict.pop('loss_scaler'))
+        super().load_state_dict(state_dict)
 
 
 COSINE = dict(type='CosineAnnealingLR', **ITERATIVE)  # T_max is the length of the run
@@ -196,6 +221,17 @@ class TestOtherSettings:
         assert values.groups[0]['fused'] is True
         state = load_checkpoint_file(tmp_path / 'second' / 'epoch_2.pth')['optimizer']['state'][0]
         assert state['step'] == 2 * LENGTH
+
+    @pytest.mark.slow
+    def test_of_a_gradient_scaler_are_in_force_with_its_scale(self, tmp_path):
+        def wrapper(growth_interval):
+            return dict(sgd(), type=ScaledOptimWrapper, growth_interval=growth_interval)
+
+        run(tmp_path / 'first', None, 1, optim_wrapper=wrapper(1))  # doubled in both iterations
+        fields = dict(optim_wrapper=wrapper(100), resume=tmp_path / 'first' / 'epoch_1.pth')
+        run(tmp_path / 'second', None, 2, allow_changes=True, **fields)
+        scaler = load_checkpoint_file(tmp_path / 'second' / 'epoch_2.pth')['optimizer']['loss_scaler']
+        assert (scaler['growth_interval'], scaler['scale']) == (100, 32.0)
 
     @pytest.mark.slow
     def test_of_a_schedule_by_scores_cannot_be_worked_out(self, tmp_path):
