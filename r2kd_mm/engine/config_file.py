@@ -56,7 +56,7 @@ def read_config(path: str, fields: Collection[str]) -> Config:
         place = _place_of(error, path)
         if place is None:
             raise
-        raise ValueError(f'config {place}: {_described(error)}') from error
+        raise ValueError(f'{place}: {_described(error)}') from error
     _check_names(cfg, list(_read_sources(Path(cfg.filename))), fields)
     return cfg
 
@@ -172,25 +172,40 @@ def _check_names(cfg: Config, sources: list[_Source], fields: Collection[str]) -
         for name, line in source.is_set.items():
             if name in fields or name in used or name in READ_BY_CONFIG or _is_part(cfg.get(name), cfg, fields):
                 continue
-            place = f'config {str(source.path)!r}, line {line}: '
             close = difflib.get_close_matches(name, fields, n=1, cutoff=ALIKE)
             if name in FORMER:
-                raise ValueError(f'{place}no run reads {name!r}, a field of MMCV 1; its place is {FORMER[name]}')
-            if close:
-                raise ValueError(
-                    f'{place}no run reads {name!r}, and nothing in the config uses it; did you mean {close[0]!r}? A '
-                    'helper variable that is not in use yet needs a name that resembles no field'
+                _object(source, line, f'no run reads {name!r}, a field of MMCV 1; its place is {FORMER[name]}')
+            elif close:
+                _object(
+                    source,
+                    line,
+                    f'no run reads {name!r}, and nothing in the config uses it; did you mean {close[0]!r}? A helper '
+                    'variable that is not in use yet needs a name that resembles no field',
                 )
     for name, line in leaf.is_set.items():
         if name in fields or name in leaf.used or name in READ_BY_CONFIG:
             continue
         if any(name in base.is_set and name in used for base in bases):
-            raise ValueError(
-                f'config {str(leaf.path)!r}, line {line}: {name!r} is set after the base has used it, so it changes '
-                'nothing; set the field that it went into, such as model.teacher_ckpt or train_dataloader.dataset'
+            _object(
+                leaf,
+                line,
+                f'{name!r} is set after the base has used it, so it changes nothing; set the field that it went into, '
+                'such as model.teacher_ckpt or train_dataloader.dataset',
             )
-        if name not in used and leaf.used:  # a config that a run has written uses nothing
-            warn(f'config {str(leaf.path)!r}, line {line}: nothing uses {name!r}')
+        elif name not in used and leaf.used:  # a config that a run has written uses nothing
+            warn(f'{_place(leaf.path, line)}: nothing uses {name!r}')
+
+
+def _object(source: _Source, line: int, message: str) -> None:
+    """Refuse a config; one of an installed package, which its user cannot mend, is only reported."""
+    message = f'{_place(source.path, line)}: {message}'
+    if '.mim' not in source.path.parts:
+        raise ValueError(message)
+    warn(message)
+
+
+def _place(path: Path | str, line: int | None) -> str:
+    return f'config {str(path)!r}, line {line}'
 
 
 def _is_part(value: Any, cfg: Config, fields: Collection[str]) -> bool:
@@ -222,9 +237,9 @@ def _place_of(error: Exception, path: str) -> str | None:
         try:
             list(_read_sources(Path(path)))
         except SyntaxError as found:
-            return f'{found.filename!r}, line {found.lineno}'
+            return _place(found.filename, found.lineno)
     frames = traceback.extract_tb(error.__traceback__)
     for caller, frame in reversed(list(zip(frames, frames[1:]))):
         if frame.name == '<module>' and Path(caller.filename).parts[-2:] == ('config', 'config.py'):
-            return f'{frame.filename!r}, line {frame.lineno}'
-    return None if isinstance(error, OSError) else repr(path)
+            return _place(frame.filename, frame.lineno)
+    return None if isinstance(error, OSError) else f'config {path!r}'

@@ -136,6 +136,14 @@ def test_a_field_of_mmcv_1_names_its_heir(read):
         read(run=TEXT + "lr_config = dict(policy='step')")
 
 
+def test_a_config_of_an_installed_package_is_not_refused_but_reported(tmp_path, capsys):
+    """Some of mmpretrain's have variables that nothing reads."""
+    (tmp_path / '.mim').mkdir()
+    (tmp_path / '.mim/run.py').write_text(TEXT + 'data = dict(samples_per_gpu=64)')
+    read_config(str(tmp_path / '.mim/run.py'), RUN_FIELDS)
+    assert "line 2: no run reads 'data', a field of MMCV 1" in capsys.readouterr().err
+
+
 def test_another_variable_that_nothing_uses_is_reported(read, capsys):
     read(run=TEXT + "note = 'second try'\nseed = 3\nrandomness = dict(seed=seed)")
     assert capsys.readouterr().err.endswith("run.py', line 2: nothing uses 'note'\n")
