@@ -20,6 +20,7 @@ from mmengine.registry import Registry, root
 
 from r2kd_mm.check_env import explain_import_errors
 from r2kd_mm.import_hook import Load, wrap_import
+from r2kd_mm.lazy import import_all
 
 LOCATIONS = [
     'r2kd_mm.losses',
@@ -55,6 +56,13 @@ class SiblingRegistry(Registry):
                 if key in registry.module_dict:
                     return registry.module_dict[key]
         return super().get(key)
+
+    def import_from_location(self) -> None:
+        """Import all that r2kd_mm registers."""
+        if not self._imported:
+            for location in self._locations:
+                import_all(location)
+        super().import_from_location()
 
     def _searched(self) -> Iterator[Registry]:
         """The registries in their order; a sibling is imported when its turn comes."""

@@ -3,16 +3,12 @@
 python tools/predict.py exports/student photos --top 3
 """
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what mmpretrain's imports meet
-
 import argparse
 import json
 import sys
 from dataclasses import asdict
 
 from r2kd_mm.engine import RunStopped, clear_errors
-from r2kd_mm.export import Predictor
-from r2kd_mm.export.student import list_images
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +30,9 @@ def main() -> None:
     """Predict and print; an image of which nothing can be said is named, and the others are answered all the same."""
     args = parse_args()
     with clear_errors():
+        from r2kd_mm.export import Predictor
+        from r2kd_mm.export.preprocessing import list_images
+
         predictor = Predictor(args.model)
         records, failed = [], False
         for path in list_images(args.images):

@@ -13,9 +13,8 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.custom import find_folders, get_samples
 
+from r2kd_mm.datasets.loading import EXTENSIONS
 from r2kd_mm.registry import DATASETS
-
-EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # all are read by OpenCV
 
 LAYOUT = (
     "expected <data_root>/<split>/<class>/*.JPEG, or images in <data_root>/<split>/ with lines 'name.JPEG label' "

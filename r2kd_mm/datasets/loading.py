@@ -18,6 +18,7 @@ from torch.utils.data import get_worker_info
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.registry import TRANSFORMS
 
+EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # all are read by OpenCV
 BROKEN = ('error', 'skip')
 MAX_WORKERS = 1023
 # one that a segment follows, or the end of the image; within a scan, 0 or a restart comes after 0xff

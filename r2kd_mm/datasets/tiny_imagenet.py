@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.datasets.image_set import ImageSet, read_lines
+from r2kd_mm.datasets.loading import EXTENSIONS
 from r2kd_mm.registry import DATASETS
 
 

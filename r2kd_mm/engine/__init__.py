@@ -1,13 +1,18 @@
 """What plugs into MMEngine's Runner: train loop, wrappers of model and optimizer, file backend; errors of the tools."""
 
-from r2kd_mm.engine.cli import ErrorGuard, RunStopped, clear_errors, init_launcher
-from r2kd_mm.engine.distributed import PortableDistributedDataParallel, unwrapped_model
-from r2kd_mm.engine.fileio import AtomicLocalBackend
-from r2kd_mm.engine.optim import AutocastOptimWrapper
-from r2kd_mm.engine.pairing import PairedSampler
-from r2kd_mm.engine.resume import find_checkpoint, set_resume
-from r2kd_mm.engine.seeding import SampleIndex, SeededDataset, SeededSampler
-from r2kd_mm.engine.train_loop import ResumableTrainLoop
+from typing import TYPE_CHECKING
+
+from r2kd_mm.lazy import import_on_demand
+
+if TYPE_CHECKING:
+    from r2kd_mm.engine.cli import ErrorGuard, RunStopped, clear_errors, init_launcher
+    from r2kd_mm.engine.distributed import PortableDistributedDataParallel, unwrapped_model
+    from r2kd_mm.engine.fileio import AtomicLocalBackend
+    from r2kd_mm.engine.optim import AutocastOptimWrapper
+    from r2kd_mm.engine.pairing import PairedSampler
+    from r2kd_mm.engine.resume import find_checkpoint, set_resume
+    from r2kd_mm.engine.seeding import SampleIndex, SeededDataset, SeededSampler
+    from r2kd_mm.engine.train_loop import ResumableTrainLoop
 
 __all__ = [
     'AtomicLocalBackend',
@@ -26,3 +31,5 @@ __all__ = [
     'set_resume',
     'unwrapped_model',
 ]
+
+__getattr__ = import_on_demand(__name__)

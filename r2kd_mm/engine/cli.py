@@ -1,4 +1,9 @@
-"""What the command-line tools share: joining the processes of a launcher, and errors that a user can read."""
+"""What the command-line tools share: joining the processes of a launcher, and errors that a user can read.
+
+Nothing of the stack is imported here before it is needed, since a tool may need none of it.
+"""
+
+from __future__ import annotations
 
 import atexit
 import os
@@ -8,14 +13,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
-
-from r2kd_mm.distributed import init_cpu_process_group, process_rank
-from r2kd_mm.engine.resume import POINTER
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 TRACEBACK_VARIABLE = 'R2KD_TRACEBACK'
 # Time for the launcher to end this process, where rank 0 has failed in the same way and said so.
@@ -37,6 +39,8 @@ def init_launcher(cfg: Config, launcher: str) -> None:
     """
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
         os.environ['LOCAL_RANK'] = os.environ['OMPI_COMM_WORLD_LOCAL_RANK']  # MMEngine sets the others alone
+    from r2kd_mm.distributed import init_cpu_process_group
+
     init_cpu_process_group(launcher)
     cfg.launcher = launcher
     if launcher != 'none' and cfg.get('model_wrapper_cfg') is None:
@@ -60,9 +64,17 @@ class ErrorGuard:
 
     def watch(self, runner: Runner) -> None:
         """Follow ``runner`` from here on: a full traceback is kept from the end of its first training iteration on."""
+        from mmengine.hooks import Hook
+
+        guard = self
+
+        class FirstIterationHook(Hook):
+            def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+                guard.training_began = True
+
         self.runner = runner
         self._earlier = _read_pointer(runner)
-        runner.register_hook(_FirstIterationHook(self), priority='VERY_HIGH')
+        runner.register_hook(FirstIterationHook(), priority='VERY_HIGH')
 
     def last_checkpoint(self) -> str | None:
         """Path of the newest checkpoint that this run wrote, or else of the one that it goes on from."""
@@ -72,14 +84,6 @@ class ErrorGuard:
         if newest is not None and newest != self._earlier:
             return newest[0]
         return self.runner._load_from if self.runner._resume else None
-
-
-class _FirstIterationHook(Hook):
-    def __init__(self, guard: ErrorGuard) -> None:
-        self.guard = guard
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self.guard.training_began = True
 
 
 @contextmanager
@@ -105,6 +109,8 @@ def clear_errors() -> Iterator[ErrorGuard]:
         _end_one_of_several(leaving.code)
         raise
     except KeyboardInterrupt:
+        from r2kd_mm.distributed import process_rank
+
         if process_rank() == 0:
             print(f'\ninterrupted {_describe_progress(guard)}', file=sys.stderr)
         sys.exit(1)
@@ -112,6 +118,8 @@ def clear_errors() -> Iterator[ErrorGuard]:
         error = _explain_dead_worker(error, guard)
         if (guard.training_began and not isinstance(error, RunStopped)) or os.environ.get(TRACEBACK_VARIABLE) == '1':
             raise
+        from r2kd_mm.distributed import process_rank
+
         rank = process_rank()
         if rank > 0:
             time.sleep(SECONDS_FOR_RANK_0)
@@ -142,7 +150,8 @@ def _end_one_of_several(status: str | int | None) -> None:
     a Python object in the middle of the teardown aborts the program ("terminate called without an active exception"),
     after all its work is done, and the launcher reports a failure. Seen with gloo on a busy machine.
     """
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    torch = sys.modules.get('torch')  # a tool may end without it
+    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return
     if torch.distributed.get_world_size() == 1:
         return
@@ -167,6 +176,8 @@ def _explain_dead_worker(error: Exception, guard: ErrorGuard) -> Exception:
 
 def _read_pointer(runner: Runner) -> tuple[str, int] | None:
     """The path of the newest checkpoint in the work dir, of this run or an earlier one, and when it was noted."""
+    from r2kd_mm.engine.resume import POINTER
+
     pointer = Path(runner.work_dir) / POINTER
     if not pointer.is_file():
         return None

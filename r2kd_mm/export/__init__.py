@@ -1,11 +1,16 @@
 """Take the student of a run out of this package: in six formats, with its preprocessing and a model card."""
 
-from r2kd_mm.export.export import TOLERANCE, Exported, export_student
-from r2kd_mm.export.formats import FORMATS, Format, require_packages
-from r2kd_mm.export.network import ExportError, network_source
-from r2kd_mm.export.predictor import Prediction, Predictor
-from r2kd_mm.export.preprocessing import Preprocessing
-from r2kd_mm.export.student import Student, load_student
+from typing import TYPE_CHECKING
+
+from r2kd_mm.lazy import import_on_demand
+
+if TYPE_CHECKING:
+    from r2kd_mm.export.export import TOLERANCE, Exported, export_student
+    from r2kd_mm.export.formats import FORMATS, Format, require_packages
+    from r2kd_mm.export.network import ExportError, network_source
+    from r2kd_mm.export.predictor import Prediction, Predictor
+    from r2kd_mm.export.preprocessing import Preprocessing
+    from r2kd_mm.export.student import Student, load_student
 
 __all__ = [
     'ExportError',
@@ -22,3 +27,5 @@ __all__ = [
     'network_source',
     'require_packages',
 ]
+
+__getattr__ = import_on_demand(__name__)

@@ -1,4 +1,7 @@
-"""The formats that a student can be taken out in: how each is written, read back, and what it needs."""
+"""The formats that a student can be taken out in: how each is written, read back, and what it needs.
+
+Each function imports what its format needs, so that a prediction imports nothing for the other formats.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from mmengine.config import Config
-from mmpretrain.apis import get_model
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from r2kd_mm.checkpoint import load_checkpoint_file
-from r2kd_mm.export.network import ExportError, network_source
-from r2kd_mm.export.student import Student
-from r2kd_mm.registry import TRANSFORMS
+    from r2kd_mm.export.student import Student
 
 DESCRIPTION = 'export.json'  # beside every export: preprocessing and classes
 BATCH = 'batch'
 
-Predict = Callable[[Tensor], Tensor]  # normalised images (N, C, H, W) to logits (N, num_classes)
+Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to logits (N, num_classes)
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,12 @@ def require_packages(name: str, to_write: bool = False) -> None:
 
 # ------------------------------------------------------------------------------------------------------ mmpretrain
 def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Path) -> None:
+    import torch
+    from mmengine.config import Config
+
+    from r2kd_mm.export.network import ExportError
+    from r2kd_mm.registry import TRANSFORMS
+
     if student.config is None:
         raise ExportError(
             'this student was pruned by mmrazor, or can be, and plain mmpretrain cannot build it; take another format'
@@ -120,6 +124,10 @@ def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Pat
 
 
 def _load_mmpretrain(folder: Path) -> Predict:
+    from mmpretrain.apis import get_model
+
+    from r2kd_mm.checkpoint import load_checkpoint_file
+
     model = get_model(str(folder / 'config.py'), pretrained=False, device='cpu').eval()
     # not by get_model, which prints, and warns where weights are missing
     model.load_state_dict(load_checkpoint_file(folder / 'weights.pth')['state_dict'])
@@ -128,6 +136,8 @@ def _load_mmpretrain(folder: Path) -> Predict:
 
 # ----------------------------------------------------------------------------------------------- a file of its own
 def _write_network(student: Student, folder: Path, weights: str) -> None:
+    from r2kd_mm.export.network import network_source
+
     classifier = student.network.classifier
     title = f'{type(getattr(classifier, "backbone", classifier)).__name__} for {len(student.classes)} classes.'
     source = network_source(classifier, title, student.preprocessing.shape, len(student.classes), weights)
@@ -139,6 +149,8 @@ def _weights_of_layers(student: Student) -> dict[str, Tensor]:
 
 
 def _write_torch(student: Student, description: dict[str, Any], folder: Path) -> None:
+    import torch
+
     _write_network(student, folder, 'weights.pth')
     torch.save(dict(meta=description, state_dict=_weights_of_layers(student)), folder / 'weights.pth')
 
@@ -180,17 +192,23 @@ def _quietly() -> Iterator[None]:
 
 
 def _write_torchscript(student: Student, description: dict[str, Any], folder: Path) -> None:
+    import torch
+
     with _quietly(), torch.no_grad():
         traced = torch.jit.trace(student.network, student.images)
         torch.jit.save(traced, folder / 'model.pt', _extra_files={DESCRIPTION: json.dumps(description)})
 
 
 def _load_torchscript(folder: Path) -> Predict:
+    import torch
+
     with _quietly():
         return torch.jit.load(folder / 'model.pt', map_location='cpu')
 
 
 def _write_exported(student: Student, description: dict[str, Any], folder: Path) -> None:
+    import torch
+
     with _quietly():
         program = torch.export.export(
             student.network, (student.images,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False
@@ -199,12 +217,16 @@ def _write_exported(student: Student, description: dict[str, Any], folder: Path)
 
 
 def _load_exported(folder: Path) -> Predict:
+    import torch
+
     with _quietly():
         return torch.export.load(folder / 'model.pt2').module()
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
 def _write_onnx(student: Student, description: dict[str, Any], folder: Path) -> None:
+    import torch
+
     with _quietly():
         program = torch.onnx.export(
             student.network,
@@ -221,6 +243,8 @@ def _write_onnx(student: Student, description: dict[str, Any], folder: Path) -> 
 
 
 def _load_onnx(folder: Path) -> Predict:
+    import torch
+
     onnxruntime = importlib.import_module('onnxruntime')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

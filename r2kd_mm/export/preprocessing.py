@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
+import mmcv
 import numpy as np
 import torch
-from mmengine.dataset import Compose
+from mmcv.transforms import CenterCrop, Resize
 from torch import Tensor
 
-from r2kd_mm.engine import RunStopped
+from r2kd_mm.datasets.loading import EXTENSIONS, LoadImageFromFile
+from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.registry import TRANSFORMS
 
 CHANNELS = {'RGB': 3, 'BGR': 3, 'GRAY': 1}
+EDGES = ('short', 'long', 'width', 'height')
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,71 @@ def apply_transforms(path: str | os.PathLike, transforms: Sequence[dict[str, Any
     Raises:
         RunStopped: The image is broken.
     """
-    steps = [dict(type='LoadImageFromFile'), *transforms]
-    try:
-        return Compose([TRANSFORMS.build(dict(step)) for step in steps])(dict(img_path=str(path)))['img']
-    except RunStopped as error:  # its advice is for training data; the cause says what is wrong with the file
-        raise RunStopped(f'image {str(path)!r} {error.__cause__}; get the file anew') from error.__cause__
+    results: dict[str, Any] = dict(img_path=str(path))
+    for step in [dict(type='LoadImageFromFile'), *transforms]:
+        try:
+            results = _build(step)(results)
+        except RunStopped as error:  # its advice is for training data; the cause says what is wrong with the file
+            raise RunStopped(f'image {str(path)!r} {error.__cause__}; get the file anew') from error.__cause__
+    return results['img']
+
+
+def _build(step: dict[str, Any]) -> Callable[[dict], dict]:
+    """Build a transform; the usual ones without mmpretrain, which a prediction does not need otherwise."""
+    options = {name: value for name, value in step.items() if name != 'type'}
+    usual = USUAL.get(step['type'])
+    return TRANSFORMS.build(dict(step)) if usual is None else usual(**options)
+
+
+class ResizeEdge:
+    """Resize so that one edge has a length, as mmpretrain's transform of this name does.
+
+    Args:
+        scale: Length of the edge, in pixels.
+        edge: ``'short'``, ``'long'``, ``'width'`` or ``'height'``.
+        backend: Of :func:`mmcv.imresize`, ``'cv2'`` or ``'pillow'``.
+        interpolation: Of :func:`mmcv.imresize`.
+    """
+
+    def __init__(self, scale: int, edge: str = 'short', backend: str = 'cv2', interpolation: str = 'bilinear') -> None:
+        if edge not in EDGES:
+            raise ValueError(f'edge must be one of {", ".join(EDGES)}, got {edge!r}')
+        self.scale = scale
+        self.edge = edge
+        self.options = dict(backend=backend, interpolation=interpolation)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize ``img``."""
+        height, width = results['img'].shape[:2]
+        if (
+            self.edge == 'width'
+            or (self.edge == 'short' and width < height)
+            or (self.edge == 'long' and width > height)
+        ):
+            size = (self.scale, int(self.scale * height / width))
+        else:
+            size = (int(self.scale * width / height), self.scale)
+        return {**results, 'img': mmcv.imresize(results['img'], size, **self.options)}
+
+
+def list_images(path: str | os.PathLike) -> list[Path]:
+    """The image files in a folder and its folders, sorted; a file as it is.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no image in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f'{str(path)!r} does not exist; give an image or a folder of images')
+    found = sorted(file for file in path.rglob('*') if file.suffix.lower() in EXTENSIONS)
+    if not found:
+        raise FileNotFoundError(f'no image in {str(path)!r}; expected files that end in {", ".join(EXTENSIONS)}')
+    return found
+
+
+# By the names that they have in an export. mmpretrain takes the first three from mmcv, or we put our own before it.
+USUAL: dict[str, Callable[..., Callable]] = dict(
+    LoadImageFromFile=LoadImageFromFile, Resize=Resize, CenterCrop=CenterCrop, ResizeEdge=ResizeEdge
+)

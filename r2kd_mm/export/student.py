@@ -25,7 +25,6 @@ from torch.utils.data import Dataset
 
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.compat import MisnamedClasses
-from r2kd_mm.datasets.image_folder import EXTENSIONS
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.engine.classes import check_same_classes, classes_of
@@ -40,7 +39,7 @@ from r2kd_mm.engine.wrapped_data import (
     short_types,
 )
 from r2kd_mm.export.network import Logits
-from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms
+from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms, list_images
 from r2kd_mm.registry import DATASETS, MODELS
 from r2kd_mm.weights import forget_initial_weights_
 from r2kd_mm.zoo import build_classifier, classifier_config
@@ -321,20 +320,3 @@ def _build_dataset(config: dict[str, Any]) -> Dataset:
             f'the export is checked on real images, and the validation data of the run are not here ({error}); give a '
             'folder of images by --images'
         ) from error
-
-
-def list_images(path: str | os.PathLike) -> list[Path]:
-    """The image files in a folder and its folders, sorted; a file as it is.
-
-    Raises:
-        FileNotFoundError: There is no such file or folder, or no image in it.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f'{str(path)!r} does not exist; give an image or a folder of images')
-    found = sorted(file for file in path.rglob('*') if file.suffix.lower() in EXTENSIONS)
-    if not found:
-        raise FileNotFoundError(f'no image in {str(path)!r}; expected files that end in {", ".join(EXTENSIONS)}')
-    return found

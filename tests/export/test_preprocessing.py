@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from toolbox import ROOT
 
-from r2kd_mm.export import Preprocessing, load_student
+from r2kd_mm.export import Preprocessing, load_student, preprocessing
 from r2kd_mm.registry import MODELS, TRANSFORMS
 
 
@@ -78,3 +78,26 @@ def test_a_file_of_the_validation_data_becomes_what_the_data_set_gives(tmp_path)
     student = load_student(exports.write_checkpoint(tmp_path / 'a.pth', 'supervised/res18_imagenet.py', **changes))
     assert torch.equal(student.preprocessing(first), student.images[0])
     assert student.preprocessing.channel_order == 'RGB'
+
+
+def test_the_usual_transforms_are_those_of_the_registry():
+    found = {name: TRANSFORMS.get(name) for name in preprocessing.USUAL}
+    assert found.pop('ResizeEdge').__module__.startswith('mmpretrain.')
+    assert found == {name: usual for name, usual in preprocessing.USUAL.items() if name != 'ResizeEdge'}
+
+
+@pytest.mark.parametrize('size', [(40, 64), (64, 40), (50, 50)], ids=str)
+@pytest.mark.parametrize('edge', ['short', 'long', 'width', 'height'])
+def test_an_edge_is_resized_as_by_mmpretrain(edge, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for options in (dict(), dict(backend='pillow'), dict(interpolation='bicubic')):
+        steps = [
+            kind(scale=30, edge=edge, **options) for kind in (TRANSFORMS.get('ResizeEdge'), preprocessing.ResizeEdge)
+        ]
+        expected, given = (step(dict(img=image))['img'] for step in steps)
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_an_edge_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="edge must be one of short, long, width, height, got 'left'"):
+        preprocessing.ResizeEdge(30, edge='left')
