@@ -35,7 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import r2kd_mm
 from r2kd_mm.distillers.teacher import build_teacher
 from r2kd_mm.engine import SampleIndex, clear_errors
-from r2kd_mm.engine.run_config import add_config_options
+from r2kd_mm.engine.arguments import add_config_options
 from r2kd_mm.registry import MODELS
 
 RESULTS = Path(__file__).parent / 'results'

@@ -5,12 +5,13 @@ package itself cannot be imported: ``python tools/check_env.py``. In a sound env
 ``python -m r2kd_mm.check_env`` does the same. The exit status is 1 where training cannot work.
 """
 
+import argparse
 import importlib.util
 import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
@@ -121,8 +122,9 @@ def explain_import_errors(load: Callable[[], object]) -> None:
         raise UnusablePackages(f'r2kd_mm cannot use the installed packages: {error}\n\n{report()}') from error
 
 
-def main() -> int:
+def main(argv: Sequence[str] = ()) -> int:
     """Print the table; return the exit status."""
+    argparse.ArgumentParser(description='Say in one table whether the installed packages can train.').parse_args(argv)
     lines = inspect_environment()
     print(report(lines))
     return int(any(line.status == 'PROBLEM' for line in lines))
@@ -318,4 +320,4 @@ def _first_line(error: Exception) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

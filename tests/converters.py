@@ -23,8 +23,8 @@ def make_mini(name: str, folder: Path, *options: str) -> Path:
 
 def prepare(name: str, source: Path, dst: Path, *options: str) -> Path:
     """Run ``prepare_<name>.py``; an error ends in ``SystemExit(1)``."""
-    recipe = importlib.import_module(f'prepare_{name}').RECIPE
-    importlib.import_module('preparation').main(recipe, [str(source), str(dst), *options])
+    make_recipe = importlib.import_module(f'prepare_{name}').make_recipe
+    importlib.import_module('preparation').main(name, make_recipe, [str(source), str(dst), *options])
     return dst
 
 

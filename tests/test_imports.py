@@ -68,6 +68,7 @@ ALLOWED = {
         'export',
         'functional',
         'metrics',
+        'pruning',
         'registry',
         'version',
         'weights',

@@ -1,21 +1,10 @@
 """Make one HTML page that shows what trained runs did, with every figure as PNG and its numbers as CSV beside it."""
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
-
 import argparse
 import webbrowser
 from pathlib import Path
 
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
-
-from r2kd_mm.analysis import find_groups, make_exhibits, make_summary, measure, write_page
-from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.engine.run_config import check_writable
-
-FAST = [(names[0], severity) for names in FAMILIES.values() for severity in SEVERITIES[::2]]
-ALL = [(name, severity) for name in NAMES for severity in SEVERITIES]
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +23,9 @@ def parse_args() -> argparse.Namespace:
         '--images', type=int, default=2000, metavar='N', help='look at N validation images (default: %(default)s)'
     )
     parser.add_argument(
-        '--fast', action='store_true', help=f'{len(FAST)} corruptions, one of each kind, instead of {len(ALL)}'
+        '--fast',
+        action='store_true',
+        help='one corruption of each kind at every second severity, instead of all at all severities',
     )
     parser.add_argument('--open-no', action='store_true', help='do not open the page in a browser')
     args = parser.parse_args()
@@ -47,11 +38,21 @@ def main() -> None:
     """Find, measure, write."""
     args = parse_args()
     with clear_errors():
+        from mmengine.logging import MMLogger
+        from mmengine.registry import init_default_scope
+
+        from r2kd_mm.analysis import find_groups, make_exhibits, make_summary, measure, write_page
+        from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
+        from r2kd_mm.engine.fileio import check_writable
+
+        names, severities = NAMES, SEVERITIES
+        if args.fast:
+            names, severities = [family[0] for family in FAMILIES.values()], SEVERITIES[::2]
         check_writable(args.out, 'folder', '--out')  # before minutes of measuring
         groups = find_groups(args.runs, args.names)
         init_default_scope('r2kd_mm')
         MMLogger.get_instance('analyze', log_level='WARNING')  # which checkpoints are loaded goes without saying
-        found = measure(groups, args.images, FAST if args.fast else ALL)
+        found = measure(groups, args.images, [(name, severity) for name in names for severity in severities])
         unreadable = sum(run.unreadable_lines for group in groups for run in group.runs)
         lines = 'line' if unreadable == 1 else 'lines'
         notes = found.notes + ([f'{unreadable} {lines} of the logs could not be read.'] if unreadable else [])

@@ -1,21 +1,9 @@
 """Train several configs with several seeds and compare them: a table, a JSON file and plots."""
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
-
 import argparse
 from pathlib import Path
 
-from r2kd_mm.comparison import (
-    Method,
-    collect,
-    complete,
-    make_rows,
-    plan_runs,
-    report_failures,
-    run_to_exit,
-    write_comparison,
-)
-from r2kd_mm.engine.run_config import add_config_options
+from r2kd_mm.engine.arguments import add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +38,8 @@ def parse_args() -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Train what is missing, write the report, and return the exit status."""
+    from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, report_failures, write_comparison
+
     methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
     runs = plan_runs(methods, args.seeds, args.out / 'runs')
     make_rows({method: {} for method in methods}, args.baseline)  # an unknown baseline shows before hours of training
@@ -70,6 +60,8 @@ def compare(args: argparse.Namespace) -> int:
 def main() -> None:
     """Compare, and keep what is done when the user stops it."""
     args = parse_args()
+    from r2kd_mm.comparison import run_to_exit
+
     run_to_exit(lambda: compare(args))
 
 

@@ -4,35 +4,18 @@ A teacher learns 300 handwritten digits, a tenth of its weights is pruned in a c
 learns alone, by knowledge distillation (KD), and by R2KD without and with CutMix; each with several seeds.
 """
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+from __future__ import annotations
 
 import argparse
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from r2kd_mm.comparison import (
-    Method,
-    Run,
-    accuracy,
-    collect,
-    complete,
-    last_checkpoint,
-    load_result,
-    make_rows,
-    plan_runs,
-    plot_class_correlations,
-    report_failures,
-    run_to_exit,
-    trained_student,
-    validation_logits,
-    write_comparison,
-)
-from r2kd_mm.comparison.progress import format_seconds
-from r2kd_mm.functional import class_correlation
-from r2kd_mm.pruning import MagnitudePruner
+    from r2kd_mm.comparison import Run
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 TEACHER = CONFIGS / 'supervised' / 'res14_digits.py'
@@ -74,6 +57,19 @@ def parse_args() -> argparse.Namespace:
 
 def demo(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
+    from r2kd_mm.comparison import (
+        Method,
+        collect,
+        complete,
+        last_checkpoint,
+        load_result,
+        make_rows,
+        plan_runs,
+        report_failures,
+        write_comparison,
+    )
+    from r2kd_mm.comparison.progress import format_seconds
+
     began = time.monotonic()
     options = (
         {}
@@ -122,6 +118,9 @@ def demo(args: argparse.Namespace) -> int:
 
 def show_pruned_teacher(run: Run, teacher_accuracy: float) -> None:
     """Print what pruning does to the trained teacher."""
+    from r2kd_mm.comparison import accuracy, trained_student, validation_logits
+    from r2kd_mm.pruning import MagnitudePruner
+
     teacher, cfg = trained_student(run)
     pruned, report = MagnitudePruner(amount=0.1)(teacher)
     logits, labels = validation_logits({'pruned': pruned.eval()}, cfg)
@@ -133,6 +132,11 @@ def show_pruned_teacher(run: Run, teacher_accuracy: float) -> None:
 
 def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> None:
     """Plot how the classes' logits go together in the teacher and in the students, averaged over their seeds."""
+    import torch
+
+    from r2kd_mm.comparison import plot_class_correlations, trained_student, validation_logits
+    from r2kd_mm.functional import class_correlation
+
     maps: dict[str, list[torch.Tensor]] = {}
     for run in teacher_runs + runs:
         network, cfg = trained_student(run)
@@ -152,6 +156,8 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
 def main() -> None:
     """Run the demo, and keep what is done when the user stops it."""
     args = parse_args()
+    from r2kd_mm.comparison import run_to_exit
+
     run_to_exit(lambda: demo(args))
 
 

@@ -1,20 +1,16 @@
 """Evaluate a checkpoint on the test data of a config; of a distillation, the student, without any teacher."""
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
-import mmengine
-from mmengine.config import Config
-from mmengine.evaluator import DumpResults
-from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader
+from typing import TYPE_CHECKING
 
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.engine.classes import check_same_classes, classes_of
-from r2kd_mm.engine.run_config import add_run_arguments, check_writable, load_run_config
-from r2kd_mm.weights import forget_initial_weights_
+from r2kd_mm.engine.arguments import add_run_arguments
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
@@ -41,6 +37,8 @@ def parse_args() -> argparse.Namespace:
 
 def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only testing has say."""
+    from r2kd_mm.weights import forget_initial_weights_
+
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if 'teacher' in cfg.model:  # not asked when testing, so neither loaded nor downloaded
@@ -65,6 +63,14 @@ def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
     with clear_errors():
+        import mmengine
+        from mmengine.evaluator import DumpResults
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        from r2kd_mm.engine.classes import check_same_classes, classes_of
+        from r2kd_mm.engine.fileio import check_writable
+        from r2kd_mm.engine.run_config import load_run_config
+
         cfg = load_run_config(args)
         if args.out:
             check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored

@@ -1,16 +1,15 @@
 """Train a model: a distillation, a teacher, or a student alone."""
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what the Runner meets when it starts
+from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.runner import Runner
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.engine.arguments import AUTO, add_run_arguments
 
-from r2kd_mm.engine import clear_errors, set_resume
-from r2kd_mm.engine.resume import AUTO, stretch_schedule, warn
-from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
-from r2kd_mm.hooks import RunRecordHook
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +48,10 @@ def parse_args() -> argparse.Namespace:
 
 def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only training has say."""
+    from r2kd_mm.engine import set_resume
+    from r2kd_mm.engine.resume import stretch_schedule, warn
+    from r2kd_mm.hooks import RunRecordHook
+
     goes_on = args.resume == AUTO or (cfg.get('resume') and not args.overwrite)
     set_resume(cfg, args.resume, args.overwrite)
     if goes_on and not cfg.resume:
@@ -75,6 +78,10 @@ def main() -> None:
     """Build the Runner and train."""
     args = parse_args()
     with clear_errors() as guard:
+        from mmengine.runner import Runner
+
+        from r2kd_mm.engine.run_config import load_run_config
+
         cfg = load_run_config(args)
         apply_train_arguments(cfg, args)
         runner = Runner.from_cfg(cfg)

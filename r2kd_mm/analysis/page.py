@@ -11,7 +11,7 @@ from typing import Any
 
 from r2kd_mm.analysis.exhibits import Exhibit, Summary
 from r2kd_mm.analysis.figures import to_png, to_svg
-from r2kd_mm.engine.run_config import check_writable
+from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.version import __version__
 
 PAGE = 'index.html'

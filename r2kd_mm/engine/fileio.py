@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -67,3 +68,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 register_backend('atomic', AtomicLocalBackend, force=True)
+
+
+def check_writable(folder: Path, name: str, option: str) -> None:
+    """Make ``folder``, called ``name``, and raise ``OSError`` where nothing can be written into it.
+
+    Args:
+        folder: The folder.
+        name: What the user knows it as.
+        option: By which another one is given.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f'{name} {str(folder)!r} cannot be written ({error.strerror}); give another by {option}'
+        ) from error

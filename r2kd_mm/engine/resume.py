@@ -13,12 +13,12 @@ from mmengine.config import Config
 
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.distributed import process_rank
+from r2kd_mm.engine.arguments import AUTO
 from r2kd_mm.engine.config_fields import config_fields
 
 POINTER = 'last_checkpoint'  # the file in which MMEngine notes the path of the newest checkpoint
 PREEMPTED = 'preempted_iter_'  # how the name of a checkpoint begins that SIGTERM caused, before the iteration
 FAMILIES = ('epoch_', 'iter_', PREEMPTED)  # best_* and the like lack the optimizer
-AUTO = 'auto'
 RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # how often torchrun --max-restarts has started this process anew
 
 

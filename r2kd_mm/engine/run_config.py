@@ -6,21 +6,20 @@ import argparse
 import difflib
 import inspect
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
 
 from r2kd_mm.engine.cli import init_launcher
 from r2kd_mm.engine.config_file import ALIKE, read_config
+from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.registry import check_arguments, find_types, parameters_of
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 # What a Runner takes, and what it reads from its config beside that.
@@ -60,41 +59,6 @@ KNOWN_KEYS = {
 NUMBERS = (int, float, 'int', 'float')  # annotations
 
 
-class _ConfigOptions(DictAction):
-    """``--cfg-options key=value ...``; anything else is a usage error."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        """Parse the pairs into a dict of dotted keys."""
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes key=value pairs, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
-    """Add ``--cfg-options``, which is a dict of dotted keys; ``help`` says what they change."""
-    parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing share; mmpretrain's names."""
-    parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of what is installed')
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and checkpoints (default: that of the config, or work_dirs/<name of the config>)',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
-    add_config_options(
-        parser,
-        'change fields of the config: model.teacher_ckpt=x.pth train_cfg.max_epochs=2 '
-        'val_evaluator.topk="(1,)" train_dataloader.dataset.pipeline.1.scale=64',
-    )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started the processes')
-    # torchrun sets LOCAL_RANK; launchers before it gave one of these
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
 def read_changed_config(path: str, options: Mapping[str, Any]) -> Config:
     """Read a config file and change it by ``--cfg-options``.
 
@@ -117,7 +81,8 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """Read the config and change it as the command line says; join the processes of a launcher.
 
     Args:
-        args: What :func:`add_run_arguments` declares; ``no_persistent_workers`` too where the tool has it.
+        args: What :func:`~r2kd_mm.engine.arguments.add_run_arguments` declares; ``no_persistent_workers`` too where the
+            tool has it.
 
     Raises:
         ValueError: An option or the config names a field that no run reads; or there is an error in the config.
@@ -236,20 +201,3 @@ def _check_argument(option: str, name: str, kind: type | Callable | str | None, 
         except TypeError as error:
             errors.append(error)
     raise ValueError(f'--cfg-options {option}: {errors[0]}')
-
-
-def check_writable(folder: Path, name: str, option: str) -> None:
-    """Make ``folder``, called ``name``, and raise ``OSError`` where nothing can be written into it.
-
-    Args:
-        folder: The folder.
-        name: What the user knows it as.
-        option: By which another one is given.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(
-            f'{name} {str(folder)!r} cannot be written ({error.strerror}); give another by {option}'
-        ) from error

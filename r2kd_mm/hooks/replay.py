@@ -9,6 +9,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.augmentations import BatchAugmentation
@@ -156,6 +157,30 @@ class ReplayHook(Hook):
                 'the batch; give train_dataloader sampler=dict(type=PairedSampler) and an even batch_size, got '
                 f'{type(sampler).__name__} and {loader.batch_size}'
             )
+
+
+@torch.no_grad()
+def fill_store(runner: Runner) -> None:
+    """Ask the teachers for all logits of a replay: go through the training images of every round, as training would."""
+    model = unwrapped_distiller(runner, 'tools/cache_teacher.py')
+    loader = runner.train_loop.dataloader
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    hook = ReplayHook()
+    hook.before_train(runner)
+    store = model.replay.store
+    rounds = [number for number in range(hook.cycle) if number not in store.description['complete_rounds']]
+    progress = ProgressBar(len(rounds) * len(loader)) if rounds and runner.rank == 0 else None
+    for number in rounds:
+        loader.sampler.set_epoch(number)
+        for batch in loader:
+            # the arithmetic of --amp, for an engine that leaves it to the run
+            with runner.optim_wrapper.optim_context(model):
+                data = model.data_preprocessor(batch, training=True)
+                model.fill_replay(data['inputs'], data['data_samples'])
+            if progress:
+                progress.update()
+        store.complete(number)
+    runner.logger.info(f'{len(rounds)} rounds were made, {hook.cycle} are complete in {str(store.folder)!r}.')
 
 
 def _check_hooks(hooks: Sequence[Hook]) -> None:

@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
+from r2kd_mm import distributed
 from r2kd_mm.distributed import RANK_VARIABLES
 from r2kd_mm.engine import RunStopped, clear_errors, cli, init_launcher
 
@@ -176,7 +177,7 @@ class TestInitLauncher:
 
     def test_a_launcher_chooses_the_portable_wrapper(self, monkeypatch):
         joined = []
-        monkeypatch.setattr(cli, 'init_cpu_process_group', joined.append)
+        monkeypatch.setattr(distributed, 'init_cpu_process_group', joined.append)
         cfg = Config(dict(find_unused_parameters=True))
         init_launcher(cfg, 'pytorch')
         assert joined == [cfg.launcher] == ['pytorch']
@@ -185,7 +186,7 @@ class TestInitLauncher:
         )
 
     def test_mpi_gives_each_process_a_gpu_of_its_own(self, monkeypatch):
-        monkeypatch.setattr(cli, 'init_cpu_process_group', lambda launcher: None)  # as on a machine with CUDA
+        monkeypatch.setattr(distributed, 'init_cpu_process_group', lambda launcher: None)  # as on a machine with CUDA
         monkeypatch.setenv('LOCAL_RANK', '0')  # of the command line
         monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '3')
         init_launcher(Config(dict()), 'pytorch')
@@ -194,7 +195,7 @@ class TestInitLauncher:
         assert os.environ['LOCAL_RANK'] == '3'
 
     def test_a_wrapper_of_the_config_stays(self, monkeypatch):
-        monkeypatch.setattr(cli, 'init_cpu_process_group', lambda launcher: None)
+        monkeypatch.setattr(distributed, 'init_cpu_process_group', lambda launcher: None)
         cfg = Config(dict(model_wrapper_cfg=dict(type='Other')))
         init_launcher(cfg, 'slurm')
         assert cfg.model_wrapper_cfg == dict(type='Other')

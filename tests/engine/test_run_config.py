@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from r2kd_mm.engine.run_config import add_run_arguments, load_run_config
+from r2kd_mm.engine.arguments import add_run_arguments
+from r2kd_mm.engine.run_config import load_run_config
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ import numpy as np
 from mini import FORMATS, Miniature
 
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.engine.run_config import check_writable
 
 CONTENTS_FILE = 'contents.json'
 GENERATOR = 'make_mini.py'
@@ -102,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     partial = args.dst.with_name(f'{args.dst.name}.partial')
     with clear_errors():
+        from r2kd_mm.engine.fileio import check_writable
+
         check_writable(args.dst.parent, 'folder', 'the argument dst')
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         try:

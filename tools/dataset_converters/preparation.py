@@ -18,13 +18,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-from r2kd_mm.datasets.image_set import ImageSet
 from r2kd_mm.datasets.published import PUBLISHED, Contents, expected_contents, write_contents
 from r2kd_mm.engine import clear_errors
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from r2kd_mm.datasets.image_set import ImageSet
 
 DEEPEST_PART = 2  # folders above a part in an archive: CUB_200_2011/images is at depth 1
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError)
@@ -73,15 +75,21 @@ def check_image_set(dataset: type[ImageSet]) -> Callable[[Path], None]:
     return check
 
 
-def main(recipe: Recipe, argv: list[str] | None = None) -> None:
-    """Command line of a prepare script; errors end the program with one message and exit status 1."""
-    published = PUBLISHED[recipe.key]
+def main(key: str, make_recipe: Callable[[], Recipe], argv: list[str] | None = None) -> None:
+    """Command line of a prepare script; errors end the program with one message and exit status 1.
+
+    Args:
+        key: :attr:`Recipe.key`.
+        make_recipe: Imports the data set, and gives its recipe.
+        argv: The arguments; ``None`` takes those of the program.
+    """
+    published = PUBLISHED[key]
     train, val = published.contents.images
     parser = argparse.ArgumentParser(
         description=f'Unpack, arrange and check {published.title}: {", ".join(published.archives)} of {published.url}.'
     )
     parser.add_argument('source', type=Path, help='the archive, or a folder that holds the archives or what is in them')
-    parser.add_argument('dst', type=Path, help=f'folder to make, such as data/{recipe.key}')
+    parser.add_argument('dst', type=Path, help=f'folder to make, such as data/{key}')
     parser.add_argument(
         '--contents',
         type=int,
@@ -94,7 +102,7 @@ def main(recipe: Recipe, argv: list[str] | None = None) -> None:
         contents = published.contents
         if args.contents is not None:
             contents = Contents(args.contents[0], {train: args.contents[1], val: args.contents[2]})
-        prepare(recipe, args.source.expanduser(), args.dst.expanduser(), contents)
+        prepare(make_recipe(), args.source.expanduser(), args.dst.expanduser(), contents)
 
 
 def prepare(recipe: Recipe, source: Path, dst: Path, contents: Contents) -> None:
@@ -112,6 +120,8 @@ def prepare(recipe: Recipe, source: Path, dst: Path, contents: Contents) -> None
         ValueError: An archive is broken or hostile, or the result is not complete.
         RuntimeError: Interrupted by Ctrl-C.
     """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     published = PUBLISHED[recipe.key]
     dst = dst.resolve()  # so that it has a name, and a neighbour on the same disk
     if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):

@@ -5,9 +5,13 @@ python tools/dataset_converters/prepare_cifar100.py cifar-100-python.tar.gz data
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import CIFAR100
 
-RECIPE = Recipe('cifar100', parts=('train', 'test', 'meta'), check=check_image_set(CIFAR100), into='cifar-100-python')
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import CIFAR100
+
+    return Recipe('cifar100', parts=('train', 'test', 'meta'), check=check_image_set(CIFAR100), into='cifar-100-python')
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('cifar100', make_recipe)

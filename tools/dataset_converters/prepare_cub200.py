@@ -5,9 +5,13 @@ python tools/dataset_converters/prepare_cub200.py CUB_200_2011.tgz data/cub200
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import CUB200
 
-RECIPE = Recipe('cub200', parts=(*CUB200.required, 'bounding_boxes.txt'), check=check_image_set(CUB200))
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import CUB200
+
+    return Recipe('cub200', parts=(*CUB200.required, 'bounding_boxes.txt'), check=check_image_set(CUB200))
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('cub200', make_recipe)

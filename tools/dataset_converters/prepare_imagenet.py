@@ -9,11 +9,7 @@ kit gives, as :class:`r2kd_mm.datasets.ImageFolder` reads them. A folder that is
 import re
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 from preparation import Recipe, main
-
-from r2kd_mm.datasets import ImageFolder
-from r2kd_mm.datasets.published import check_contents, expected_contents
 
 TRAIN_NAME = re.compile(r'(n\d{8})_\d+\.JPEG')
 VAL_NAME = re.compile(r'ILSVRC2012_val_\d{8}\.JPEG')
@@ -40,6 +36,7 @@ def write_annotations(folder: Path) -> None:
     missing = [name for name in ('train', 'val', *(f'meta/{name}' for name in KIT)) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(f'{", ".join(missing)} not there')
+    import numpy as np
     from scipy.io import loadmat
 
     synsets = np.atleast_1d(loadmat(folder / 'meta' / KIT[0], squeeze_me=True)['synsets'])
@@ -58,13 +55,19 @@ def write_annotations(folder: Path) -> None:
 
 def check(folder: Path) -> None:
     """Count classes and images; see :attr:`preparation.Recipe.check`."""
+    from r2kd_mm.datasets import ImageFolder
+    from r2kd_mm.datasets.published import check_contents, expected_contents
+
     for split in ('train', 'val'):
         dataset = ImageFolder(str(folder), split)
         expected = expected_contents('imagenet', folder)
         check_contents(expected, split, len(dataset.metainfo['classes']), len(dataset))
 
 
-RECIPE = Recipe('imagenet', parts=(), check=check, place=place, finish=write_annotations)
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    return Recipe('imagenet', parts=(), check=check, place=place, finish=write_annotations)
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('imagenet', make_recipe)

@@ -5,9 +5,13 @@ python tools/dataset_converters/prepare_mit67.py FOLDER_OF_THE_DOWNLOADS data/mi
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import MIT67
 
-RECIPE = Recipe('mit67', parts=MIT67.required, check=check_image_set(MIT67))
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import MIT67
+
+    return Recipe('mit67', parts=MIT67.required, check=check_image_set(MIT67))
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('mit67', make_recipe)

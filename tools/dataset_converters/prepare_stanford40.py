@@ -5,9 +5,13 @@ python tools/dataset_converters/prepare_stanford40.py FOLDER_OF_THE_DOWNLOADS da
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import Stanford40
 
-RECIPE = Recipe('stanford40', parts=('JPEGImages', 'ImageSplits'), check=check_image_set(Stanford40))
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import Stanford40
+
+    return Recipe('stanford40', parts=('JPEGImages', 'ImageSplits'), check=check_image_set(Stanford40))
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('stanford40', make_recipe)

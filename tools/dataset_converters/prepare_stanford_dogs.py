@@ -5,9 +5,13 @@ python tools/dataset_converters/prepare_stanford_dogs.py FOLDER_OF_THE_DOWNLOADS
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import StanfordDogs
 
-RECIPE = Recipe('stanford_dogs', parts=StanfordDogs.required, check=check_image_set(StanfordDogs))
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import StanfordDogs
+
+    return Recipe('stanford_dogs', parts=StanfordDogs.required, check=check_image_set(StanfordDogs))
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('stanford_dogs', make_recipe)

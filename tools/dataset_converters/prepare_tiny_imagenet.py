@@ -5,9 +5,15 @@ python tools/dataset_converters/prepare_tiny_imagenet.py tiny-imagenet-200.zip d
 
 from preparation import Recipe, check_image_set, main
 
-from r2kd_mm.datasets import TinyImageNet
 
-RECIPE = Recipe('tiny_imagenet', parts=('train', 'val', 'wnids.txt', 'words.txt'), check=check_image_set(TinyImageNet))
+def make_recipe() -> Recipe:
+    """The recipe; see :class:`preparation.Recipe`."""
+    from r2kd_mm.datasets import TinyImageNet
+
+    return Recipe(
+        'tiny_imagenet', parts=('train', 'val', 'wnids.txt', 'words.txt'), check=check_image_set(TinyImageNet)
+    )
+
 
 if __name__ == '__main__':
-    main(RECIPE)
+    main('tiny_imagenet', make_recipe)

@@ -4,17 +4,11 @@ python tools/model_converters/convert_zoo_checkpoint.py tiny/vgg13 vgg13_vanilla
 python tools/model_converters/convert_zoo_checkpoint.py tiny/vgg8 work_dirs/run/epoch_240.pth vgg8.pth --reverse
 """
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what mmpretrain's imports meet
-
 import argparse
 import io
 from pathlib import Path
 
-import torch
-
-from r2kd_mm.checkpoint import load_checkpoint_file
-from r2kd_mm.engine import AtomicLocalBackend, clear_errors
-from r2kd_mm.zoo import convert_state_dict, revert_state_dict
+from r2kd_mm.engine import clear_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,6 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     """Load, rename, write, report."""
     args = parse_args(argv)
     with clear_errors():
+        import torch
+
+        from r2kd_mm.checkpoint import load_checkpoint_file
+        from r2kd_mm.engine import AtomicLocalBackend
+        from r2kd_mm.zoo import convert_state_dict, revert_state_dict
+
         if args.dst.is_dir():
             raise IsADirectoryError(f'{str(args.dst)!r} is a folder; name the file to write')
         if args.dst.exists() and not args.force:

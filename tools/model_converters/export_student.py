@@ -6,12 +6,10 @@ The folder holds the network, export.json (preprocessing, classes) and a model c
 student on real images, those of the run's validation data or of --images, and refused where it differs.
 """
 
-import r2kd_mm  # isort: skip  # noqa: F401  first, because it mends what mmpretrain's imports meet
-
 import argparse
 
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.export import FORMATS, TOLERANCE, export_student
+from r2kd_mm.export import FORMATS
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +36,8 @@ def main() -> None:
     """Load, write, compare, report."""
     args = parse_args()
     with clear_errors():
+        from r2kd_mm.export import TOLERANCE, export_student
+
         done = export_student(args.checkpoint, args.out, args.format, args.config, args.images)
         print(
             f'largest difference to the student on {done.num_images} images: {done.difference:.1e} of the largest '

@@ -1,0 +1,48 @@
+"""Arguments that several command-line tools share.
+
+The tools parse their command lines before they import what they need then, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+AUTO = 'auto'  # --resume without a path
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class _ConfigOptions(DictAction):
+    """``--cfg-options key=value ...``; anything else is a usage error."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Parse the pairs into a dict of dotted keys."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes key=value pairs, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add ``--cfg-options``, which is a dict of dotted keys; ``help`` says what they change."""
+    parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing share; mmpretrain's names."""
+    parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of what is installed')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints (default: that of the config, or work_dirs/<name of the config>)',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
+    add_config_options(
+        parser,
+        'change fields of the config: model.teacher_ckpt=x.pth train_cfg.max_epochs=2 '
+        'val_evaluator.topk="(1,)" train_dataloader.dataset.pipeline.1.scale=64',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started the processes')
+    # torchrun sets LOCAL_RANK; launchers before it gave one of these
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
