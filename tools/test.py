@@ -52,30 +52,30 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         hooks['visualization'] = {**(hooks.get('visualization') or {}), **shown}
 
 
-class _TestRunner(Runner):
-    """A Runner that leaves the config of the training in the work dir; its own one lies beside its log."""
-
-    def dump_config(self) -> None:
-        """Write nothing."""
-
-
 def main() -> None:
     """Build the Runner and test."""
     args = parse_args()
     with clear_errors():
         import mmengine
         from mmengine.evaluator import DumpResults
+        from mmengine.runner import Runner
         from mmengine.runner.checkpoint import CheckpointLoader
 
         from r2kd_mm.engine.classes import check_same_classes, classes_of
         from r2kd_mm.engine.fileio import check_writable
         from r2kd_mm.engine.run_config import load_run_config
 
+        class TestRunner(Runner):
+            """A Runner that leaves the config of the training in the work dir; its own one lies beside its log."""
+
+            def dump_config(self) -> None:
+                """Write nothing."""
+
         cfg = load_run_config(args)
         if args.out:
             check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored
         apply_test_arguments(cfg, args)
-        runner = _TestRunner.from_cfg(cfg)
+        runner = TestRunner.from_cfg(cfg)
         loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
         if runner.test_loop is not None:  # without test data the Runner says so
             check_same_classes(

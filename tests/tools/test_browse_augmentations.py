@@ -13,6 +13,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from r2kd_mm.analysis import first_step
+
 TOOL = str(toolbox.ROOT / 'tools' / 'browse_augmentations.py')
 CONFIG = toolbox.ROOT / 'configs' / run_folders.R2KD
 
@@ -43,10 +45,9 @@ def test_what_is_shown_is_what_the_first_step_of_the_run_sees(teacher, tmp_path,
     pictures = []
     monkeypatch.setattr(sys, 'argv', [TOOL, str(CONFIG), '--out', str(tmp_path / 'x.png'), '--num', '10'])
     sys.argv += ['--cfg-options', f'model.teacher_ckpt={teacher}']
-    tool = runpy.run_path(TOOL)
-    draw = tool['draw_pictures']
-    tool['main'].__globals__['draw_pictures'] = lambda rows: pictures.append(rows) or draw(rows)
-    tool['main']()
+    draw = first_step.draw_pictures
+    monkeypatch.setattr(first_step, 'draw_pictures', lambda rows: pictures.append(rows) or draw(rows))
+    runpy.run_path(TOOL, run_name='__main__')
     assert '10 of the 60 images of the first step, seed 0' in capsys.readouterr().out
 
     cfg = Config.fromfile(CONFIG)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from r2kd_mm.analysis.prune_teacher import PRUNERS
 from r2kd_mm.comparison import accuracy, validation_logits
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
@@ -177,3 +178,9 @@ def test_the_student_of_a_distillation_can_be_pruned(teacher, tmp_path):
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / 'out/table.md').is_file()
+
+
+def test_the_help_names_every_pruner():
+    finished = toolbox.run_forked('prune_teacher.py', '--help')
+    words = {word.strip(',') for word in finished.stdout.split()}
+    assert set(PRUNERS) | {'N:M', '2:4'} <= words
