@@ -4,6 +4,7 @@ import doctest
 import importlib
 
 import pytest
+from mmengine.logging import MMLogger
 from toolbox import ROOT
 
 MODULES = [
@@ -15,6 +16,7 @@ MODULES = [
 
 @pytest.mark.parametrize('module', MODULES)
 def test_the_examples_hold(module):
+    MMLogger.get_current_instance()  # one that is made within an example would print into it
     results = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 0
     assert results.failed == 0
