@@ -17,6 +17,7 @@ from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.comparison.runs import SCALARS, images_of, logged_rows
 from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.engine.resume import POINTER
+from r2kd_mm.engine.train_loop import has_stopped_early
 
 _SEED_SUFFIX = re.compile(r'(?:^|[-_])seed[-_]?\d+$')
 _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/compare.py gives
@@ -111,7 +112,8 @@ def read_run(folder: Path) -> TrainedRun:
         RunError: The run has no config or no checkpoint, or is not finished.
     """
     checkpoint = _last_checkpoint(folder)
-    meta = load_checkpoint_file(checkpoint).get('meta') or {}
+    loaded = load_checkpoint_file(checkpoint)
+    meta = loaded.get('meta') or {}
     logs = _find_logs(folder, str(meta.get('experiment_name')))
     configs = [_config_beside(log) for log in logs if _config_beside(log).is_file()] or sorted(folder.glob('*.py'))
     if not configs:
@@ -119,7 +121,8 @@ def read_run(folder: Path) -> TrainedRun:
             f'run {str(folder)!r} has no config: expected the one that MMEngine writes to */vis_data/config.py'
         )
     config = Config.fromfile(configs[-1])
-    _check_finished(folder, config, meta)
+    if not has_stopped_early(loaded):
+        _check_finished(folder, config, meta)
     scalars, unreadable = read_scalars(logs)
     seed = config.get('randomness', {}).get('seed')
     record = meta.get(RECORD_KEY) or {}

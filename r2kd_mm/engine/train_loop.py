@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -186,6 +186,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
             self.runner.val_loop.run()
+
+
+def has_stopped_early(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether ``checkpoint`` is the last one of a run that an ``EarlyStoppingHook`` ended before its last epoch."""
+    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+    return any(state['has_stopped'] for state in info.get(EARLY_STOPPING, []))
 
 
 def in_one_transfer(losses: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -77,6 +77,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._saved_at: tuple[int, int] | None = None  # epoch and iteration of the newest checkpoint
         self._replaced_best: dict[str, str] = {}
         self._is_readable = False  # a checkpoint of this process was read back
+        self._knows_stop = False  # the last checkpoint says that the run was stopped early
 
     # -------------------------------------------------------------------------------------------------- start and end
     def before_run(self, runner: Runner) -> None:
@@ -103,6 +104,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._check_ranks(runner)
         self._check_accumulation(runner)
         self._saved_at = (runner.epoch, runner.iter) if runner.iter else None
+        self._knows_stop = getattr(runner.train_loop, 'stop_training', False)
         info = runner.message_hub.runtime_info
         last = self._path(info['last_ckpt']) if info.get('last_ckpt') else None
         self.last_ckpt = last if last is not None and self.file_backend.isfile(last) else None
@@ -188,8 +190,11 @@ class SafeCheckpointHook(CheckpointHook):
         self._save_if_stopped_early(runner)
 
     def _save_if_stopped_early(self, runner: Runner) -> None:
-        is_saved = self._saved_at is not None and self._saved_at[1] == runner.iter
-        if self.save_last and not is_saved and getattr(runner._train_loop, 'stop_training', False):
+        """Save the last epoch once it is known to be that, over the checkpoint that it may have from before."""
+        if self._knows_stop or not getattr(runner._train_loop, 'stop_training', False):
+            return
+        self._knows_stop = True
+        if self.save_last or (self._saved_at is not None and self._saved_at[1] == runner.iter):
             step = runner.epoch if self.by_epoch else runner.iter
             self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
 

@@ -184,6 +184,10 @@ def test_a_run_without_checkpoint_or_not_at_its_end_is_refused(tmp_path):
     change_meta(checkpoint, epoch=20)
     with pytest.raises(RunError, match='is not finished: its last checkpoint is of epoch 20 of 200'):
         find_groups([folder])
+    stopped = torch.load(checkpoint, weights_only=False)
+    stopped['message_hub'] = dict(runtime_info=dict(early_stopping=[dict(has_stopped=True)]))
+    torch.save(stopped, checkpoint)
+    assert read_run(folder).checkpoint == checkpoint  # EarlyStoppingHook has ended it there
     checkpoint.unlink()
     with pytest.raises(RunError, match='has no checkpoint epoch_200.pth'):
         find_groups([folder])

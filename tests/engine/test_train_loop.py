@@ -381,7 +381,9 @@ class Scores(Hook):
 
 def stopping(work_dir, scores=(3, 1, 2, 2, 1), loop='ResumableTrainLoop', allow_changes=False, **fields):
     """Train for at most five epochs, until two in a row are no better; return the Runner and its log."""
-    checkpoint = dict(type='SafeCheckpointHook', interval=fields.pop('interval', 1), **fields.pop('checkpoint', {}))
+    checkpoint = dict(
+        dict(type='SafeCheckpointHook', interval=fields.pop('interval', 1)), **fields.pop('checkpoint', {})
+    )
     stopper = dict(type='EarlyStoppingHook', monitor='accuracy/top1', min_delta=0.5, patience=fields.pop('patience', 2))
     hooks = [Scores(*scores), stopper, dict(type='RunRecordHook', allow_changes=allow_changes)]
     runner = build(
@@ -407,6 +409,18 @@ def test_early_stopping_leaves_a_checkpoint_of_its_last_epoch(tmp_path, loop, ch
     assert (saved['meta']['epoch'], saved['meta']['iter']) == (3, 3 * LENGTH)
     assert_equal(saved['state_dict'], runner.model.state_dict())
     assert Path((tmp_path / 'last_checkpoint').read_text()).name == name
+
+
+@pytest.mark.parametrize(
+    'checkpoint', toolbox.quick_first([{}, dict(by_epoch=False, interval=LENGTH), dict(save_last=False)])
+)
+def test_the_last_checkpoint_knows_that_its_run_was_stopped(tmp_path, checkpoint):
+    """A regular one is written before the validation that stops the run."""
+    stopping(tmp_path, checkpoint=dict(dict(interval=1, max_keep_ckpts=1), **checkpoint))
+    (name,) = [path.name for path in tmp_path.glob('*.pth')]
+    assert module.has_stopped_early(torch.load(tmp_path / name, weights_only=False))
+    stopping(tmp_path / 'whole', (1, 2, 3, 4, 5))
+    assert not module.has_stopped_early(torch.load(tmp_path / 'whole' / 'epoch_5.pth', weights_only=False))
 
 
 def test_early_stopping_leaves_none_where_the_last_one_is_not_wanted(tmp_path):
