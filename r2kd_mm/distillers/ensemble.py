@@ -212,8 +212,9 @@ class TeacherEnsemble:
 
     def _digest(self, name: str, networks: Mapping[str, nn.Module]) -> str:
         checkpoint = self.members[name].teacher_ckpt
-        in_file = checkpoint is not None and Path(split_weights_name(checkpoint)[0]).is_file()
-        return digest_of_file(checkpoint) if in_file else digest_of_weights(networks[name])
+        if checkpoint is not None and Path(split_weights_name(checkpoint)[0]).is_file():
+            return digest_of_file(checkpoint)
+        return digest_of_weights(networks[name])
 
     def _sort_copies(self) -> list[str]:
         """The names, each behind the one that it is a copy of."""

@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy as shallow_copy
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.logging import MMLogger
+from mmengine.structures import BaseDataElement
 from numpy.random import mtrand
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
@@ -263,12 +265,13 @@ class SeededSampler(Sampler):
 def checksum_of_input(sample: Any) -> int:
     """CRC-32 of the input of a sample: of all tensors in its ``'inputs'``, or in the sample where it has none."""
     checksum = 0
-    for leaf in tree_leaves(sample['inputs'] if isinstance(sample, dict) and 'inputs' in sample else sample):
+    inputs = sample['inputs'] if isinstance(sample, dict) and 'inputs' in sample else sample
+    for leaf in [inputs] if isinstance(inputs, torch.Tensor) else tree_leaves(inputs):
         if isinstance(leaf, (torch.Tensor, np.ndarray)):
             values = leaf if isinstance(leaf, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(leaf))
             checksum = zlib.crc32(f'{values.dtype}{tuple(values.shape)}'.encode(), checksum)
             content = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            checksum = zlib.crc32(content.numpy(), checksum)
+            checksum = zlib.crc32(content.numpy().data, checksum)
     return checksum
 
 
@@ -284,14 +287,16 @@ def changing_draws(trial: Trial) -> str:
 
 def _noted(sample: Any, place: int, epoch: int, copy: int) -> Any:
     """The sample with a note of what it is; another object, because a data set may give the same one twice."""
-    if not isinstance(sample, dict) or not hasattr(sample.get('data_samples'), 'set_metainfo'):
+    if not isinstance(sample, dict) or not isinstance(sample.get('data_samples'), BaseDataElement):
         kind = f'a dict of {", ".join(map(str, sample))}' if isinstance(sample, dict) else f'a {type(sample).__name__}'
         raise TypeError(
             'a replay needs samples as PackInputs makes them, dict(inputs=..., data_samples=DataSample), got '
             f'{kind} from the data set; let its pipeline end in PackInputs'
         )
-    data_sample = sample['data_samples'].clone()
-    data_sample.set_metainfo(dict(sample_idx=SampleIndex(place, epoch, copy, checksum_of_input(sample))))
+    data_sample = shallow_copy(sample['data_samples'])
+    vars(data_sample)['_metainfo_fields'] = set(data_sample._metainfo_fields)  # not that of the original
+    note = SampleIndex(place, epoch, copy, checksum_of_input(sample))
+    data_sample.set_field(note, 'sample_idx', field_type='metainfo')
     return dict(sample, data_samples=data_sample)
 
 
