@@ -56,7 +56,7 @@ ALLOWED = {
     'engine': {'checkpoint', 'distributed', 'lazy', 'registry'},
     'metrics': {'arguments', 'distillers', 'functional', 'registry'},
     'corruptions': {'registry'},
-    'comparison': {'checkpoint', 'functional', 'engine', 'registry'},
+    'comparison': {'checkpoint', 'functional', 'engine', 'registry', 'weights'},
     'analysis': {
         'augmentations',
         'checkpoint',

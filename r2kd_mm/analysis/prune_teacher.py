@@ -33,6 +33,7 @@ from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
+from r2kd_mm.weights import forget_initial_weights_
 
 PRUNERS: dict[str, Callable[..., Pruner]] = {
     'magnitude': MagnitudePruner,
@@ -74,6 +75,7 @@ def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
     if not cfg.get('val_dataloader'):
         raise ValueError(f'{args.config} has no val_dataloader to take images from')
     init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
+    forget_initial_weights_(cfg.model)
     classifier = MODELS.build(cfg.model.get('architecture', cfg.model))
     load_weights_(classifier, args.checkpoint)
     return classifier.to(get_device()).eval(), cfg

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from r2kd_mm.checkpoint import select_weights
 from r2kd_mm.comparison.runs import Run, last_checkpoint, load_config
 from r2kd_mm.registry import MODELS
+from r2kd_mm.weights import forget_initial_weights_
 
 
 def trained_student(run: Run) -> tuple[nn.Module, Config]:
     """The network that a finished run trained (of a distillation, the student), in eval mode, and the run's config."""
     cfg = load_config(run)
+    forget_initial_weights_(cfg.model)
     student = MODELS.build(_with_preprocessor(cfg.model.get('architecture', cfg.model), cfg.get('data_preprocessor')))
     checkpoint = CheckpointLoader.load_checkpoint(last_checkpoint(run), map_location='cpu', logger='silent')
     student.load_state_dict(select_weights(checkpoint))  # beside them, a distiller may have learned weights of its own
