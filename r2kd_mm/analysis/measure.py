@@ -23,7 +23,7 @@ from r2kd_mm.datasets import NormalizeContrast
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.distillers.teacher import load_weights_
 from r2kd_mm.engine.classes import classes_of
-from r2kd_mm.engine.wrapped_data import innermost_datasets, short_name, short_types
+from r2kd_mm.engine.wrapped_data import data_preprocessor_of, innermost_datasets, short_name, short_types
 from r2kd_mm.export.card import count_flops, measure_latency
 from r2kd_mm.export.network import Logits
 from r2kd_mm.export.student import PACKER
@@ -201,7 +201,7 @@ def mixture_name(teachers: Iterable[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------ networks
 def _load_networks(group: RunGroup, notes: list[str]) -> _Networks:
     students = [_load_student(run) for run in group.runs]
-    preprocessor = MODELS.build(_preprocessor(group.config)).to(get_device())
+    preprocessor = MODELS.build(data_preprocessor_of(group.config)).to(get_device())
     distiller = None
     if _was_untrained(group.config.model):
         notes.append(f'The teacher of {group.name} was random and is not kept, so what needs it is left out.')
@@ -222,7 +222,7 @@ def _was_untrained(model: Mapping[str, Any]) -> bool:
 def _load_student(run: TrainedRun) -> nn.Module:
     model = copy.deepcopy(run.config.model)
     forget_initial_weights_(model)
-    architecture = {'data_preprocessor': _preprocessor(run.config), **model.get('architecture', model)}
+    architecture = {'data_preprocessor': data_preprocessor_of(run.config), **model.get('architecture', model)}
     student = MODELS.build(architecture)
     load_weights_(student, str(run.checkpoint))
     return student.eval().to(get_device())
@@ -233,18 +233,13 @@ def _load_distiller(run: TrainedRun) -> Any:
     config = run.config
     model = model_with_teachers(run)
     forget_initial_weights_(model)
-    fields = {'data_preprocessor': _preprocessor(config), **model, 'replay': None, 'compile_student': False}
+    fields = {'data_preprocessor': data_preprocessor_of(config), **model, 'replay': None, 'compile_student': False}
     if not config.model.get('replay'):  # another distiller than ours need not know these fields
         fields = {key: value for key, value in fields.items() if key in config.model or key == 'data_preprocessor'}
     model = MODELS.build(fields)
     # weights between teachers may have been learned
     load_checkpoint(model, str(run.checkpoint), strict=False, logger='silent')
     return model.to(get_device()) if getattr(model, 'teachers', None) else None
-
-
-def _preprocessor(config: Config) -> dict:
-    found = config.get('data_preprocessor') or config.model.get('data_preprocessor')
-    return dict(found or dict(type='mmpretrain.ClsDataPreprocessor'))
 
 
 def _ask_all(networks: Sequence[_Networks], configs: Sequence[Config]) -> tuple[list[dict[str, Tensor]], Tensor]:
@@ -254,11 +249,10 @@ def _ask_all(networks: Sequence[_Networks], configs: Sequence[Config]) -> tuple[
     """
     together: dict[str, list[int]] = {}
     for place, config in enumerate(configs):
-        together.setdefault(f'{config.val_dataloader} {_preprocessor(config)}', []).append(place)
+        together.setdefault(f'{config.val_dataloader} {data_preprocessor_of(config)}', []).append(place)
     answers: list[dict[str, Tensor]] = [{} for _ in networks]
     for places in together.values():
         config = copy.deepcopy(configs[places[0]])
-        config.data_preprocessor = _preprocessor(config)
         config.val_dataloader.pop('persistent_workers', None)
         asked = {
             f'{place}/{name}': _on_device(ask) for place in places for name, ask in _askable(networks[place]).items()
@@ -323,7 +317,7 @@ def corrupted_config(config: Config, name: str, severity: int) -> Config:
 def _first_images(config: Config) -> tuple[Tensor, Tensor]:
     """At most :data:`VIEW_IMAGES` normalised images of those looked at, and their labels."""
     config = looked_at(config, VIEW_IMAGES)
-    preprocessor = MODELS.build(_preprocessor(config))
+    preprocessor = MODELS.build(data_preprocessor_of(config))
     batches = [preprocessor(batch, training=False) for batch in Runner.build_dataloader(config.val_dataloader)]
     labels = [sample.gt_label for data in batches for sample in data['data_samples']]
     return torch.cat([data['inputs'] for data in batches]), torch.cat(labels)

@@ -31,6 +31,7 @@ from r2kd_mm.distillers.teacher import RECORD_KEY, classifier_logits, load_weigh
 from r2kd_mm.engine import AtomicLocalBackend
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.engine.run_config import read_changed_config
+from r2kd_mm.engine.wrapped_data import data_preprocessor_of
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
 from r2kd_mm.weights import forget_initial_weights_
@@ -123,7 +124,7 @@ def prune_teacher(args: argparse.Namespace) -> None:
     if args.augmented is not None:
         augmentation = build_component(dict(type=args.augmented), 'augmentation', 'r2kd_mm.augmentations')
     classifier, cfg = load_classifier(args)
-    preprocessor = MODELS.build(cfg.data_preprocessor)
+    preprocessor = MODELS.build(data_preprocessor_of(cfg))
     view = View(augmentation, partial(classifier_logits, classifier), preprocessor, get_device())
 
     copies, pruners, left_out = [], [], {}

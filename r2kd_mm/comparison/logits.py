@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.checkpoint import select_weights
 from r2kd_mm.comparison.runs import Run, last_checkpoint, load_config
+from r2kd_mm.engine.wrapped_data import data_preprocessor_of
 from r2kd_mm.registry import MODELS
 from r2kd_mm.weights import forget_initial_weights_
 
@@ -20,7 +21,7 @@ def trained_student(run: Run) -> tuple[nn.Module, Config]:
     """The network that a finished run trained (of a distillation, the student), in eval mode, and the run's config."""
     cfg = load_config(run)
     forget_initial_weights_(cfg.model)
-    student = MODELS.build(_with_preprocessor(cfg.model.get('architecture', cfg.model), cfg.get('data_preprocessor')))
+    student = MODELS.build({'data_preprocessor': data_preprocessor_of(cfg), **cfg.model.get('architecture', cfg.model)})
     checkpoint = CheckpointLoader.load_checkpoint(last_checkpoint(run), map_location='cpu', logger='silent')
     student.load_state_dict(select_weights(checkpoint))  # beside them, a distiller may have learned weights of its own
     return student.eval(), cfg
@@ -32,9 +33,9 @@ def validation_logits(networks: Mapping[str, Callable[..., Tensor]], cfg: Config
 
     Args:
         networks: Classifiers in eval mode, or what is called like them, which share the normalisation of the config.
-        cfg: Config with a ``val_dataloader`` and a ``data_preprocessor``.
+        cfg: Config with a ``val_dataloader``.
     """
-    preprocessor = MODELS.build(cfg.data_preprocessor)
+    preprocessor = MODELS.build(data_preprocessor_of(cfg))
     logits: dict[str, list[Tensor]] = {name: [] for name in networks}
     labels = []
     for batch in Runner.build_dataloader(cfg.val_dataloader):
@@ -48,8 +49,3 @@ def validation_logits(networks: Mapping[str, Callable[..., Tensor]], cfg: Config
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy in percent."""
     return 100 * (logits.argmax(dim=1) == labels).float().mean().item()
-
-
-def _with_preprocessor(model: Mapping, data_preprocessor: Mapping | None) -> dict:
-    """The model's config, with the normalisation that the Runner would hand to it."""
-    return dict(model) if data_preprocessor is None else {'data_preprocessor': data_preprocessor, **model}

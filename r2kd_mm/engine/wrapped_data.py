@@ -107,6 +107,23 @@ def gives_bgr(dataloader: Mapping[str, Any], normalise: Mapping[str, Any]) -> bo
     return from_files.pop() != flips_channels(normalise)
 
 
+def data_preprocessor_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of what prepares the images of a run, wherever it is stated.
+
+    As the Runner has it, that of the model goes before that of the run. In a distillation, that of the student stands
+    in where neither is stated.
+
+    Args:
+        run: Config of the run.
+    """
+    model = run['model']
+    if not model.get('data_preprocessor') and run.get('data_preprocessor'):
+        model = run
+    while not model.get('data_preprocessor') and model.get('architecture'):
+        model = model['architecture']
+    return {'type': 'mmpretrain.ClsDataPreprocessor', **(model.get('data_preprocessor') or {})}
+
+
 def flips_channels(normalise: Mapping[str, Any]) -> bool:
     """Whether a data preprocessor, of mmpretrain's kind or of MMEngine's, exchanges red and blue."""
     return any(normalise.get(name, False) for name in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))

@@ -32,6 +32,7 @@ from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import (
     LOADER,
     data_info,
+    data_preprocessor_of,
     flips_channels,
     gives_bgr,
     innermost_datasets,
@@ -218,7 +219,7 @@ def _look_at_images(
     run: dict[str, Any], folder: str | os.PathLike | None
 ) -> tuple[Preprocessing, Tensor, tuple[str, ...]]:
     """How an image becomes an input, a batch of them, and the names of the classes where the data have them."""
-    normalise = run.get('data_preprocessor') or run['model'].get('data_preprocessor') or {}
+    normalise = data_preprocessor_of(run)
     name = next((name for name in DATALOADERS if run.get(name)), None)
     if name is None:
         raise ValueError(

@@ -6,7 +6,7 @@ from mmpretrain.datasets import CenterCrop, LoadImageFromFile, PackInputs
 from torch.utils import data
 
 from r2kd_mm.datasets import Digits
-from r2kd_mm.engine.wrapped_data import data_info, gives_bgr, innermost_datasets, shared_pipeline
+from r2kd_mm.engine.wrapped_data import data_info, data_preprocessor_of, gives_bgr, innermost_datasets, shared_pipeline
 
 FILES = [dict(type=LoadImageFromFile), dict(type=CenterCrop, crop_size=32), dict(type=PackInputs)]
 SAME = [
@@ -68,3 +68,19 @@ def test_built_data_sets_are_looked_through_likewise():
     expected = [digits.get_data_info(place)['sample_idx'] for place in (last, last, 5)]
     assert [data_info(joined, last + step)['sample_idx'] for step in range(3)] == expected
     assert data_info([1, 2], 0) == {}
+
+
+@pytest.mark.parametrize(
+    ('run', 'mean'),
+    [
+        (dict(data_preprocessor=dict(mean=[1]), model=dict()), [1]),
+        (dict(data_preprocessor=dict(mean=[1]), model=dict(data_preprocessor=dict(mean=[2]))), [2]),
+        (dict(model=dict(architecture=dict(data_preprocessor=dict(mean=[3])))), [3]),
+        (dict(model=dict(architecture=dict(architecture=dict(data_preprocessor=dict(mean=[4]))))), [4]),
+        (dict(data_preprocessor=dict(mean=[1]), model=dict(architecture=dict(data_preprocessor=dict(mean=[3])))), [1]),
+        (dict(model=dict(architecture=dict())), None),
+    ],
+    ids=str,
+)
+def test_the_preparation_of_a_run_is_found_where_the_runner_would_take_it_from(run, mean):
+    assert data_preprocessor_of(run).get('mean') == mean

@@ -54,6 +54,15 @@ def test_the_images_are_those_of_validation_as_the_run_normalised_them(tmp_path)
     assert torch.equal(student.images, normalise(dict(inputs=inputs))['inputs'])
 
 
+def test_a_normalisation_in_the_architecture_is_that_of_the_export(tmp_path):
+    whole = load_student(exports.write_checkpoint(tmp_path / 'whole.pth'))
+    stated = dict(type='ClsDataPreprocessor', mean=[77.9], std=[95.9])
+    changes = {'data_preprocessor': None, 'model.architecture.data_preprocessor': stated}
+    inside = load_student(exports.write_checkpoint(tmp_path / 'inside.pth', **changes))
+    assert (inside.preprocessing.mean, inside.preprocessing.std) == ((77.9,), (95.9,))
+    assert torch.equal(inside.images, whole.images)
+
+
 def test_the_config_in_a_checkpoint_is_not_run(tmp_path):
     checkpoint, trace = exports.write_checkpoint(tmp_path / 'student.pth'), tmp_path / 'trace'
     text = torch.load(checkpoint, weights_only=False)['meta']['cfg']
