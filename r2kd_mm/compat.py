@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from r2kd_mm.import_hook import Load, Wrapper, wrap_import
@@ -577,6 +578,41 @@ def _saying_which_weights(upstream_load: Callable) -> Callable:
     return after_load_checkpoint
 
 
+# ------------------------------------------------------------------------------------------------------------ pictures
+def keep_colours_of_pictures() -> None:
+    """Give the pictures of mmpretrain's ``VisualizationHook`` the colours of their images, and a file each.
+
+    Upstream symptom: red and blue of images from files are exchanged; files of one name in two folders have one
+    picture, and so have images in memory, since those of a smaller last batch are counted from the start again.
+    """
+    from mmpretrain.engine import VisualizationHook
+
+    if 'before_test_epoch' in vars(VisualizationHook):
+        return
+
+    def before_val_epoch(self: Any, runner: Any) -> None:
+        if self.enable:
+            _pictures().look_at(self, runner.val_dataloader)
+
+    def before_test_epoch(self: Any, runner: Any) -> None:
+        if self.enable:
+            _pictures().look_at(self, runner.test_dataloader)
+
+    def _draw_samples(self: Any, batch_idx: int, data_batch: dict, data_samples: Sequence, step: int = 0) -> None:
+        if self.enable:
+            _pictures().draw_samples(self, data_batch['inputs'], data_samples, step)
+
+    VisualizationHook.before_val_epoch = before_val_epoch
+    VisualizationHook.before_test_epoch = before_test_epoch
+    VisualizationHook._draw_samples = _draw_samples
+
+
+def _pictures() -> ModuleType:
+    from r2kd_mm import pictures
+
+    return pictures
+
+
 # --------------------------------------------------------------------------------------------------------------- data
 class MisnamedClasses(ValueError):
     """The classes of a data set are called by the names of others."""
@@ -733,7 +769,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
         _after(give_each_start_its_folder),
     ),
     'mmengine.hooks': (_after(keep_averaged_weights),),
-    'mmpretrain.engine': (_after(name_averaged_weights),),
+    'mmpretrain.engine': (_after(name_averaged_weights), _after(keep_colours_of_pictures)),
     'mmpretrain.datasets': (_after(refuse_misnamed_classes),),
     'mmpretrain.models': (_after(keep_wrapped_weights),),
     'mmrazor.structures.quantization.backend_config': (leave_out_quantization,),

@@ -47,9 +47,10 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.show_dir:
-        shown = dict(type='r2kd_mm.VisualizationHook', enable=True, out_dir=args.show_dir, interval=args.interval)
         hooks = cfg.setdefault('default_hooks', {})
-        hooks['visualization'] = {**(hooks.get('visualization') or {}), **shown}
+        if not hooks.get('visualization'):
+            hooks['visualization'] = dict(type='mmpretrain.VisualizationHook')
+        hooks['visualization'].update(enable=True, out_dir=args.show_dir, interval=args.interval)
 
 
 def main() -> None:

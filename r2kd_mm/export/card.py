@@ -51,9 +51,7 @@ def model_card(
         'run': meta.get('experiment_name', 'unknown'),
         'checkpoint': f'{checkpoint}, epoch {meta.get("epoch", "unknown")} of '
         f'{(student.run.get("train_cfg") or {}).get("max_epochs", "unknown")}',
-        'weights': 'the moving average that EMAHook kept, as validated'
-        if AVERAGED in student.checkpoint
-        else 'as trained',
+        'weights': _weights(student),
         'method': _method(student.run['model']),
         'teacher': _teacher(student.run['model'], record),
         'data': _data(student.run, record),
@@ -121,6 +119,14 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     named = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     return named[0] if named else platform.machine()
+
+
+def _weights(student: Student) -> str:
+    if AVERAGED not in student.checkpoint:
+        return 'as trained'
+    hooks = student.run.get('custom_hooks') or ()
+    validated = all(hook.get('evaluate_on_ema', True) for hook in hooks if isinstance(hook, Mapping))
+    return f'averaged by EMAHook, {"as validated" if validated else "while the raw ones were validated"}'
 
 
 def _method(model: Mapping[str, Any]) -> str:

@@ -310,7 +310,7 @@ def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
     return pairs.pop() if len(pairs) == 1 else None
 
 
-def _build_dataset(config: dict[str, Any]) -> Dataset:
+def _build_dataset(config: dict[str, Any]) -> Any:
     _check_types(config)
     try:
         return DATASETS.build(ConfigDict(config))

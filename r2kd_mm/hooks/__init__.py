@@ -5,7 +5,6 @@ from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
 from r2kd_mm.hooks.gradients import GradientCheckHook
 from r2kd_mm.hooks.group_fisher import GroupFisherHook
-from r2kd_mm.hooks.pictures import VisualizationHook
 from r2kd_mm.hooks.rank_state import RankStateHook
 from r2kd_mm.hooks.record import RunRecordHook
 from r2kd_mm.hooks.replay import ReplayHook
@@ -23,5 +22,4 @@ __all__ = [
     'RunRecordHook',
     'SafeCheckpointHook',
     'TeacherCheckHook',
-    'VisualizationHook',
 ]

@@ -48,6 +48,16 @@ def test_an_unknown_format_names_the_known_ones(checkpoint, tmp_path):
         export_student(checkpoint, tmp_path / 'export', 'tflite')
 
 
+@pytest.mark.parametrize(('hook', 'said'), [({}, 'as validated'), (dict(evaluate_on_ema=False), 'while the raw ones')])
+def test_the_card_says_that_weights_are_averaged(hook, said, tmp_path):
+    hooks = {'custom_hooks': [dict(type='EMAHook', **hook)]}
+    checkpoint = exports.write_checkpoint(tmp_path / 'student.pth', **hooks)
+    content = torch.load(checkpoint, weights_only=False)
+    torch.save(dict(content, ema_state_dict=content['state_dict']), checkpoint)
+    export_student(checkpoint, tmp_path / 'export', 'torch')
+    assert f'| weights | averaged by EMAHook, {said}' in (tmp_path / 'export/README.md').read_text()
+
+
 def test_the_card_says_where_the_student_comes_from_and_what_it_costs(checkpoint, tmp_path):
     export_student(checkpoint, tmp_path / 'export', 'torch')
     card = dict(

@@ -24,7 +24,7 @@ def folder(root):
 def pictures_of(dataset, tmp_path, **options):
     """Test with a last batch that is smaller than the others, and return the pictures."""
     out = tmp_path / 'out'
-    show = dict(type='VisualizationHook', enable=True, **{'interval': 1, 'out_dir': str(out), **options})
+    show = dict(type='mmpretrain.VisualizationHook', enable=True, **{'interval': 1, 'out_dir': str(out), **options})
     loader = dict(dataset=dataset, batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False))
     fields = dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=dict(type='Accuracy'))
     toys.runner(
