@@ -146,7 +146,9 @@ class FiniteCheckHook(Hook):
         iterations = [*self._earlier, self._iteration(runner)]
         losses = [value for iteration in iterations for value in iteration.losses.values()]
         norms = list(torch._foreach_norm(gradients)) if gradients else []
-        if _all_finite([*norms, *losses, *self._buffers.largest()]):
+        is_finite = torch.tensor(int(_all_finite([*norms, *losses, *self._buffers.largest()])))
+        all_reduce(is_finite, 'min')  # the processes share the gradient, but neither losses nor buffers
+        if is_finite:
             self._left_out_in_a_row = 0
             return
         bad_buffers = self._buffers.names_not_finite() if _all_finite(norms) else None
@@ -293,7 +295,8 @@ def _describe(iterations: Sequence[_Iteration], bad_buffers: list[str] | None = 
         what = 'the gradient'
     else:
         losses = dict.fromkeys(name for iteration in iterations for name in iteration.bad_losses)
-        what = ' and '.join([*(f'the loss {name}' for name in losses), *(f'the buffer {name}' for name in bad_buffers)])
+        bad = [*(f'the loss {name}' for name in losses), *(f'the buffer {name}' for name in bad_buffers)]
+        what = ' and '.join(bad) or 'a loss or a buffer of another process'
     return (
         f'{what} of iteration{f"s {first} to {last}" if several else f" {last}"} is not finite'
         f'{"; nor are " + " and ".join(culprits) if culprits else ", though all logits are"}'

@@ -393,5 +393,24 @@ def times_left_out():
     return len(left_out)
 
 
-def test_all_processes_agree_on_why_a_scaler_left_a_step_out():
-    assert run_on_ranks(2, times_left_out) == [1, 1]
+def step_of_one_process_with_an_infinite_loss():
+    """What a process says of a step in which the loss of the second one alone is infinite."""
+    hook, faults = FiniteCheckHook('skip'), []
+    hook._buffers = SimpleNamespace(largest=list, names_not_finite=list)
+    losses = dict(loss=torch.tensor(torch.inf if get_rank() == 1 else 1.0))
+    hook._iteration = lambda runner: finite._Iteration(1, {}, {}, losses)
+    hook._leave_out = lambda runner, iterations, fault: faults.append(fault)
+    hook._check(None, [], None)
+    return faults
+
+
+def decisions():
+    """What this process decides in both cases."""
+    return times_left_out(), step_of_one_process_with_an_infinite_loss()
+
+
+def test_all_processes_agree_on_a_step_that_is_wrong_in_one():
+    others, own = run_on_ranks(2, decisions)
+    what = 'a loss or a buffer of another process'
+    assert others == (1, [f'{what} of iteration 1 is not finite, though all logits are'])
+    assert own == (1, ['the loss loss of iteration 1 is not finite, though all logits are'])
