@@ -371,13 +371,14 @@ def say_what_was_loaded() -> None:
         setattr(Runner, name, _wanting_every_tensor(getattr(Runner, name)))
 
 
-def _naming_the_file(upstream_load: Callable) -> Callable:
+def _naming_the_file(load: Callable) -> Callable:
+    """Let a function that loads ``filename`` into something name the file when it refuses the weights."""
     from r2kd_mm.weights import WrongWeights
 
-    @functools.wraps(upstream_load)
-    def load_checkpoint(self: Any, filename: str, *args: Any, **kwargs: Any) -> dict:
+    @functools.wraps(load)
+    def load_checkpoint(receiver: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            return upstream_load(self, filename, *args, **kwargs)
+            return load(receiver, filename, *args, **kwargs)
         except WrongWeights as error:
             raise error.of(filename) from None
         except ValueError as error:  # no weights in it
@@ -414,15 +415,15 @@ def _load_pretrained(self: Any, module: nn.Module) -> None:
     from mmengine.model.weight_init import update_init_info
 
     from r2kd_mm.checkpoint import held_weights
-    from r2kd_mm.weights import WrongWeights, weights_below
+    from r2kd_mm.weights import weights_below
 
-    checkpoint = mmengine_checkpoint._load_checkpoint(self.checkpoint, map_location=self.map_location)
-    try:
+    def load(module: nn.Module, filename: str) -> None:
+        checkpoint = mmengine_checkpoint._load_checkpoint(filename, map_location=self.map_location)
         if self.prefix is not None:
             checkpoint = {'state_dict': weights_below(held_weights(checkpoint), self.prefix)}
         mmengine_checkpoint._load_checkpoint_to_model(module, checkpoint, logger='current')
-    except WrongWeights as error:
-        raise error.of(self.checkpoint) from None
+
+    _naming_the_file(load)(module, self.checkpoint)
     if hasattr(module, '_params_init_info'):
         update_init_info(module, init_info=self._get_init_info())
 

@@ -220,8 +220,13 @@ def test_a_moving_average_starts_from_weights_in_every_form_as_well(wrap, file, 
 def test_a_file_without_weights_is_named(tmp_path):
     torch.save({'epoch': 3}, tmp_path / 'weights.pth')
     runner = toys.runner(toys.classifier(), tmp_path, load_from=str(tmp_path / 'weights.pth'))
-    with pytest.raises(ValueError, match=r"^checkpoint '.*weights\.pth': this checkpoint holds no weights"):
+    message = r"^checkpoint '.*weights\.pth': this checkpoint holds no weights"
+    with pytest.raises(ValueError, match=message):
         runner.load_or_resume()
+    for prefix in (None, 'architecture.'):
+        init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
+        with pytest.raises(ValueError, match=message):
+            build(dict(toys.classifier(), init_cfg=init_cfg)).init_weights()
 
 
 def test_a_config_forgets_the_weights_that_its_run_began_from():
