@@ -237,7 +237,7 @@ def _place_of(error: Exception, path: str) -> str | None:
         try:
             list(_read_sources(Path(path)))
         except SyntaxError as found:
-            return _place(found.filename, found.lineno)
+            return _place(found.filename or path, found.lineno)
     frames = traceback.extract_tb(error.__traceback__)
     for caller, frame in reversed(list(zip(frames, frames[1:]))):
         if frame.name == '<module>' and Path(caller.filename).parts[-2:] == ('config', 'config.py'):
