@@ -127,7 +127,7 @@ class SeededDataset(Dataset):
 
     def set_seed(self, seed: int) -> None:
         """Draw for the run of ``seed`` from now on."""
-        self.__dict__.update(seed=seed)
+        self.__dict__.update(seed=seed, _trial=None)
 
     def note_inputs(self) -> None:
         """Note in each sample from now on which index it has and the checksum of its input.

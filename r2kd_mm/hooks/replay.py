@@ -95,7 +95,7 @@ class ReplayHook(Hook):
             runner.logger.warning(
                 'The teacher logits in '
                 f'{", ".join(str(folder) for folder in store.outdated)} were written by another version of r2kd_mm '
-                f'(0.1.0 kept no checksum of the images): they are not used, and new ones are made; delete these '
+                '(0.1.0 kept no checksum of the images): they are not used, and new ones are made; delete these '
                 'folders to free their space.'
             )
         self._check_images(runner, distiller, trial)
@@ -109,7 +109,8 @@ class ReplayHook(Hook):
         """Stop where another hook has changed how images are prepared, of which the stored logits know nothing."""
         augments = getattr(self._distiller.data_preprocessor, 'batch_augments', None)
         transforms = _transforms(runner.train_dataloader.dataset)
-        if augments is not None or any(now is not then for now, then in zip(transforms, self._transforms)):
+        pairs = zip(transforms, self._transforms)
+        if augments is not None or any(now is not then and describe(now) != describe(then) for now, then in pairs):
             raise ValueError(f'in epoch {runner.epoch + 1} a hook changed {_SWITCHED}')
 
     def after_train_epoch(self, runner: Runner) -> None:

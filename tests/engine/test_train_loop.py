@@ -13,6 +13,7 @@ import toys
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from torch.utils.data import WeightedRandomSampler
 
 from r2kd_mm.engine import ResumableTrainLoop
 from r2kd_mm.engine import train_loop as module
@@ -518,6 +519,31 @@ def test_the_config_keeps_its_paths_and_the_runner_its_data_set(tmp_path):
     assert config['sampler'] == dict(type='DefaultSampler', shuffle=True)
     assert runner.train_dataloader.dataset.metainfo == NoisyImages().metainfo
     assert runner.train_dataloader.batch_size == BATCH_SIZE
+
+
+def weighted():
+    """A sampler of torch, which draws its order from a generator of its own."""
+    return WeightedRandomSampler([1.0] * 4 + [0.1] * 40, 44, generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    'sampler', toolbox.quick_first([lambda: dict(type='RepeatAugSampler'), weighted]), ids=['repeated', 'weighted']
+)
+def test_a_run_resumes_with_images_that_come_several_times(tmp_path, sampler):
+    def loader():
+        return dict(dataset=NoisyImages(), batch_size=BATCH_SIZE, num_workers=0, sampler=sampler())
+
+    class Copies(Hook):
+        batches = []
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.batches.append({tuple(image.flatten().tolist()) for image in data_batch['inputs']})
+
+    copies = Copies()
+    build(tmp_path / 'whole', train_dataloader=loader(), hooks=[copies]).train()
+    assert all(len(batch) >= BATCH_SIZE for batch in copies.batches[:4])  # no two inputs are alike
+    resumed(tmp_path / 'whole' / 'iter_8.pth', tmp_path / 'resumed', train_dataloader=loader()).train()
+    assert_equal(result(tmp_path / 'resumed'), result(tmp_path / 'whole'))
 
 
 def test_a_limited_number_of_batches_is_seeded_too(tmp_path):
