@@ -1,7 +1,9 @@
 """Plant one fault at a time in a copy of the package, and run the test that is to see it.
 
-    python tests/planted_faults.py           # all of them, into benchmarks/results/planted_faults.md and .json
-    python tests/planted_faults.py replay    # those of one area, printed alone
+    python tests/planted_faults.py           # all of them
+    python tests/planted_faults.py replay    # those of one area
+
+What was found is in ``benchmarks/results/planted_faults.md`` and ``.json``, where it replaces what was found before.
 
 The faults were chosen before the tests were split into `make test` and `make test-all`.
 """
@@ -310,7 +312,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def main(areas: list[str]) -> int:
-    """Plant the faults of these areas, or all, and write the table of all."""
+    """Plant the faults of these areas, or all, and write what was found into the table."""
     problems = misplaced()
     if problems:
         print(*problems, sep='\n')
@@ -332,13 +334,18 @@ def main(areas: list[str]) -> int:
         for fault in faults:
             rows.append(plant(Path(folder), fault))
             print(f'{rows[-1]["seen"]:>3}  {rows[-1]["command"]:<13}  {fault.area}: {fault.name}', flush=True)
-    if not areas:
-        head = (
-            '# Planted faults\n\n`python tests/planted_faults.py` plants each fault alone and runs the named test.\n\n'
-        )
-        (RESULTS / 'planted_faults.md').write_text(head + table(rows))
-        (RESULTS / 'planted_faults.json').write_text(json.dumps(rows, indent=1) + '\n')
+    write(rows)
     return int(any(row['seen'] != 'yes' for row in rows))
+
+
+def write(rows: list[dict[str, str]]) -> None:
+    """Put these rows into the results."""
+    path = RESULTS / 'planted_faults.json'
+    found = {row['name']: row for row in [*(json.loads(path.read_text()) if path.is_file() else ()), *rows]}
+    rows = [found[fault.name] for fault in FAULTS if fault.name in found]
+    path.write_text(json.dumps(rows, indent=1) + '\n')
+    head = '# Planted faults\n\n`python tests/planted_faults.py` plants each fault alone and runs the named test.\n\n'
+    path.with_suffix('.md').write_text(head + table(rows))
 
 
 if __name__ == '__main__':
