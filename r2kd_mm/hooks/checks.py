@@ -186,8 +186,7 @@ class DataCheckHook(Hook):
         ValueError: A data set has another number of classes than the head, or a label beyond them; the validation set
             has other classes than the training set, or another order; it is to leave out broken images; a loss has no
             gradient with so few classes or so few images a batch; an accuracy is to be of more classes than there are;
-            or an image to distil on has several labels, or
-            class shares that are no distribution.
+            or an image to distil on has several labels, or class shares that are no distribution.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -218,7 +217,9 @@ class DataCheckHook(Hook):
                 )
         _check_topk(runner, head_classes)
         if isinstance(model, LogitDistiller):
-            check_losses(model, head_classes, runner.train_dataloader, runner.world_size, runner.logger)
+            classes = classes_of(runner.train_dataloader.dataset)
+            known = head_classes or (len(classes) if classes else None)
+            check_losses(model, known, runner.train_dataloader, runner.world_size, runner.logger)
         self._skip_counters = skip_counters(runner.train_dataloader.dataset)
         self._skipped = self._count_skipped()
 

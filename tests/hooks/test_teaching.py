@@ -146,7 +146,8 @@ def test_sizes_of_batches():
     assert batch_sizes(DataLoader(stream, batch_size=10)) == (10, 10)
 
 
-def test_a_run_is_stopped_before_its_first_step(tmp_path):
+@pytest.mark.parametrize('states_classes', [True, False])
+def test_a_run_is_stopped_before_its_first_step(tmp_path, states_classes):
     model = dict(
         type='LogitDistiller',
         architecture=toys.classifier(2),
@@ -156,6 +157,8 @@ def test_a_run_is_stopped_before_its_first_step(tmp_path):
     )
     data = dict(train_data=toys.Images(num_classes=2), val_data=toys.Images(num_classes=2))
     runner = toys.runner(model, tmp_path, hooks=[dict(type='DataCheckHook')], **data)
+    if not states_classes:  # the data set does
+        del runner.model.architecture.head.num_classes
     with pytest.raises(
         ValueError, match=r'loss_rank teaches nothing with 2 classes.*\(ranks of the classes: from 3 cl'
     ):
