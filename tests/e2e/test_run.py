@@ -114,7 +114,7 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path):
         '--no-validate',
         '--cfg-options',
         'train_dataloader.num_workers=2',
-        'train_cfg.max_epochs=400',
+        'train_cfg.max_epochs=200',
     )
     process = toolbox.start(command, start_new_session=True)
     while not (tmp_path / 'last_checkpoint').exists() and process.poll() is None:
