@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmpretrain.models.heads import ConformerHead, MultiLabelClsHead
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
+
+PROBABILITIES = (nn.Sigmoid, nn.Softmax)
 
 
 def as_logits(output: Any, network: nn.Module) -> Tensor:
@@ -46,11 +50,11 @@ def as_logits(output: Any, network: nn.Module) -> Tensor:
 def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any], output: Any) -> Tensor:
     """The logits that a head predicts by, where it may have been called for its loss.
 
-    A head that is called with more than features, such as ArcFace's with the labels, gives other logits for its loss:
-    with a margin. It is asked again with the features alone.
+    A head that is called with the labels, as ArcFace's is, gives other logits for its loss: with a margin. It is asked
+    again without them.
 
     Args:
-        head: The head.
+        head: The head, or a whole network.
         inputs: What it was called with, by position.
         options: What it was called with, by name.
         output: What it returned.
@@ -58,16 +62,20 @@ def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any],
     Raises:
         TypeError: The output has no logits, or the head does not do without the labels.
     """
-    extra = [*inputs[1:], *options.values()]
-    if any(value is not None for value in extra):
-        try:
-            output = head.forward(*inputs[:1])
-        except TypeError as error:
-            raise TypeError(
-                f'{type(head).__name__} gives no logits without the labels ({error}), so what the student predicts is '
-                'not known in training; give its forward a default of None for all but the features'
-            ) from error
-    return as_logits(output, head)
+    logits = as_logits(output, head)
+    arguments = {**dict(enumerate(inputs)), **options}
+    features = next(iter(arguments), None)
+    labels = [name for name, value in arguments.items() if name != features and _is_label(value, logits)]
+    if not labels:
+        return logits
+    others = [value for place, value in enumerate(inputs) if place not in labels]
+    try:
+        return as_logits(head.forward(*others, **{name: options[name] for name in options if name not in labels}), head)
+    except TypeError as error:
+        raise TypeError(
+            f'{type(head).__name__} gives no logits without the labels ({error}), so what the student predicts is not '
+            'known in training; give the labels a default of None in its forward'
+        ) from error
 
 
 def first_rows(output: Any, count: int) -> Any:
@@ -93,13 +101,14 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
         ValueError: It is for several labels an image, ends in probabilities, or is trained by a loss on sigmoids.
     """
     head = getattr(classifier, 'head', None)
-    config = getattr(getattr(classifier, 'model', classifier), 'config', None)  # of HuggingFace
+    network = getattr(classifier, 'model', classifier)  # of timm or HuggingFace, or as it is
+    config = getattr(network, 'config', None)
     own_loss = getattr(head, 'loss_module', getattr(classifier, 'loss_module', None))
-    last = ([None, *classifier.modules()])[-1]
+    last = _last_layer(network if head is None else head)
     fault = None
     if isinstance(head, MultiLabelClsHead) or getattr(config, 'problem_type', None) == 'multi_label_classification':
         fault = f'predicts several labels an image by sigmoids ({type(head or classifier).__name__})'
-    elif isinstance(last, nn.Sigmoid | nn.Softmax):
+    elif isinstance(last, PROBABILITIES):
         fault = f'ends in a {type(last).__name__}, so it gives probabilities'
     elif getattr(own_loss, 'use_sigmoid', False) and trains:
         fault = f'is trained by {type(own_loss).__name__} on sigmoids (use_sigmoid=True)'
@@ -108,12 +117,30 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
             f'the {owner} {fault}, and logit distillation takes a softmax over classes that exclude each other; give '
             'it a head of unnormalised scores with a softmax loss, such as LinearClsHead with CrossEntropyLoss'
         )
+    *_, registered_last = network.modules()
+    warning = None
     if getattr(own_loss, 'use_sigmoid', False):
-        print_log(
-            f'The {owner} states a loss on sigmoids; what is distilled is the softmax of its logits.',
-            logger='current',
-            level=logging.WARNING,
-        )
+        warning = 'states a loss on sigmoids'
+    elif isinstance(registered_last, PROBABILITIES):
+        warning = f'has a {type(registered_last).__name__} as its last module, and must not return its probabilities'
+    if warning is not None:
+        message = f'The {owner} {warning}: what is distilled is the softmax of what it returns.'
+        print_log(message, logger='current', level=logging.WARNING)
+
+
+def _is_label(value: Any, logits: Tensor) -> bool:
+    """Whether an argument of a head holds the labels of the images: class indices, soft labels or data samples."""
+    if isinstance(value, Tensor):
+        is_index = not (value.is_floating_point() or value.dtype == torch.bool) and value.shape[:1] == logits.shape[:1]
+        return is_index or value.shape == logits.shape
+    return isinstance(value, list) and bool(value) and isinstance(value[0], DataSample)
+
+
+def _last_layer(network: nn.Module) -> nn.Module:
+    """The layer whose output a network of layers in a row returns; of another network, the network."""
+    while isinstance(network, nn.Sequential) and len(network):
+        network = network[-1]
+    return network
 
 
 @cache

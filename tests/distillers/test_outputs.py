@@ -8,9 +8,11 @@ import toys
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmpretrain.models.heads import ClsHead, MultiLabelLinearClsHead
+from mmpretrain.structures import DataSample
 from torch import nn
 
-from r2kd_mm.distillers.outputs import as_logits, check_single_label
+from r2kd_mm.distillers import outputs
+from r2kd_mm.distillers.outputs import as_logits, check_single_label, predicted_logits
 from r2kd_mm.distillers.teacher import classifier_logits, num_classes
 from r2kd_mm.registry import MODELS
 
@@ -158,13 +160,39 @@ def test_a_margin_head_is_distilled_by_what_it_predicts(subcenters):
     )
 
 
+@pytest.mark.parametrize(
+    ('inputs', 'options'),
+    [
+        ((torch.tensor([0, 1, 2, 0]),), {}),
+        ((), dict(target=torch.eye(4, 3), scale=2)),
+        ((), dict(target=[DataSample()])),
+        ((), dict(scale=2)),
+    ],
+    ids=['indices', 'soft labels', 'data samples', 'no labels'],
+)
+@pytest.mark.parametrize('is_named', [False, True])
+def test_labels_are_left_out_of_a_second_call_and_other_arguments_are_kept(inputs, options, is_named):
+    class Head(nn.Module):
+        def forward(self, feats, target=None, scale=1):
+            return scale * feats - (0 if target is None else 100)
+
+    head, feats = Head(), torch.arange(12.0).view(4, 3)
+    if is_named:
+        options = dict(feats=feats, **dict(zip(('target',), inputs)), **options)
+        inputs = ()
+    else:
+        inputs = (feats, *inputs)
+    found = predicted_logits(head, inputs, options, head(*inputs, **options))
+    torch.testing.assert_close(found, options.get('scale', 1) * feats)
+
+
 def test_a_head_that_needs_labels_is_named():
     class Marginal(ClsHead):
         def forward(self, feats, target):
             return feats[-1][:, :5]
 
         def loss(self, feats, data_samples):
-            return dict(loss=self(feats, torch.zeros(6)).mean())
+            return dict(loss=self(feats, torch.cat([sample.gt_label for sample in data_samples])).mean())
 
     model = distiller(toys.classifier())
     model.architecture.head = Marginal()
@@ -207,6 +235,23 @@ class TestSeveralLabels:
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * toys.IMAGE_SIZE**2, 5), last())
         with pytest.raises(ValueError, match=f'the teacher ends in a {last.__name__}, so it gives probabilities'):
             distiller(toys.classifier(), network)
+
+    def test_a_softmax_that_is_registered_and_not_returned_is_warned_of(self, monkeypatch):
+        class Tutorial(nn.Module):
+            """Has a softmax for its predictions alone."""
+
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3 * toys.IMAGE_SIZE**2, 5)
+                self.softmax = nn.Softmax(dim=1)
+
+            def forward(self, x):
+                return self.fc(x.flatten(1))
+
+        logged = []
+        monkeypatch.setattr(outputs, 'print_log', lambda message, **_: logged.append(message))
+        distiller(toys.classifier(), Tutorial())
+        assert logged[0].startswith('The teacher has a Softmax as its last module, and must not return its probabiliti')
 
     def test_the_base_of_heads_for_several_labels_is_known(self):
         model = build(toys.classifier())
