@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import r2kd_mm  # noqa: E402  autodoc imports it, and its compat module has to come first
+from r2kd_mm.lazy import import_all  # noqa: E402
+
+for package in ('datasets', 'engine', 'export'):  # autodoc sees what has been imported
+    import_all(f'r2kd_mm.{package}')
 
 project = 'r2kd_mm'
 version = release = r2kd_mm.__version__
@@ -43,7 +47,8 @@ nitpick_ignore_regex = [
         r'(argparse|collections|inspect|matplotlib|mm\w+|nn|np|numpy|os|pathlib|pickle|re|torch|types|typing)\..*',
     ),
     ('py:data', r'(.*\.)?[A-Z_]+'),  # constants are named in the text, their values are in the source
-    ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Series)'),  # aliases of types, for the reader of a signature
+    ('py:class', r'Config|Path|Predict|Runner'),  # imported for type checkers alone
+    ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Series|Trial)'),  # explained in the text
 ]
 
 # pages of the site that are files of the repository; on a code host, such a page is a link to its file

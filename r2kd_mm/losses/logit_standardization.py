@@ -40,9 +40,9 @@ class LogitStandardization(LogitLoss):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """Those of the wrapped loss, from 3 classes on: z-scores of two classes always have the same two values.
+        """The parts of the wrapped loss, with at least 3 classes.
 
-        All classes decide the mean and the deviation.
+        Z-scores of two classes always have the same two values. All classes decide the mean and the deviation.
         """
         wrapped = self.loss.parts if isinstance(self.loss, LogitLoss) else (LossPart(type(self.loss).__name__),)
         return tuple(part._replace(min_classes=max(part.min_classes, 3), all_classes=True) for part in wrapped)
