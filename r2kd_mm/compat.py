@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TIMESTAMP_FORMAT = '%Y%m%d_%H%M%S'  # of MMEngine's folders
+RARE_IMPORTS = ('scipy.stats', 'sklearn.tree', 'matplotlib.pyplot')
 # In the message hub: what share of each unit of channels was there when pruning began.
 FULL_STRUCTURE = 'structure_before_pruning'
 
@@ -126,6 +127,45 @@ def leave_out_quantization(load: Load) -> None:
     finally:
         seen = torch.__version__  # modules that bound the function meanwhile get the true version from now on
         mmrazor.digit_version = real
+
+
+def put_off_rare_imports(load: Load) -> None:
+    """Have mmrazor import scipy.stats, sklearn.tree and matplotlib.pyplot when it uses them, not before.
+
+    Upstream symptom: ``import mmrazor.models`` takes a second and 90 MB more, for its predictors, the margins of OFD
+    and drawings of feature maps.
+    """
+    stand_ins = {name: _Rare(name) for name in RARE_IMPORTS if name not in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        load()
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+class _Rare(ModuleType):
+    """Stand for a module; what is taken out of it is imported when it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return _RareObject(self.__name__, name)
+
+
+class _RareObject:
+    def __init__(self, module: str, name: str) -> None:
+        self._place = module, name
+
+    def _get(self) -> Any:
+        module, name = self._place
+        return getattr(import_module(module), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._get()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._get(), name)
 
 
 # ------------------------------------------------------------------------------------------ silent faults of mmrazor
@@ -777,6 +817,10 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmrazor.models.quantizers.native_quantizer': (leave_out_quantization,),
     'mmrazor.structures.graph.channel_flow': (keep_recursion_limit,),
     'mmrazor.models.task_modules.tracer.fx_tracer': (keep_recursion_limit,),
+    'mmrazor.models.task_modules.predictor.metric_predictor': (put_off_rare_imports,),
+    'mmrazor.models.task_modules.predictor.handler.carts_handler': (put_off_rare_imports,),
+    'mmrazor.models.distillers.ofd_distiller': (put_off_rare_imports,),
+    'mmrazor.visualization.local_visualizer': (put_off_rare_imports,),
     'mmrazor.models.task_modules.recorder': (_after(record_copies),),
     'mmrazor.models.algorithms': (
         _after(switch_off_inplace_again),

@@ -263,6 +263,31 @@ class TestImports:
             compat.ignore_missing_operators(load)
         assert [str(warning.message) for warning in caught] == ['something else']
 
+    def test_what_mmrazor_seldom_needs_is_imported_when_it_is_used(self, monkeypatch):
+        monkeypatch.delitem(sys.modules, 'sklearn.tree', raising=False)
+        found = {}
+
+        def load():
+            exec('from sklearn.tree import DecisionTreeRegressor', found)
+            assert type(sys.modules['sklearn.tree']) is not type(sys)
+
+        compat.put_off_rare_imports(load)
+        assert 'sklearn.tree' not in sys.modules
+        tree = found['DecisionTreeRegressor'](max_depth=1)
+        assert tree.fit([[0.0], [1.0]], [2, 3]).predict([[1.0]]).tolist() == [3]
+        assert type(sys.modules['sklearn.tree']) is type(sys)
+
+    def test_the_margins_of_ofd_are_those_of_scipy(self):
+        from mmrazor.models.distillers import OFDDistiller
+
+        norm = sys.modules[OFDDistiller.__module__].norm
+        assert norm.cdf(0.0) == 0.5
+
+    def test_a_package_that_is_not_installed_is_missed_when_it_is_used(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, 'mmrazor.seldom', None)
+        with pytest.raises(ModuleNotFoundError, match=r'mmrazor\.seldom'):
+            compat._Rare('mmrazor.seldom').anything()
+
     def test_the_recursion_limit_is_kept(self, upstream):
         import mmrazor.models  # noqa: F401
 

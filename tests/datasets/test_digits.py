@@ -79,6 +79,6 @@ def test_what_is_out_of_range_is_refused(fields, message):
 
 
 def test_without_scikit_learn_it_names_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'sklearn.datasets', None)
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
     with pytest.raises(ImportError, match=r"pip install 'r2kd_mm\[demo\]'"):
         Digits('train')
