@@ -1,0 +1,26 @@
+import argparse
+
+import common
+import pytest
+import startup
+
+
+def test_a_command_costs_time_and_memory_and_one_that_fails_says_why():
+    (idle, small), (busy, large) = (
+        startup.cost(['-c', code]) for code in ('pass', 'x = bytearray(10**8); sum(range(3 * 10**7))')
+    )
+    assert busy > idle + 0.1
+    assert large > small + 90
+    with pytest.raises(RuntimeError, match='ZeroDivisionError'):
+        startup.cost(['-c', '1 / 0'])
+
+
+@pytest.mark.slow
+def test_every_command_is_measured_beside_torch():
+    result = startup.measure(argparse.Namespace(rounds=1))
+    measured = result['measured']
+    assert measured['import r2kd_mm']['ratio']['ratio'] < 0.5
+    assert measured['train the digits by KD for one iteration']['ratio']['ratio'] > 1
+    text = startup.report(result)
+    assert all(f'| {name} | ' in text for name in measured)
+    assert common.describe(result['environment']) in text
