@@ -77,7 +77,7 @@ SMALL_IMAGES = (
     *(f'{loader}_dataloader.dataset.pipeline.2.crop_size=32' for loader in ('val', 'test')),
 )
 TEN_CLASSES = ('model.architecture.head.num_classes=10', 'model.teacher.head.num_classes=10')
-SMALL_REPLAY = ('train_cfg.cycle=1', 'model.replay.top_k=None')
+SMALL_REPLAY = ('train_cfg.cycle=1',)
 FEW = tuple(f'{loader}_dataloader.dataset.indices=20' for loader in ('train', 'val'))
 TINY = (*EPOCH, *IN_PROCESS, 'train_dataloader.batch_size=6', 'val_evaluator.topk=1,')
 GLYPHS = (*EPOCH, *IN_PROCESS, *(f'{loader}_dataloader.dataset.size=100' for loader in ('train', 'val', 'test')))
