@@ -750,6 +750,26 @@ def _adjust_hue(upstream: Callable, img: np.ndarray, hue_factor: float, backend:
 
 
 # ------------------------------------------------------------------------------------------------------------ configs
+def know_builtin_modules_by_name() -> None:
+    """Let a config import from a package that lies where Python does, too.
+
+    Symptom: SyntaxError "Failed to format the config file" with ``dict(type=<class ...>)``. MMEngine takes each module
+    for one of Python's own whose path begins with that of Python: with Python in ``/usr``, also one in ``/usr/src``,
+    and with an environment ``env``, one in ``env_of_mine``. What a config imports from it is then no name any more.
+    """
+    from mmengine.config import config, utils
+
+    upstream = utils._is_builtin_module
+    if getattr(upstream, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream)
+    def is_builtin_module(module_name: str) -> bool:
+        return module_name.split('.')[0] in sys.stdlib_module_names or module_name.startswith('mmengine.config')
+
+    config._is_builtin_module = utils._is_builtin_module = is_builtin_module
+
+
 def name_configs_by_package() -> None:
     """Let ``r2kd_mm::kd/kd_res14_res6_digits.py`` name a config of the installed package.
 
@@ -799,7 +819,11 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'torchvision': (declare_missing_torchvision_operators,),
     'mmcv': (_after(shift_hue_backwards),),
     'mmcv.cnn.bricks.transformer': (ignore_missing_operators,),
-    'mmengine.config': (_after(name_configs_by_package), _after(lay_out_configs_once)),
+    'mmengine.config': (
+        _after(know_builtin_modules_by_name),
+        _after(name_configs_by_package),
+        _after(lay_out_configs_once),
+    ),
     'mmengine.model': (_after(count_averages_as_changes),),
     'mmengine.model.weight_init': (_after(say_what_was_pretrained),),
     'mmengine.optim': (_after(refuse_unread_paramwise_options),),

@@ -739,3 +739,17 @@ def test_what_moved_is_found_under_its_old_name_with_one_warning(name, home):
         assert getattr(compat, name) is getattr(home, name)
     assert len(caught) == 1
     assert not hasattr(compat, 'no_such_name')
+
+
+def test_a_package_beside_python_is_none_of_its_own(tmp_path, monkeypatch):
+    from mmengine.config import utils
+
+    monkeypatch.setattr(utils, 'PYTHON_ROOT_DIR', str(Path(compat.__file__).parents[2]))
+    upstream = utils._is_builtin_module.__wrapped__
+    assert upstream('r2kd_mm.losses'), 'the fault is gone: drop know_builtin_modules_by_name'
+    path = tmp_path / 'run.py'
+    path.write_text('from r2kd_mm.losses import DISTLoss\nmodel = dict(type=DISTLoss)\n')
+    assert "type='r2kd_mm.losses.DISTLoss'" in Config.fromfile(path).pretty_text
+    names = ('os.path', 'sys', '_thread', 'mmengine.config', 'torch', 'mmengine.runner', '.base')
+    found = [utils._is_builtin_module(name) for name in names]
+    assert found == [upstream(name) for name in names] == [True] * 4 + [False] * 3

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from r2kd_mm.distillers.teacher import classifier_logits
 
@@ -157,7 +157,7 @@ class _Observer(TorchDispatchMode):
             hook.remove()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        self.uses.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.runs)
+        self.uses.update(id(leaf) for leaf in tree_flatten((args, kwargs))[0] if id(leaf) in self.runs)
         result = func(*args, **(kwargs or {}))
         run = self.runs.get(id(args[0])) if func in RESHAPES else None
         if run is not None:

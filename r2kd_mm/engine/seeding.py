@@ -19,7 +19,7 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from numpy.random import mtrand
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from r2kd_mm.engine.generators import GENERATORS, own_generators, seed_generators, without_traces
@@ -266,7 +266,7 @@ def checksum_of_input(sample: Any) -> int:
     """CRC-32 of the input of a sample: of all tensors in its ``'inputs'``, or in the sample where it has none."""
     checksum = 0
     inputs = sample['inputs'] if isinstance(sample, dict) and 'inputs' in sample else sample
-    for leaf in [inputs] if isinstance(inputs, torch.Tensor) else tree_leaves(inputs):
+    for leaf in [inputs] if isinstance(inputs, torch.Tensor) else tree_flatten(inputs)[0]:
         if isinstance(leaf, (torch.Tensor, np.ndarray)):
             values = leaf if isinstance(leaf, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(leaf))
             checksum = zlib.crc32(f'{values.dtype}{tuple(values.shape)}'.encode(), checksum)
