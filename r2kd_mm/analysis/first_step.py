@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -33,7 +34,7 @@ class FirstStep(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Preprocess the batch as the step would, and let the model make its view."""
-        model = unwrapped_model(runner)
+        model: Any = unwrapped_model(runner)
         data = model.data_preprocessor(data_batch, training=True)
         self.clean, self.view = data['inputs'], None
         self.labels = [sample.gt_label for sample in data['data_samples']]
@@ -82,7 +83,7 @@ def prepare(cfg: Config) -> bool:
 @torch.no_grad()
 def make_rows(runner: Runner, seen: FirstStep, num: int, ask_teacher: bool) -> dict[str, list[Picture]]:
     """The images with their labels, and their views, with what the teacher says of both."""
-    model = unwrapped_model(runner)
+    model: Any = unwrapped_model(runner)
     bgr = is_bgr(runner.cfg, 'train_dataloader')
     names = classes_of(runner.train_dataloader.dataset) or ()
     labels = [int(label) for label in seen.labels if label.numel() == 1]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -88,10 +89,10 @@ def look(
     """Return the logits of the classifier and of its pruned copies for the validation images, in one pass."""
     networks = [classifier, *(network for *_, network, _ in copies)]
     asked = {str(place): partial(view.ask, network) for place, network in enumerate(networks)}
-    logits, labels = validation_logits(asked, cfg)
+    logits, true_labels = validation_logits(asked, cfg)
     full_logits, *of_copies = logits.values()
-    if view.augmentation is not None and not view.augmentation.keeps_labels:
-        labels = None
+    keeps_labels = view.augmentation is None or view.augmentation.keeps_labels
+    labels = true_labels if keeps_labels else None
     judged = partial(judge, full_logits=full_logits, labels=labels)
     return judged('none', 0.0, 0.0, full_logits), [
         judged(name, amount, report.sparsity, of_copy) for (name, amount, _, report), of_copy in zip(copies, of_copies)
@@ -120,7 +121,7 @@ def prune_teacher(args: argparse.Namespace) -> None:
     planned = plan(names, args.amounts)
     if args.save and 'channels' in names:
         raise ValueError('weights without channels do not fit the config of the network; --save needs other --pruners')
-    augmentation = None
+    augmentation: Any = None
     if args.augmented is not None:
         augmentation = build_component(dict(type=args.augmented), 'augmentation', 'r2kd_mm.augmentations')
     classifier, cfg = load_classifier(args)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -47,7 +48,7 @@ def build_distiller(cfg: Config) -> nn.Module:
     return MODELS.build(model).to(get_device())
 
 
-def load_batches(cfg: Config, distiller: nn.Module, count: int) -> list[Tensor]:
+def load_batches(cfg: Config, distiller: Any, count: int) -> list[Tensor]:
     """The first ``count`` validation batches, preprocessed, each of shape ``(N, C, H, W)``."""
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
     return [distiller.data_preprocessor(batch)['inputs'] for batch in islice(loader, count)]
@@ -86,7 +87,7 @@ def check_teacher_engine(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     plain = TeacherEngine.from_config('plain')
     engine = TeacherEngine.from_config(args.engine or cfg.model.get('teacher_engine', 'fast'))
-    distiller = build_distiller(cfg)
+    distiller: Any = build_distiller(cfg)
     batches = load_batches(cfg, distiller, args.batches)
     first = batches[0]
     print(f'{engine}\n{first.device}, torch {torch.__version__}, {torch.get_num_threads()} threads')
