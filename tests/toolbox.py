@@ -19,15 +19,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 600  # seconds, after which a tool hangs
-# what a tool imports until it trains, and what mmengine and scikit-learn import then
+# what a tool imports until it trains, and what mmengine imports then
 PRELOADED = [
     'toolbox',
-    *(f'r2kd_mm.{name}' for name in ('backbones', 'corruptions', 'datasets', 'hooks', 'losses', 'metrics', 'zoo')),
+    *(f'r2kd_mm.{name}' for name in ('analysis', 'backbones', 'corruptions', 'hooks', 'losses', 'metrics', 'zoo')),
+    *(f'r2kd_mm.datasets.{path.stem}' for path in (ROOT / 'r2kd_mm/datasets').glob('[a-z]*.py')),
+    'r2kd_mm.engine.run_config',
     'mmengine.runner',
     *(f'mmpretrain.{name}' for name in ('datasets', 'engine', 'evaluation', 'models', 'visualization')),
     *(f'mmrazor.{name}' for name in ('datasets', 'engine', 'implementations', 'models', 'structures')),
+    'matplotlib.backends.backend_agg',
     'setuptools',
-    'sklearn.datasets',
 ]
 
 
