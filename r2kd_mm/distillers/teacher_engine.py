@@ -198,7 +198,8 @@ class _PreparedNetwork:
         # one code for all batch sizes, so that the last, smaller batch of an epoch starts no compiler
         maybe_mark_dynamic(inputs, 0)
         # CUDA graphs write every output to the same memory: this call may do so again, and what it gives is copied
-        torch.compiler.cudagraph_mark_step_begin()
+        if hasattr(torch.compiler, 'cudagraph_mark_step_begin'):  # since torch 2.2
+            torch.compiler.cudagraph_mark_step_begin()
         return classifier_logits(compiled, inputs).clone()
 
     def _give_up_compiling(self, error: TorchDynamoException) -> None:
