@@ -27,6 +27,15 @@ CONFIG = 'configs/kd/kd_res14_res6_digits.py'
 ONE_ITERATION = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=300']
 UNTRAINED = ['model.teacher_ckpt=None', 'model.allow_untrained_teacher=True']
 
+# A process counts the memory of the one that started it, so a small one starts what is measured.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(status)
+"""
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -56,14 +65,17 @@ def commands(folder: Path) -> dict[str, list[str]]:
 def cost(command: Sequence[str]) -> tuple[float, float]:
     """Run Python with ``command``: seconds of the processor, and the highest resident memory in MB."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    done = subprocess.run(
+        [sys.executable, '-c', MEASURE, sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
-    errors = process.stderr.read() if process.stderr else b''
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f'{" ".join(command)} failed: {errors.decode()[-2000:]}')
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if done.returncode:
+        raise RuntimeError(f'{" ".join(command)} failed: {done.stderr[-2000:]}')
+    time, kilobytes = map(float, done.stdout.split())
+    return time, kilobytes / 1024
 
 
 def prepare(folder: Path) -> None:
