@@ -81,10 +81,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train until the last epoch is done and validated; return the model."""
         self._take_over_seeds()
-        self._check_draws()
         self._take_over_early_stopping()
         self._first_batch = self._find_first_batch()
         self.runner.call_hook('before_train')
+        self._check_draws()  # after the hooks, which name a sample that cannot be loaded
         info = self.runner.message_hub.runtime_info
         if self._first_batch == 0 and info.get(VALIDATED_EPOCH, 0) < self._epoch:
             for hook in self.runner.hooks:

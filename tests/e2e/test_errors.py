@@ -71,7 +71,6 @@ class RunsCode:
         ('model.losses.loss_value.type=CorelationLoss', ('CorelationLoss', 'CorrelationDistanceLoss', 'DISTLoss')),
         ('model.losses.loss_rank.estimator=soft', ("'soft'", "'sigmoid'", "'hard'")),
         ('model.augmentation.type=CutMixx', ('CutMixx', 'CutMix', 'Mixup')),
-        ('train_dataloader.batch_size=1', ('loss_value', 'batch_size=1')),
         ('train_dataloader.dataset.data_root=/no/such/folder', ('/no/such/folder/train', '<data_root>/<split>')),
         ('val_dataloader.dataset.data_root=/no/such/folder', ('/no/such/folder/val', '<data_root>/<split>')),
         ('modle.teacher_weight=0.5', ("no run reads a field 'modle'", "did you mean 'model'?")),
@@ -84,6 +83,11 @@ class RunsCode:
 def test_a_wrong_option_is_named(fail, option, words):
     message = fail(option)
     assert all(word in message for word in words), message
+
+
+def test_a_batch_from_which_a_loss_learns_nothing_is_named(fail):
+    message = fail('train_dataloader.batch_size=1', 'model.losses.loss_value.class_wise=False')
+    assert 'loss_value teaches nothing with 1 image a batch' in message
 
 
 def test_a_teacher_that_is_no_checkpoint_is_named(fail, tmp_path):
