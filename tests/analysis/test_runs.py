@@ -130,6 +130,7 @@ def test_only_what_led_to_the_last_checkpoint_and_its_validation_is_read(tmp_pat
     assert values(read_run(folder).scalars, 'accuracy/top1') == {100: 40, 200: 61}
 
 
+@pytest.mark.slow
 def test_neither_an_earlier_run_nor_a_test_in_the_folder_is_taken_for_the_run(tmp_path):
     config = toolbox.ROOT / 'configs' / ALONE
     for epochs in (3, 2):

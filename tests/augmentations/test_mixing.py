@@ -141,6 +141,7 @@ def pick_of_all(sizes):
     return pool, CutMixPick(pool='global')(images, context(seed=rank))
 
 
+@pytest.mark.slow
 def test_cutmixpick_may_pick_from_the_images_of_all_processes():
     sizes = [8, 3]
     pools, picked = zip(*run_on_ranks(2, pick_of_all, sizes))

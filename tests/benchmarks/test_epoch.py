@@ -19,6 +19,7 @@ def result(tmp_path_factory):
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_the_runner_and_the_bare_loop_train_on_as_many_batches(result):
     measured = result['epoch']
     assert measured['iterations'] == 5
@@ -27,6 +28,7 @@ def test_the_runner_and_the_bare_loop_train_on_as_many_batches(result):
         assert min(min(times) for times in measured[loop]) > 0
 
 
+@pytest.mark.slow
 def test_the_overhead_is_the_difference_of_the_loops(result):
     measured = result['epoch']
     mean = [
@@ -35,6 +37,7 @@ def test_the_overhead_is_the_difference_of_the_loops(result):
     assert measured['loops'][f'{epoch.OVERHEAD}, mean']['median'] == pytest.approx(sum(mean) / 2)
 
 
+@pytest.mark.slow
 def test_the_hooks_of_the_config_are_timed_and_the_parts_make_up_the_iteration(result):
     watched = result['epoch']['watched']
     assert {'train_step', 'FiniteCheckHook', 'LoggerHook', epoch.REST} <= set(watched['parts'])
@@ -42,6 +45,7 @@ def test_the_hooks_of_the_config_are_timed_and_the_parts_make_up_the_iteration(r
     assert min(watched['parts'].values()) >= 0
 
 
+@pytest.mark.slow
 def test_the_throughput_of_processes_is_that_of_their_median_steps(result):
     one, *groups = result['processes'].values()
     assert list(result['processes']) == ['one process', '2 processes, gather=True', '2 processes, gather=False']

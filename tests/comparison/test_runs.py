@@ -94,6 +94,7 @@ def test_a_result_has_the_accuracy_of_each_epoch(finished):
     assert state(finished) is State.FINISHED
 
 
+@pytest.mark.slow
 def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_that_validation_chose(tmp_path):
     options = {
         'test_dataloader.dataset.indices': 200,

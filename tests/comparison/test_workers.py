@@ -99,6 +99,7 @@ def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
     assert 'Traceback' not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_worker_behind(tmp_path):
     class Interrupter(Killer):
         def advanced(self, run, share):

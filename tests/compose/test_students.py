@@ -71,6 +71,7 @@ def test_the_student_to_export_is_what_is_left_of_it(name, trained):
 
 
 @pytest.mark.parametrize(('name', 'options'), [(L1, {'model.architecture.prune_times': 3}), (GROUP_FISHER, {})])
+@pytest.mark.slow
 def test_a_resumed_run_ends_like_one_that_was_not_interrupted(name, options, run, tmp_path):
     whole = run(name, tmp_path / 'whole', epochs=3, **options)
     whole.train()
@@ -81,6 +82,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_interrupted(name, options, run
         assert torch.equal(resumed.model.state_dict()[key], value), key
 
 
+@pytest.mark.slow
 def test_what_is_left_is_written_and_distilled_further(trained, run, tmp_path):
     pruned = trained(L1)
     options = {

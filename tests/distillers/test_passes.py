@@ -151,6 +151,7 @@ class OneConvolution(torch.nn.Sequential):
 
 
 @NEEDS_COMPILER
+@pytest.mark.slow
 def test_a_compiled_student_has_the_losses_gradients_and_names_of_an_eager_one():
     small = dict(
         type='ImageClassifier',

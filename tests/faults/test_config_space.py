@@ -20,9 +20,7 @@ from r2kd_mm.augmentations.auto_augment import POLICIES
 from r2kd_mm.functional.ranking import ESTIMATORS
 from r2kd_mm.registry import MODELS
 
-EXAMPLES = settings(
-    max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+EXAMPLES = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def config(name: str, **fields: st.SearchStrategy) -> st.SearchStrategy[dict[str, Any]]:
@@ -137,10 +135,11 @@ def test_the_space_holds_every_loss_augmentation_and_distiller():
     } - {'BatchAugmentation'}
 
 
-def test_any_valid_combination_trains_two_steps(count):
+@pytest.mark.parametrize('examples', [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_any_valid_combination_trains_two_steps(examples, count):
     trained = []
 
-    @EXAMPLES
+    @settings(EXAMPLES, max_examples=examples)
     @given(distillers())
     def check(fields):
         model = build(fields).train()

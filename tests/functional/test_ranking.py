@@ -207,6 +207,7 @@ def test_soft_rank_standardises_rows():
     [*(lambda x, y, name=name: soft_rank(x, 1, name) for name in sorted(set(ESTIMATORS) - {'hard'})), soft_kendall],
     ids=[*sorted(set(ESTIMATORS) - {'hard'}), 'kendall'],
 )
+@pytest.mark.slow
 def test_needs_less_than_256_mib_for_256_rows_of_1000_classes(rank):
     x, y = torch.randn(2, 256, 1000)
     x.requires_grad_()
