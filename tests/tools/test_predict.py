@@ -46,7 +46,7 @@ def test_a_person_reads_percentages(digits):
     ]
 
 
-@pytest.mark.parametrize('options', toolbox.quick_first([(), ('--json',)]))
+@pytest.mark.parametrize('options', toolbox.quick_first([[], ['--json']]))
 def test_a_broken_image_is_named_and_the_others_are_answered(digits, options, tmp_path):
     export, images = digits
     shutil.copytree(images, tmp_path / 'images')
