@@ -43,7 +43,7 @@ class Finished:
 
 
 def quick_first(cases: list) -> list:
-    """Parameters of a test, of which `make test` runs the first one and `make test-all` all."""
+    """Return parameters: `make test` runs the first one, `make test-all` all. A tuple gives several values."""
     import pytest  # not where a tool runs
 
     first, *others = cases
