@@ -11,6 +11,7 @@ from mmengine.visualization import Visualizer
 
 import r2kd_mm  # noqa: F401  its cures are needed where a test imports mmrazor
 
+LONGEST = ('test_commands.py', 'test_kills.py', 'test_nodes.py')
 REFERENCE_DIR = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 
 
@@ -47,6 +48,11 @@ def _forget_runs() -> Iterator[None]:
             for handler in getattr(instance, 'handlers', ()):
                 handler.close()
         kind._instance_dict.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that no worker ends with one of them alone."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:
