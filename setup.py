@@ -58,7 +58,7 @@ setup(
     license='Apache-2.0',
     cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
-    package_data={'r2kd_mm.analysis': ['page.html']},
+    package_data={'r2kd_mm.report': ['page.html']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},

@@ -33,10 +33,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import r2kd_mm
-from r2kd_mm.distillers.teacher import build_teacher
 from r2kd_mm.engine import SampleIndex, clear_errors
 from r2kd_mm.engine.arguments import add_config_options
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.build import build_teacher
 
 RESULTS = Path(__file__).parent / 'results'
 MIB = 2**20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from on_digits import ROOT, compare_on_digits
 
-from r2kd_mm.comparison import Method
+from r2kd_mm.runs import Method
 
 REPLAY = ROOT / 'configs' / 'r2kd' / 'r2kd-replay_res14_res6_digits.py'
 LIVE = ROOT / 'configs' / 'r2kd' / 'r2kd_res14_res6_digits.py'

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from r2kd_mm.comparison import (
+from r2kd_mm.runs import (
     Method,
     collect,
     complete,

@@ -57,10 +57,10 @@ from torch.utils.flop_counter import flop_registry
 
 from r2kd_mm.augmentations import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import BatchDraws
-from r2kd_mm.distillers.replay import Replay
+from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.distillers.student import compile_backbone_, keep_channels_last_, logits_module
-from r2kd_mm.distillers.teacher import classifier_logits
 from r2kd_mm.registry import MODELS, build_component
+from r2kd_mm.teachers.replay import Replay
 
 PUBLISHED = 'published recipe'
 MMRAZOR = 'mmrazor DIST'

@@ -3,9 +3,11 @@
 from r2kd_mm import compat
 from r2kd_mm.check_env import explain_import_errors
 from r2kd_mm.import_hook import wrap_import
+from r2kd_mm.moved import keep_old_modules
 from r2kd_mm.version import __version__
 
 __all__ = ['__version__']
 
 compat.apply()
+keep_old_modules()
 wrap_import('r2kd_mm.*', explain_import_errors)

@@ -160,7 +160,7 @@ FAULTS = [
         'distillers/logit_store.py',
         'zlib.crc32(row, place)',
         'zlib.crc32(row)',
-        'distillers/test_logit_store.py::test_a_row_in_the_place_of_another_image_is_missing',
+        'teachers/test_store.py::test_a_row_in_the_place_of_another_image_is_missing',
     ),
     Fault(
         'the probability of the classes that are left out spread over all classes',
@@ -168,7 +168,7 @@ FAULTS = [
         'distillers/logit_store.py',
         'math.log(self.num_classes - self.top_k)',
         'math.log(self.num_classes)',
-        'distillers/test_logit_store.py::test_top_k_keeps_the_largest_and_the_probability_of_the_rest',
+        'teachers/test_store.py::test_top_k_keeps_the_largest_and_the_probability_of_the_rest',
     ),
     Fault(
         'the logits of another input used',
@@ -176,7 +176,7 @@ FAULTS = [
         'distillers/logit_store.py',
         "rows['input'] != np.asarray(inputs, np.uint32)",
         "rows['input'] != rows['input']",
-        'distillers/test_logit_store.py::test_logits_of_another_input_are_missing_and_are_counted',
+        'teachers/test_store.py::test_logits_of_another_input_are_missing_and_are_counted',
     ),
     Fault(
         'the same augmented view in every round',
@@ -184,7 +184,7 @@ FAULTS = [
         'distillers/replay.py',
         "derived_seed('view', self._seed, number, ",
         "derived_seed('view', self._seed, 0, ",
-        'distillers/test_replay.py::test_the_draws_depend_on_seed_round_and_image_alone',
+        'teachers/test_replay.py::test_the_draws_depend_on_seed_round_and_image_alone',
     ),
     Fault(
         'another partner than the neighbour in the batch',
@@ -192,7 +192,7 @@ FAULTS = [
         'distillers/replay.py',
         'torch.arange(len(places)) ^ 1)',
         'torch.arange(len(places)) | 1)',
-        'distillers/test_replay.py::test_the_partner_is_the_neighbour',
+        'teachers/test_replay.py::test_the_partner_is_the_neighbour',
     ),
     Fault(
         'logits of another pipeline used',

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from r2kd_mm.distillers.folding import try_out
-from r2kd_mm.distillers.teacher import classifier_logits
+from r2kd_mm.classifiers import classifier_logits
+from r2kd_mm.teachers.folding import try_out
 
 # Largest difference of two computations of the logits, over the largest logit; three to ten times what was measured.
 EXACT_TOLERANCE = 2e-6

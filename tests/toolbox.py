@@ -22,7 +22,7 @@ TIMEOUT = 600  # seconds, after which a tool hangs
 # what a tool imports until it trains, and what mmengine imports then
 PRELOADED = [
     'toolbox',
-    *(f'r2kd_mm.{name}' for name in ('analysis', 'backbones', 'corruptions', 'hooks', 'losses', 'metrics', 'zoo')),
+    *(f'r2kd_mm.{name}' for name in ('backbones', 'corruptions', 'hooks', 'losses', 'metrics', 'report', 'zoo')),
     *(f'r2kd_mm.datasets.{path.stem}' for path in (ROOT / 'r2kd_mm/datasets').glob('[a-z]*.py')),
     'r2kd_mm.engine.run_config',
     'mmengine.runner',

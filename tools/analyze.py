@@ -41,9 +41,9 @@ def main() -> None:
         from mmengine.logging import MMLogger
         from mmengine.registry import init_default_scope
 
-        from r2kd_mm.analysis import find_groups, make_exhibits, make_summary, measure, write_page
         from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
         from r2kd_mm.engine.fileio import check_writable
+        from r2kd_mm.report import find_groups, make_exhibits, make_summary, measure, write_page
 
         names, severities = NAMES, SEVERITIES
         if args.fast:

@@ -29,7 +29,7 @@ def main() -> None:
     """Draw the first step."""
     args = parse_args()
     with clear_errors():
-        from r2kd_mm.analysis.first_step import browse_augmentations
+        from r2kd_mm.report.first_step import browse_augmentations
 
         browse_augmentations(args)
 

@@ -29,7 +29,7 @@ def main() -> None:
     """Run both ways and report."""
     args = parse_args()
     with clear_errors():
-        from r2kd_mm.analysis.teacher_engine import check_teacher_engine
+        from r2kd_mm.report.teacher_engine import check_teacher_engine
 
         check_teacher_engine(args)
 

@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Train what is missing, write the report, and return the exit status."""
-    from r2kd_mm.comparison import Method, collect, complete, make_rows, plan_runs, report_failures, write_comparison
+    from r2kd_mm.runs import Method, collect, complete, make_rows, plan_runs, report_failures, write_comparison
 
     methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
     runs = plan_runs(methods, args.seeds, args.out / 'runs')
@@ -60,7 +60,7 @@ def compare(args: argparse.Namespace) -> int:
 def main() -> None:
     """Compare, and keep what is done when the user stops it."""
     args = parse_args()
-    from r2kd_mm.comparison import run_to_exit
+    from r2kd_mm.runs import run_to_exit
 
     run_to_exit(lambda: compare(args))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from r2kd_mm.comparison import Run
+    from r2kd_mm.runs import Run
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 TEACHER = CONFIGS / 'supervised' / 'res14_digits.py'
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 def demo(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
-    from r2kd_mm.comparison import (
+    from r2kd_mm.runs import (
         Method,
         collect,
         complete,
@@ -68,7 +68,7 @@ def demo(args: argparse.Namespace) -> int:
         report_failures,
         write_comparison,
     )
-    from r2kd_mm.comparison.progress import format_seconds
+    from r2kd_mm.runs.progress import format_seconds
 
     began = time.monotonic()
     options = (
@@ -118,8 +118,8 @@ def demo(args: argparse.Namespace) -> int:
 
 def show_pruned_teacher(run: Run, teacher_accuracy: float) -> None:
     """Print what pruning does to the trained teacher."""
-    from r2kd_mm.comparison import accuracy, trained_student, validation_logits
     from r2kd_mm.pruning import MagnitudePruner
+    from r2kd_mm.runs import accuracy, trained_student, validation_logits
 
     teacher, cfg = trained_student(run)
     pruned, report = MagnitudePruner(amount=0.1)(teacher)
@@ -134,8 +134,8 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
     """Plot how the classes' logits go together in the teacher and in the students, averaged over their seeds."""
     import torch
 
-    from r2kd_mm.comparison import plot_class_correlations, trained_student, validation_logits
     from r2kd_mm.functional import class_correlation
+    from r2kd_mm.runs import plot_class_correlations, trained_student, validation_logits
 
     maps: dict[str, list[torch.Tensor]] = {}
     for run in teacher_runs + runs:
@@ -156,7 +156,7 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
 def main() -> None:
     """Run the demo, and keep what is done when the user stops it."""
     args = parse_args()
-    from r2kd_mm.comparison import run_to_exit
+    from r2kd_mm.runs import run_to_exit
 
     run_to_exit(lambda: demo(args))
 

@@ -47,7 +47,7 @@ def main() -> None:
     """Run the tool."""
     args = parse_args()
     with clear_errors():
-        from r2kd_mm.analysis.prune_teacher import prune_teacher
+        from r2kd_mm.report.prune_teacher import prune_teacher
 
         prune_teacher(args)
 

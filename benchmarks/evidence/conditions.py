@@ -19,10 +19,15 @@ from mmengine.config import Config
 from run import answer_folder, parse_args, plan_students, plan_teachers
 from torch import Tensor, nn
 
-from r2kd_mm.analysis.measure import corrupted_config
-from r2kd_mm.analysis.views import View
 from r2kd_mm.augmentations import AutoAugment
-from r2kd_mm.comparison import (
+from r2kd_mm.classifiers import classifier_logits
+from r2kd_mm.corruptions import FAMILIES
+from r2kd_mm.engine import AtomicLocalBackend, clear_errors
+from r2kd_mm.functional import entropy
+from r2kd_mm.registry import MODELS
+from r2kd_mm.report.measure import corrupted_config
+from r2kd_mm.report.views import View
+from r2kd_mm.runs import (
     Run,
     State,
     environment,
@@ -31,13 +36,8 @@ from r2kd_mm.comparison import (
     trained_student,
     validation_logits,
 )
-from r2kd_mm.comparison.report import format_difference, format_spread, markdown_table
-from r2kd_mm.comparison.runs import look_at
-from r2kd_mm.corruptions import FAMILIES
-from r2kd_mm.distillers.teacher import classifier_logits
-from r2kd_mm.engine import AtomicLocalBackend, clear_errors
-from r2kd_mm.functional import entropy
-from r2kd_mm.registry import MODELS
+from r2kd_mm.runs.report import format_difference, format_spread, markdown_table
+from r2kd_mm.runs.runs import look_at
 
 SEVERITY = 3  # of 5
 CORRUPTED_IMAGES = 1000

@@ -10,8 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from r2kd_mm.comparison import Method
 from r2kd_mm.hooks import LossScheduleHook
+from r2kd_mm.runs import Method
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEACHER = 'res14w16'

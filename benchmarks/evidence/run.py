@@ -12,7 +12,7 @@ from pathlib import Path
 
 from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
 
-from r2kd_mm.comparison import (
+from r2kd_mm.runs import (
     Run,
     collect,
     complete,

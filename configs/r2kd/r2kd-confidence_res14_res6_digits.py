@@ -5,6 +5,6 @@ with read_base():
     from .._base_.methods.r2kd import *
     from .._base_.res14_res6_digits import *
 
-from r2kd_mm.distillers import ConfidenceWeights
+from r2kd_mm.teachers import ConfidenceWeights
 
 model.update(architecture=res6, teacher=res14, teacher_ckpt=res14_ckpt, weighting=dict(type=ConfidenceWeights, tau=1.0))

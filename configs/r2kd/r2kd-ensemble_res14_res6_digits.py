@@ -5,7 +5,8 @@ with read_base():
     from .._base_.methods.r2kd import *
     from .._base_.res14_res6_digits import *
 
-from r2kd_mm.distillers import LearnedWeights, LogitDistiller, TeacherEnsemble
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.teachers import LearnedWeights, TeacherEnsemble
 
 model.pop('pruner')  # R2KD makes one pair of these two
 model.pop('teacher_weight')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.logging import print_log
 from torch import nn
 
-from r2kd_mm.distillers.teacher import normalisation, num_classes
+from r2kd_mm.classifiers import normalisation, num_classes
 
 
 def take_over_inputs_(data_preprocessor: nn.Module | None, student: nn.Module) -> None:

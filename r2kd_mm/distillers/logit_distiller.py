@@ -18,15 +18,11 @@ from torch import Tensor, nn
 
 from r2kd_mm.arguments import check_switches, check_weights
 from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
+from r2kd_mm.classifiers import check_single_label, classifier_logits, num_classes
 from r2kd_mm.distillers.algorithms import algorithms, check_algorithms, check_group_fisher, sub_networks
-from r2kd_mm.distillers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensemble
 from r2kd_mm.distillers.features import build_features, check_sources, feature_losses, forget, recorded
-from r2kd_mm.distillers.frozen import FrozenNetworks
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
-from r2kd_mm.distillers.identity import describe
 from r2kd_mm.distillers.inputs import take_over_inputs_
-from r2kd_mm.distillers.outputs import check_single_label
-from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.distillers.student import (
     compile_backbone_,
     keep_channels_last_,
@@ -35,10 +31,14 @@ from r2kd_mm.distillers.student import (
     recorded_logits,
     unwrap_student,
 )
-from r2kd_mm.distillers.teacher import check_same_inputs, classifier_logits, num_classes
-from r2kd_mm.distillers.teacher_engine import TeacherEngine
-from r2kd_mm.distillers.weighting import mix
 from r2kd_mm.registry import MODELS, build_component
+from r2kd_mm.teachers.build import check_same_inputs
+from r2kd_mm.teachers.engine import TeacherEngine
+from r2kd_mm.teachers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensemble
+from r2kd_mm.teachers.frozen import FrozenNetworks
+from r2kd_mm.teachers.identity import describe
+from r2kd_mm.teachers.replay import Replay
+from r2kd_mm.teachers.weighting import mix
 from r2kd_mm.weights import keep_weights_
 
 
@@ -56,7 +56,7 @@ class LogitDistiller(BaseAlgorithm):
     With one :class:`~r2kd_mm.losses.KLDivergenceLoss` and no augmentation this is plain knowledge distillation;
     :class:`~r2kd_mm.distillers.R2KD` adds the pruned teacher.
 
-    Teachers are no submodules (:class:`~r2kd_mm.distillers.frozen.FrozenNetworks`): always in eval mode, without
+    Teachers are no submodules (:class:`~r2kd_mm.teachers.frozen.FrozenNetworks`): always in eval mode, without
     gradient, and in no optimizer, checkpoint, moving average or DDP wrapper. ``mode='tensor'`` and ``'predict'`` run
     the student alone.
 
@@ -69,8 +69,8 @@ class LogitDistiller(BaseAlgorithm):
 
     Args:
         architecture: The student, config or model; a model keeps the weights that it has.
-        teacher: The teacher, see :func:`~r2kd_mm.distillers.teacher.build_teacher`; several as a
-            :class:`~r2kd_mm.distillers.TeacherEnsemble`, config or object; ``None`` builds the student alone, to
+        teacher: The teacher, see :func:`~r2kd_mm.teachers.build.build_teacher`; several as a
+            :class:`~r2kd_mm.teachers.TeacherEnsemble`, config or object; ``None`` builds the student alone, to
             evaluate it.
         losses: Name to loss. A name must contain ``loss``, because MMEngine trains only such terms.
         teacher_ckpt: Path or URL of the teacher's weights; those of an ensemble are given in it.
@@ -85,10 +85,10 @@ class LogitDistiller(BaseAlgorithm):
             not depend on the number of processes; losses that compare samples see them all, in one collective a step.
             ``False`` keeps each process to its own batch, as the published codes do. With gradient accumulation a
             batch is what one forward pass sees.
-        teacher_engine: How the teachers are run, see :class:`~r2kd_mm.distillers.teacher_engine.TeacherEngine`:
+        teacher_engine: How the teachers are run, see :class:`~r2kd_mm.teachers.engine.TeacherEngine`:
             ``'exact'``, or ``'fast'`` for half precision.
         replay: Keep the teachers' logits on disk and ask for each once, see
-            :class:`~r2kd_mm.distillers.replay.Replay` for the fields. It takes :class:`~r2kd_mm.hooks.ReplayHook` and a
+            :class:`~r2kd_mm.teachers.replay.Replay` for the fields. It takes :class:`~r2kd_mm.hooks.ReplayHook` and a
             ``ResumableTrainLoop`` with a ``cycle``. Once all logits are there, teachers whose weights are local files
             are not even loaded.
         joint_views: Run the student once over clean images and augmented view together. Its batch norm then
@@ -282,7 +282,7 @@ class LogitDistiller(BaseAlgorithm):
             cycle: After how many epochs images and draws repeat.
 
         Returns:
-            See :meth:`~r2kd_mm.distillers.logit_store.LogitStore.open`.
+            See :meth:`~r2kd_mm.teachers.store.LogitStore.open`.
 
         Raises:
             ValueError: The student does not say how many classes it knows.

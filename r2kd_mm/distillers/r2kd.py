@@ -10,14 +10,14 @@ from torch import nn
 
 from r2kd_mm.arguments import is_number
 from r2kd_mm.augmentations import BatchAugmentation, CutMix
-from r2kd_mm.distillers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble, is_ensemble
-from r2kd_mm.distillers.identity import describe
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
-from r2kd_mm.distillers.replay import Replay
-from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
 from r2kd_mm.pruning import MagnitudePruner, Pruner
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.engine import TeacherEngine
+from r2kd_mm.teachers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble, is_ensemble
+from r2kd_mm.teachers.identity import describe
+from r2kd_mm.teachers.replay import Replay
 
 PRUNED_MEMBER = 'pruned_teacher'
 # the method's own parts; both are immutable
@@ -55,7 +55,7 @@ class R2KD(LogitDistiller):
         pruned_teacher_mode: ``'eval'``; or ``'train'`` to rerun the released code, whose pruned teacher normalises by
             the statistics of each batch and keeps its dropout.
         weighting: ``None``, the same weights for every image; or ``dict(type=ConfidenceWeights)`` or another
-            :class:`~r2kd_mm.distillers.weighting.Weighting`, which starts from them.
+            :class:`~r2kd_mm.teachers.weighting.Weighting`, which starts from them.
 
     Raises:
         ValueError: A weight or a mode is out of range; the teacher is an ensemble; or there is a weighting, but no

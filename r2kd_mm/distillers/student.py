@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from r2kd_mm.distillers.outputs import first_rows, predicted_logits
+from r2kd_mm.classifiers import first_rows, predicted_logits
 
 _MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
 
@@ -109,7 +109,7 @@ def recorded_logits(module: nn.Module, shown: int | None = None) -> Iterator[lis
     """Collect the logits that ``module`` predicts by, in order, while the context is open.
 
     Args:
-        module: The head or the network; see :func:`~r2kd_mm.distillers.outputs.predicted_logits`.
+        module: The head or the network; see :func:`~r2kd_mm.classifiers.predicted_logits`.
         shown: Let its caller see only so many rows of the output; ``None`` for all.
 
     Raises:

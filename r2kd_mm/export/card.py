@@ -14,9 +14,9 @@ from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from r2kd_mm.checkpoint import AVERAGED
-from r2kd_mm.distillers.teacher import RECORD_KEY
 from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
 from r2kd_mm.export.student import Student
+from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.version import __version__
 
 WARM_UP, RUNS = 5, 30

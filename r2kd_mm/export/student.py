@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from r2kd_mm.checkpoint import load_checkpoint_file
+from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.compat import MisnamedClasses
 from r2kd_mm.distillers.student import unwrap_student
-from r2kd_mm.distillers.teacher import classifier_logits, load_weights_
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import (
@@ -42,6 +42,7 @@ from r2kd_mm.engine.wrapped_data import (
 from r2kd_mm.export.network import Logits
 from r2kd_mm.export.preprocessing import Preprocessing, apply_transforms, list_images
 from r2kd_mm.registry import DATASETS, MODELS
+from r2kd_mm.teachers.build import load_weights_
 from r2kd_mm.weights import forget_initial_weights_
 from r2kd_mm.zoo import build_classifier, classifier_config
 

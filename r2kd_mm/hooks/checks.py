@@ -16,9 +16,9 @@ from mmpretrain.evaluation import Accuracy, MultiLabelMetric
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
+from r2kd_mm.classifiers import num_classes
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
-from r2kd_mm.distillers.teacher import num_classes
 from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.hooks.schedules import unwrapped_distiller

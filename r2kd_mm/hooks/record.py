@@ -19,8 +19,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import Dataset
 
 from r2kd_mm.checkpoint import digest_of_file
+from r2kd_mm.classifiers import normalisation
 from r2kd_mm.distillers import LogitDistiller
-from r2kd_mm.distillers.teacher import RECORD_KEY, normalisation
 from r2kd_mm.engine import SeededDataset, unwrapped_model
 from r2kd_mm.engine.config_fields import config_fields, flatten
 from r2kd_mm.engine.schedule import ScheduleHook
@@ -28,6 +28,7 @@ from r2kd_mm.engine.train_loop import SAMPLER_SEED
 from r2kd_mm.engine.wrapped_data import data_info
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
+from r2kd_mm.teachers.build import RECORD_KEY
 
 PACKAGES = ('r2kd_mm', 'torch', 'torchvision', 'numpy', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor')
 FINGERPRINT_SAMPLES = 1000

@@ -14,8 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import LogitDistiller
-from r2kd_mm.distillers.identity import describe
-from r2kd_mm.distillers.replay import REPEATED_IMAGES
 from r2kd_mm.engine import PairedSampler, SeededSampler
 from r2kd_mm.engine.config_fields import config_fields
 from r2kd_mm.engine.seeding import Trial, changing_draws
@@ -24,6 +22,8 @@ from r2kd_mm.hooks.checks import skip_counters
 from r2kd_mm.hooks.record import fingerprint
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
+from r2kd_mm.teachers.identity import describe
+from r2kd_mm.teachers.replay import REPEATED_IMAGES
 
 # Hooks of OpenMMLab that change the pipeline of a run in its middle, and what mmpretrain's SwitchRecipeHook may change.
 SWITCHES = {'PipelineSwitchHook', 'YOLOXModeSwitchHook'}

@@ -10,9 +10,10 @@ from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
 
-from r2kd_mm.distillers.teacher import build_teacher, check_same_inputs, classifier_logits
+from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.functional.correlation import class_correlation
 from r2kd_mm.registry import METRICS, MODELS
+from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
 
 @METRICS.register_module()
@@ -26,7 +27,7 @@ class TeacherAgreement(BaseMetric):
       ``pred_score`` stands for its logits.
 
     Args:
-        teacher: As for :func:`~r2kd_mm.distillers.teacher.build_teacher`, like ``teacher_ckpt``.
+        teacher: As for :func:`~r2kd_mm.teachers.build.build_teacher`, like ``teacher_ckpt``.
         teacher_ckpt: Path or URL of its weights.
         data_preprocessor: Of the run: normalises the images for the teacher.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`, like ``prefix``.

@@ -12,9 +12,9 @@ import torch
 from mmengine.config import Config
 from run import answer, parse_args
 
-from r2kd_mm.analysis.views import View
-from r2kd_mm.comparison import Method
 from r2kd_mm.registry import MODELS
+from r2kd_mm.report.views import View
+from r2kd_mm.runs import Method
 
 SCALE = grid.SCALES['reduced']
 RESULTS = Path(grid.__file__).parent / 'results'

@@ -14,9 +14,9 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 
-from r2kd_mm.distillers.teacher import build_teacher
 from r2kd_mm.export import load_student
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.build import build_teacher
 
 timm = pytest.importorskip('timm', reason='networks of timm need the package timm')
 

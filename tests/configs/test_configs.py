@@ -8,9 +8,9 @@ import toys
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from r2kd_mm.classifiers import num_classes
 from r2kd_mm.distillers import R2KD, LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
-from r2kd_mm.distillers.teacher import num_classes
 from r2kd_mm.hooks import FiniteCheckHook, RunRecordHook, TeacherCheckHook
 from r2kd_mm.registry import DATASETS, HOOKS, MODELS
 from r2kd_mm.zoo import NETWORKS

@@ -9,8 +9,8 @@ import toys
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import R2KD, LogitDistiller
 from r2kd_mm.distillers.student import compile_backbone_
-from r2kd_mm.distillers.teacher_engine import TeacherEngine
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.engine import TeacherEngine
 
 SIZE = 6
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs a C++ compiler')

@@ -18,9 +18,9 @@ from ranks import run_on_ranks
 
 from r2kd_mm.datasets import LoadImageFromFile
 from r2kd_mm.distillers import R2KD, LogitDistiller
-from r2kd_mm.distillers.replay import Replay
 from r2kd_mm.hooks.replay import _check_hooks
 from r2kd_mm.registry import HOOKS, MODELS
+from r2kd_mm.teachers.replay import Replay
 
 CYCLE = 2
 EPOCHS = 5

@@ -7,7 +7,7 @@ import toys
 from torch import nn
 from torch.nn.utils import prune
 
-from r2kd_mm.distillers.teacher import num_classes
+from r2kd_mm.classifiers import num_classes
 from r2kd_mm.pruning import ChannelPruner
 from r2kd_mm.registry import MODELS
 from r2kd_mm.zoo import build_classifier

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from r2kd_mm.analysis import first_step
+from r2kd_mm.report import first_step
 
 TOOL = str(toolbox.ROOT / 'tools' / 'browse_augmentations.py')
 CONFIG = toolbox.ROOT / 'configs' / run_folders.R2KD

@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from r2kd_mm.analysis.prune_teacher import PRUNERS
-from r2kd_mm.comparison import accuracy, validation_logits
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
+from r2kd_mm.report.prune_teacher import PRUNERS
+from r2kd_mm.runs import accuracy, validation_logits
 
 CONFIG = toolbox.ROOT / 'configs/supervised/res14_digits.py'
 

@@ -1,0 +1,383 @@
+"""Figures that are read on a light and a dark screen and on paper."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from r2kd_mm.report.views import Picture
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with any kind of colour vision, on white and on black
+COLORS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9')
+LINES = ('-', '--', ':', '-.')
+MARKERS = ('o', 's', '^', 'D')
+TEACHER_LINES = ('-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+TEACHER_MARKERS = ('x', '+', '1')
+WIDTH = 9.0  # inches, of every figure
+DPI = 150
+PRINT_INK = '#222222'
+# Stands for the colour of the text around a figure, which the page decides; no palette has it.
+SCREEN_INK = '#0a0b0c'
+COLUMNS = 3  # of small figures beside each other
+PERCENT = (0.0, 100.0)
+MOST_TICKS = 30  # names on an axis that can still be read
+
+
+class Line(NamedTuple):
+    """A curve of one method over seeds: ``values`` has the shape ``(seeds, steps)``."""
+
+    steps: NDArray
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves in one coordinate system.
+
+    Args:
+        title: Above it.
+        x: What is to the right, with its unit.
+        y: What is up, with its unit.
+        lines: By method.
+        levels: Names and values of horizontal lines to compare with.
+        bounds: Least and largest value that there can be; a band ends there.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Line]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+
+
+class Points(NamedTuple):
+    """Values of one method, each with its standard deviation over seeds (NaN where there is one seed)."""
+
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+
+
+class Style(NamedTuple):
+    """How a method is drawn, in every figure; without a color in that of the text."""
+
+    color: str | None
+    line: str | tuple
+    marker: str
+
+
+def styles(methods: Sequence[str], teachers: Sequence[str] = ()) -> dict[str, Style]:
+    """A style for each method and each teacher, by their order."""
+    count = len(COLORS)
+    looks = {
+        name: Style(COLORS[place % count], LINES[place // count % len(LINES)], MARKERS[place // count % len(MARKERS)])
+        for place, name in enumerate(methods)
+    }
+    return looks | {
+        name: Style(None, TEACHER_LINES[place % len(TEACHER_LINES)], TEACHER_MARKERS[place % len(TEACHER_MARKERS)])
+        for place, name in enumerate(teachers)
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- rendering
+def to_svg(draw: Callable[[], Figure], name: str) -> str:
+    """The figure as an SVG element of a page, whose text colour is its ink; its ids begin with ``name``."""
+    with _ink(SCREEN_INK, hashsalt=name):
+        figure, buffer = draw(), io.StringIO()
+        figure.savefig(buffer, format='svg', metadata={'Date': None, 'Creator': None}, transparent=True, dpi=DPI)
+    svg = buffer.getvalue()
+    svg = svg[svg.index('<svg') :].replace(SCREEN_INK, 'currentColor')
+    svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
+    svg = re.sub(r'(?<=<svg )(.*?)width="[^"]*"', r'\1', svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'(<svg [^>]*?)\sheight="[^"]*"', r'\1', svg, count=1)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', svg)
+
+
+def to_png(draw: Callable[[], Figure]) -> bytes:
+    """The figure as a PNG file, dark on white."""
+    with _ink(PRINT_INK):
+        figure, buffer = draw(), io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format='png', dpi=DPI, facecolor='white', metadata={'Software': None})
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _ink(color: str, hashsalt: str | None = None) -> Iterator[None]:
+    inked = ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color')
+    settings: Any = {
+        **dict.fromkeys(inked, color),
+        'axes.facecolor': 'none',
+        'axes.grid': True,
+        'axes.axisbelow': True,
+        'axes.spines.right': False,
+        'axes.spines.top': False,
+        'axes.titlelocation': 'left',
+        'axes.titlesize': 10,
+        'font.size': 9,
+        'grid.alpha': 0.2,
+        'legend.frameon': False,
+        'svg.hashsalt': hashsalt,  # else the ids in an SVG are random
+        'figure.constrained_layout.use': True,
+    }
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def _current_ink() -> str:
+    return matplotlib.rcParams['text.color']
+
+
+def _color(style: Style) -> str:
+    return style.color or _current_ink()
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
+    """A panel for each scalar: the mean over seeds, and a band of one standard deviation where there are several."""
+    figure, grid = _grid(len(panels), min(COLUMNS, len(panels)), height=2.4 if len(panels) > 1 else 4)
+    for panel, axes in zip(panels, grid):
+        for name, level in panel.levels.items():
+            axes.axhline(level, color=_color(style[name]), linewidth=1.2, linestyle=style[name].line, label=name)
+        for name, (steps, values) in panel.lines.items():
+            mean = values.mean(axis=0)
+            look = style[name]
+            marker = 'o' if len(steps) == 1 else None  # a line of one point is invisible
+            axes.plot(steps, mean, marker=marker, linestyle=look.line, color=_color(look), linewidth=1.5, label=name)
+            if len(values) > 1:
+                std = values.std(axis=0, ddof=1)
+                band = np.clip([mean - std, mean + std], *panel.bounds)
+                axes.fill_between(steps, *band, color=_color(look), alpha=0.18, linewidth=0)
+        axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    _legend_above(figure, grid)
+    return figure
+
+
+def draw_histograms(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], x: str, largest: float) -> Figure:
+    """Histograms by panel and name, as outlines in one range from 0 to ``largest``."""
+    figure, grid = _grid(len(panels), min(2, len(panels)), height=2.6)
+    names = list(dict.fromkeys(name for histograms in panels.values() for name in histograms))
+    style = styles(names)
+    bins = np.linspace(0, largest, 41).tolist()
+    for axes, (title, histograms) in zip(grid, panels.items()):
+        for name, values in histograms.items():
+            share = np.full(len(values), 100 / len(values))
+            axes.hist(
+                values,
+                bins,
+                weights=share,
+                histtype='step',
+                color=style[name].color,
+                linestyle=LINES[names.index(name) % len(LINES)],  # the outlines lie on each other
+                linewidth=1.6,
+                label=name,
+            )
+        axes.set(title=title, xlabel=x, ylabel='share of the images (%)')
+    _legend_above(figure, grid)
+    return figure
+
+
+def draw_maps(
+    maps: Mapping[str, NDArray[np.float64]], references: Mapping[str, NDArray[np.float64]], classes: Sequence[str]
+) -> Figure:
+    """Class-by-class maps, and below each that has a reference, its difference to it.
+
+    Args:
+        maps: Name to correlation matrix, shape ``(classes, classes)``.
+        references: Name to what is taken off.
+        classes: Names for the axes.
+    """
+    differences = {name: maps[name] - reference for name, reference in references.items()}
+    limit = max((np.nanmax(np.abs(values)) for values in differences.values()), default=1.0) or 1.0
+    columns = min(4, len(maps))
+    blocks = math.ceil(len(maps) / columns)
+    side = WIDTH / columns
+    figure = Figure(figsize=(WIDTH, 2 * blocks * side * 0.95))
+    grid = figure.subplots(2 * blocks, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    below = None
+    for place, (name, values) in enumerate(maps.items()):
+        block, column = divmod(place, columns)
+        above = _map(grid[2 * block, column], values, 'PuOr', 1.0, name, classes)
+        if name in differences:
+            title = f'mean |difference| {np.nanmean(np.abs(differences[name])):.3f}'
+            below = _map(grid[2 * block + 1, column], differences[name], 'RdBu', limit, title, classes)
+    figure.colorbar(above, ax=grid[0], label='correlation', shrink=0.8)
+    if below is not None:
+        figure.colorbar(below, ax=grid[1], label='difference', shrink=0.8)
+    return figure
+
+
+def draw_dots(
+    labels: Sequence[str], points: Mapping[str, Points], style: Mapping[str, Style], x: str, y: str = ''
+) -> Figure:
+    """A row for each label, and in it a dot for each method: a percentage, with one standard deviation over seeds.
+
+    The bar of a standard deviation ends at 0 and 100 %.
+    """
+    row_height = 0.16 * max(2, len(points))
+    figure = Figure(figsize=(WIDTH, 1.3 + row_height * len(labels)))
+    axes = figure.subplots()
+    offsets = np.linspace(-0.3, 0.3, len(points)) if len(points) > 1 else [0.0]
+    for offset, (name, (means, deviations)) in zip(offsets, points.items()):
+        reach = np.nan_to_num(deviations)
+        ends = np.clip([means - reach, means + reach], *PERCENT)
+        axes.errorbar(
+            means,
+            np.arange(len(labels)) + offset,
+            xerr=None if np.isnan(deviations).all() else np.abs(ends - means),
+            fmt=style[name].marker,
+            color=style[name].color,
+            markersize=5,
+            elinewidth=1.2,
+            label=name,
+        )
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)  # the first on top
+    axes.set(xlabel=x, ylabel=y)
+    _legend_above(figure, [axes])
+    return figure
+
+
+def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> Figure:
+    """Reliability diagrams: accuracy against confidence in bins, and how many images each bin has.
+
+    Args:
+        panels: Title to counts, confidence and accuracy of the bins, the latter two in ``[0, 1]``.
+    """
+    figure, grid = _grid(len(panels), COLUMNS if len(panels) > 4 else len(panels), height=2.7)
+    for axes, (title, (counts, confidence, accuracy)) in zip(grid, panels.items()):
+        edges = np.linspace(0, 100, len(counts) + 1)
+        axes.bar(
+            edges[:-1], 100 * counts / counts.sum(), np.diff(edges), align='edge', color=_current_ink(), alpha=0.18,
+            label='share of the images',
+        )  # fmt: skip
+        axes.plot([0, 100], [0, 100], color=_current_ink(), linewidth=1, linestyle='--', label='as sure as right')
+        filled = counts > 0
+        axes.plot(
+            100 * confidence[filled],
+            100 * accuracy[filled],
+            '-o',
+            color=COLORS[0],
+            markersize=3.5,
+            linewidth=1.5,
+            label='accuracy',
+        )
+        axes.set(title=title, xlabel='confidence (%)', ylabel='accuracy, share (%)', xlim=(0, 100), ylim=(0, 100))
+    _legend_above(figure, grid)
+    return figure
+
+
+def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], label: str) -> Figure:
+    """A table whose cells show their number, and are the brighter the higher it is."""
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.34 * len(rows)))
+    axes = figure.subplots()
+    axes.grid(False)
+    cells = axes.pcolormesh(values, cmap='cividis', edgecolors='none')
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    for row, column in np.ndindex(*values.shape):
+        share = (values[row, column] - low) / ((high - low) or 1)
+        axes.text(
+            column + 0.5, row + 0.5, f'{values[row, column]:.0f}', ha='center', va='center', fontsize=8,
+            color='white' if share < 0.55 else 'black',
+        )  # fmt: skip
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=40, ha='right', rotation_mode='anchor')
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(cells, ax=axes, label=label, pad=0.01)
+    return figure
+
+
+def draw_pictures(rows: Mapping[str, Sequence[Picture]]) -> Figure:
+    """Pictures side by side, a row for each name, with their text below them."""
+    columns = max(len(pictures) for pictures in rows.values())
+    side = WIDTH / columns
+    lines = max(picture.text.count('\n') + 1 for pictures in rows.values() for picture in pictures)
+    figure = Figure(figsize=(WIDTH, len(rows) * (side + 0.3 + 0.13 * lines)))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    for line, (name, pictures) in zip(grid, rows.items()):
+        for axes, picture in zip(line, pictures):
+            axes.imshow(picture.pixels, interpolation='nearest')
+            axes.text(0.5, -0.04, picture.text, transform=axes.transAxes, ha='center', va='top', fontsize=7)
+        line[0].set_title(name, fontsize=9)
+    return figure
+
+
+def draw_scatter(panels: Mapping[str, Mapping[str, tuple[float, float]]], style: Mapping[str, Style], y: str) -> Figure:
+    """Points by panel, which is called as its horizontal, logarithmic axis, and name."""
+    figure, grid = _grid(len(panels), len(panels), height=2.9)
+    for axes, (x, points) in zip(grid, panels.items()):
+        for name, place in points.items():
+            axes.plot(*place, style[name].marker, linestyle='', color=_color(style[name]), markersize=7, label=name)
+        axes.set(xlabel=x, ylabel=y, xscale='log')
+        axes.margins(x=0.15, y=0.1)
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(_short_number))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    _legend_above(figure, grid)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, rows * height + 0.4))
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.axis('off')
+    return figure, grid[:count]
+
+
+def _map(
+    axes: Axes, values: NDArray[np.float64], cmap: str, limit: float, title: str, classes: Sequence[str]
+) -> matplotlib.image.AxesImage:
+    axes.axis('on')
+    axes.grid(False)
+    image = axes.imshow(values, cmap=cmap, vmin=-limit, vmax=limit, interpolation='nearest')
+    axes.set_title(textwrap.fill(title, 26), fontsize=8)
+    ticks = range(len(classes)) if len(classes) <= MOST_TICKS else []
+    small = 7 if len(classes) <= 12 else 4
+    axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=small, rotation=90 if _are_long(classes) else 0)
+    axes.set_yticks(ticks, [classes[tick] for tick in ticks], fontsize=small)
+    return image
+
+
+def _short_number(value: float, position: int) -> str:
+    """``20000`` as ``20k``."""
+    for unit, name in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if value >= unit:
+            return f'{value / unit:g}{name}'
+    return f'{value:g}'
+
+
+def _are_long(names: Sequence[str]) -> bool:
+    return max(map(len, names)) > 2
+
+
+def _legend_above(figure: Figure, grid: Sequence[Axes]) -> None:
+    """One legend for all panels."""
+    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels())}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc='outside upper left', ncols=min(4, len(handles)))

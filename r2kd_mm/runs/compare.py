@@ -1,0 +1,106 @@
+"""Run a comparison: look at what is there, train the rest, write what was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from r2kd_mm.engine import clear_errors
+from r2kd_mm.runs.plots import plot_accuracy, plot_differences
+from r2kd_mm.runs.progress import ProgressPrinter
+from r2kd_mm.runs.report import Row, to_markdown, write_report
+from r2kd_mm.runs.runs import Method, Result, Run, State, load_result, look_at
+from r2kd_mm.runs.workers import train_all
+
+
+def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
+    """Train the runs that are not finished, in at most ``jobs`` processes, and print how they get on.
+
+    Returns:
+        The runs that failed, and why.
+    """
+    states = look_at(runs)
+    counts = {state: sum(found is state for found in states.values()) for state in State}
+    if counts[State.FINISHED]:
+        print(f'{counts[State.FINISHED]} of {len(runs)} runs are finished and are not repeated')
+    for run, state in states.items():
+        if state is State.CHANGED:
+            if run.set_aside.exists():
+                kept = f'what is there was never finished and is deleted, and {run.set_aside.name} is kept'
+            else:
+                kept = f'what is there is kept as {run.set_aside.name}'
+            print(f'{run}: its folder holds {state.value}, so it is trained anew; {kept} until the new one is finished')
+        elif state is State.SET_ASIDE:
+            print(f'{run}: was set aside for a run of another config or teacher, which it now replaces')
+        elif state is State.INTERRUPTED:
+            print(f'{run}: was interrupted, so it goes on from its last checkpoint')
+    pending = [run for run in runs if states[run] is not State.FINISHED]
+    if not pending:
+        return {}
+    print(f'{len(pending)} runs to train, {min(jobs, len(pending))} at a time', flush=True)
+    printer = ProgressPrinter(len(pending))
+    train_all(pending, jobs, printer)
+    return printer.failures
+
+
+def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[int, Result]]:
+    """Method to seed to result, of the runs that did not fail."""
+    results: dict[Method, dict[int, Result]] = {run.method: {} for run in runs}
+    for run in runs:
+        if run not in failures:
+            results[run.method][run.seed] = load_result(run)
+    return results
+
+
+def report_failures(failures: dict[Run, str]) -> int:
+    """Say on standard error what failed; return the exit status."""
+    for run, reason in failures.items():
+        print(f'failed: {run}: {reason}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def run_to_exit(task: Callable[[], int]) -> None:
+    """Leave the program with the status that ``task`` returns, or with a clear error, or by saying how to go on."""
+    with clear_errors():
+        try:
+            sys.exit(task())
+        except KeyboardInterrupt:
+            print(
+                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                file=sys.stderr,
+            )
+            sys.exit(1)
+
+
+def write_comparison(
+    folder: Path,
+    rows: Sequence[Row],
+    baseline: str | None = None,
+    teachers: Mapping[str, float] | None = None,
+    subject: str = '',
+) -> str:
+    """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
+
+    Args:
+        folder: Where; made if need be.
+        rows: The methods; at least one.
+        baseline: Name of the method that the others are compared with.
+        teachers: Name to accuracy of the teachers in percent, on the images of the table.
+        subject: What was trained on what, for the titles of the plots.
+
+    Returns:
+        The table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = to_markdown(rows, baseline, teachers)
+    (folder / 'table.md').write_text(table)
+    write_report(folder / 'results.json', rows, baseline)
+    prefix = f'{subject}: ' if subject else ''
+    validation_is_test = not any(result.test for row in rows for result in row.results.values())
+    plot_accuracy(
+        folder / 'accuracy.png', rows, f'{prefix}accuracy while training', teachers if validation_is_test else None
+    )
+    if any(row.difference for row in rows):
+        plot_differences(folder / 'differences.png', rows, baseline, f'{prefix}difference to {baseline}')
+    return table

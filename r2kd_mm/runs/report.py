@@ -1,0 +1,170 @@
+"""What a comparison found: a table to read and a JSON file to compute with."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.utils import get_git_hash
+
+from r2kd_mm.engine import AtomicLocalBackend
+from r2kd_mm.runs.runs import Method, Result
+from r2kd_mm.runs.statistics import Difference, Spread, paired_difference, spread
+
+_PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor', 'numpy')
+
+
+@dataclass(frozen=True)
+class Row:
+    """All results of one method; accuracies in percent.
+
+    Args:
+        method: What was run.
+        results: Seed to result, of the runs that did not fail; at least one.
+        difference: Paired difference of the last epoch to the baseline; ``None`` for the baseline itself.
+    """
+
+    method: Method
+    results: Mapping[int, Result]
+    difference: Difference | None = None
+
+    @property
+    def last(self) -> Spread:
+        """Accuracy after the last epoch, over seeds."""
+        return spread([result.last for result in self.results.values()])
+
+    @property
+    def best(self) -> Spread | None:
+        """Accuracy of the best epoch, over seeds; ``None`` where a run does not know it."""
+        best = [result.best for result in self.results.values()]
+        return None if None in best else spread(best)
+
+    @property
+    def curve(self) -> tuple[list[int], np.ndarray]:
+        """Epochs that every run measured, and the accuracy there, shape ``(seeds, epochs)``."""
+        epochs = sorted(set.intersection(*(set(result.epochs) for result in self.results.values())))
+        curves = [dict(zip(result.epochs, result.accuracy)) for result in self.results.values()]
+        return epochs, np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+
+
+def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | None = None) -> list[Row]:
+    """One row for each method that has a result, in the order given.
+
+    Args:
+        results: Method to seed to result.
+        baseline: Name of the method that the others are compared with.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    names = {method.name: method for method in results}
+    if baseline is not None and baseline not in names:
+        raise ValueError(f'--baseline {baseline!r} is none of the methods that are compared: {", ".join(names)}')
+    reference = {} if baseline is None else _last(results[names[baseline]])
+    return [
+        Row(method, by_seed, None if method.name == baseline else paired_difference(_last(by_seed), reference))
+        for method, by_seed in results.items()
+        if by_seed
+    ]
+
+
+def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapping[str, float] | None = None) -> str:
+    """The comparison as a Markdown table; its foot gives the accuracy of the teachers and the compute, where known."""
+    results = [result for row in rows for result in row.results.values()]
+    if all(result.test for result in results):
+        header = ['method', 'test, last epoch, %', 'test, epoch chosen by validation, %', 'seeds']
+    else:
+        header = ['method', 'last epoch, %', 'best epoch, %', 'seeds']
+    if baseline is not None:
+        header.insert(3, f'last epoch against {baseline}, points [95 % interval]')
+    lines = [header]
+    for row in rows:
+        cells = [row.method.name, format_spread(row.last), format_spread(row.best), str(len(row.results))]
+        if baseline is not None:
+            cells.insert(3, _difference_cell(row) if row.method.name != baseline else 'baseline')
+        lines.append(cells)
+    for name, accuracy in (teachers or {}).items():
+        lines.append([name, f'{accuracy:.2f}'] + [''] * (len(header) - 2))
+    times = [result.cpu_seconds for result in results]
+    if None not in times:
+        hours = f'{math.fsum(times) / 3600:.2f} processor hours'
+        lines.append(['all', hours] + [''] * (len(header) - 3) + [f'{len(results)} runs'])
+    return markdown_table(lines)
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, the header first, as a Markdown table that is aligned in its source too."""
+    lines = [lines[0], ['---'] * len(lines[0]), *lines[1:]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return (
+        '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines)
+        + '\n'
+    )
+
+
+def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -> None:
+    """Write every number of the comparison, and where it was measured, as JSON."""
+    methods = [
+        dict(
+            name=row.method.name,
+            config=os.path.relpath(row.method.config),
+            options=dict(row.method.options),
+            last=asdict(row.last),
+            best=None if row.best is None else asdict(row.best),
+            difference=None if row.difference is None else asdict(row.difference),
+            runs={
+                seed: dict(asdict(result), last=result.last, best=result.best) for seed, result in row.results.items()
+            },
+        )
+        for row in rows
+    ]
+    content = dict(metric='top-1 accuracy, %', baseline=baseline, methods=methods, environment=environment())
+    AtomicLocalBackend().put_text(json.dumps(content, indent=2, default=str) + '\n', path)
+
+
+def environment() -> dict[str, Any]:
+    """Date, versions, and machine with the instructions that decide how it rounds."""
+    return dict(
+        date=datetime.date.today().isoformat(),
+        commit=get_git_hash(fallback='not in a git repository', digits=12),
+        python=platform.python_version(),
+        machine=f'{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}',
+        packages={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _difference_cell(row: Row) -> str:
+    """The difference, with the number of common seeds where the baseline lacks some of the row's."""
+    text = format_difference(row.difference)
+    lacks = row.difference is not None and row.difference.count < len(row.results)
+    return f'{text} ({row.difference.count} seeds)' if lacks else text
+
+
+def format_difference(difference: Difference | None) -> str:
+    """``+1.20 [+0.50, +1.90]``."""
+    if difference is None:
+        return 'no common seed'
+    if difference.low is None:
+        return f'{difference.mean:+.2f} [one seed]'
+    return f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
+
+
+def format_spread(value: Spread | None) -> str:
+    """``70.12 ± 0.31``."""
+    if value is None:
+        return 'not known'
+    return f'{value.mean:.2f}' if value.std is None else f'{value.mean:.2f} ± {value.std:.2f}'
+
+
+def _last(results: Mapping[int, Result]) -> dict[int, float]:
+    return {seed: result.last for seed, result in results.items()}

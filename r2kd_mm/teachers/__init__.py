@@ -1,0 +1,6 @@
+"""Frozen teachers: build them, prune copies, run them, weigh their logits, and keep the logits on disk."""
+
+from r2kd_mm.teachers.ensemble import TeacherEnsemble
+from r2kd_mm.teachers.weighting import ConfidenceWeights, FixedWeights, LearnedWeights
+
+__all__ = ['ConfidenceWeights', 'FixedWeights', 'LearnedWeights', 'TeacherEnsemble']

@@ -1,0 +1,72 @@
+"""What a person sees while a comparison runs."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from r2kd_mm.runs import Method, Result, progress
+from r2kd_mm.runs.runs import Run
+
+RUNS = [Run(Method('kd', 'kd.py'), seed, Path('runs')) for seed in range(4)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that the test sets, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(progress, 'load_result', lambda run: Result([10], [81.234], {}, 75.0))
+    return now
+
+
+def test_each_run_that_ends_has_a_line_with_the_time_left_for_all(clock):
+    stream = io.StringIO()
+    printer = progress.ProgressPrinter(len(RUNS), stream)
+    printer.started(RUNS[0])
+    clock[0] = 30
+    printer.finished(RUNS[0])
+    assert stream.getvalue() == '[1/4] kd, seed 0: 81.23 % after epoch 10, 1 min 15 s; 1 min 30 s left\n'
+
+
+def test_parts_of_runs_count_for_the_time_left(clock):
+    stream = Terminal()
+    printer = progress.ProgressPrinter(4, stream)
+    for run, share in zip(RUNS, (0.5, 0.25)):
+        printer.started(run)
+        printer.advanced(run, share)
+    clock[0] = 30
+    printer.tick()
+    assert stream.getvalue().endswith('[0/4] kd, seed 0 50%, kd, seed 1 25%; 2 min 10 s left')
+
+
+def test_a_failure_is_shown_and_kept(clock):
+    stream = io.StringIO()
+    printer = progress.ProgressPrinter(4, stream)
+    printer.started(RUNS[0])
+    printer.failed(RUNS[0], 'no teacher')
+    assert '[1/4] kd, seed 0: FAILED: no teacher' in stream.getvalue()
+    assert printer.failures == {RUNS[0]: 'no teacher'}
+
+
+def test_a_file_gets_a_line_now_and_then(clock):
+    stream = io.StringIO()
+    printer = progress.ProgressPrinter(4, stream)
+    printer.started(RUNS[0])
+    for second in range(65):
+        clock[0] = second
+        printer.tick()
+    assert len(stream.getvalue().splitlines()) == 2
+    assert 'time left not known yet' in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(5.4, '5 s'), (75, '1 min 15 s'), (3600, '1 h 00 min'), (7325, '2 h 02 min')]
+)
+def test_durations_are_written_as_one_says_them(seconds, text):
+    assert progress.format_seconds(seconds) == text

@@ -1,0 +1,13 @@
+"""Fixtures of the teacher engine and of folding."""
+
+import pytest
+
+from r2kd_mm.teachers import folding
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the engine logs: (message, level)."""
+    messages = []
+    monkeypatch.setattr(folding, 'print_log', lambda text, logger, level: messages.append((text, level)))
+    return messages
