@@ -15,6 +15,7 @@ from typing import Any
 MODULES = {
     'r2kd_mm.analysis': 'r2kd_mm.report',
     'r2kd_mm.comparison': 'r2kd_mm.runs',
+    'r2kd_mm.datasets.published': 'r2kd_mm.published',
     'r2kd_mm.distillers.ensemble': 'r2kd_mm.teachers.ensemble',
     'r2kd_mm.distillers.folding': 'r2kd_mm.teachers.folding',
     'r2kd_mm.distillers.frozen': 'r2kd_mm.teachers.frozen',

@@ -24,7 +24,7 @@ ALLOWED = {
     'pruning': {'arguments', 'registry'},
     'augmentations': {'arguments', 'distributed', 'functional', 'registry'},
     'backbones': {'registry'},
-    'datasets': {'arguments', 'checkpoint', 'engine', 'lazy', 'registry'},
+    'datasets': {'arguments', 'checkpoint', 'engine', 'lazy', 'published', 'registry'},
     'published': set(),
     'checkpoint': set(),
     'weights': {'checkpoint'},

@@ -11,7 +11,7 @@ import mmpretrain.datasets
 import numpy as np
 
 from r2kd_mm.datasets.image_set import ImageSet
-from r2kd_mm.datasets.published import CONTENTS_FILE
+from r2kd_mm.published import CONTENTS_FILE
 from r2kd_mm.registry import DATASETS
 
 FOLDER = mmpretrain.datasets.CIFAR100.base_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmpretrain.datasets import BaseDataset
 
-from r2kd_mm.datasets.published import PUBLISHED, check_contents, expected_contents
+from r2kd_mm.published import PUBLISHED, check_contents, expected_contents
 
 
 class ImageSet(BaseDataset):
@@ -17,7 +17,7 @@ class ImageSet(BaseDataset):
 
     A subclass reads the published files (:meth:`read_split`); this class checks that they are there, that the numbers
     of classes and images are those published, and that no listed image is missing. A miniature or a subset states its
-    own numbers in ``<data_root>/contents.json``, see :mod:`r2kd_mm.datasets.published`.
+    own numbers in ``<data_root>/contents.json``, see :mod:`r2kd_mm.published`.
 
     Args:
         data_root: Folder of the data set, as ``tools/dataset_converters/prepare_<key>.py`` leaves it.

@@ -8,7 +8,7 @@ from converters import CLASSES, TRAIN, VAL
 
 from r2kd_mm.datasets import CIFAR100, CUB200, MIT67, Stanford40, StanfordDogs, TinyImageNet
 from r2kd_mm.datasets.image_set import missing_files, read_lines
-from r2kd_mm.datasets.published import PUBLISHED
+from r2kd_mm.published import PUBLISHED
 from r2kd_mm.registry import DATASETS
 
 IMAGE_SETS = [CIFAR100, CUB200, MIT67, Stanford40, StanfordDogs, TinyImageNet]

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from r2kd_mm.datasets import CIFAR100, ImageFolder
-from r2kd_mm.datasets.published import PUBLISHED
+from r2kd_mm.published import PUBLISHED
 
 every_format = pytest.mark.parametrize('name', sorted(PUBLISHED))
 

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from r2kd_mm.datasets.published import PUBLISHED
+from r2kd_mm.published import PUBLISHED
 
 every_set = pytest.mark.parametrize('name', sorted(PUBLISHED))
 MINI = ('--contents', *CONTENTS)

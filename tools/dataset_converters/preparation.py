@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from r2kd_mm.datasets.published import PUBLISHED, Contents, expected_contents, write_contents
 from r2kd_mm.engine import clear_errors
+from r2kd_mm.published import PUBLISHED, Contents, expected_contents, write_contents
 
 if TYPE_CHECKING:
     from rich.progress import Progress

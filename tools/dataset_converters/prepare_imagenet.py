@@ -56,7 +56,7 @@ def write_annotations(folder: Path) -> None:
 def check(folder: Path) -> None:
     """Count classes and images; see :attr:`preparation.Recipe.check`."""
     from r2kd_mm.datasets import ImageFolder
-    from r2kd_mm.datasets.published import check_contents, expected_contents
+    from r2kd_mm.published import check_contents, expected_contents
 
     for split in ('train', 'val'):
         dataset = ImageFolder(str(folder), split)
