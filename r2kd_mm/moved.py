@@ -29,6 +29,11 @@ MODULES = {
 }
 # old place of a class or function: where it is now
 NAMES = {
+    'r2kd_mm.compat.RestrictedUnpickler': 'r2kd_mm.checkpoint',
+    'r2kd_mm.compat.init_cpu_process_group': 'r2kd_mm.distributed',
+    'r2kd_mm.compat.load_checkpoint_file': 'r2kd_mm.checkpoint',
+    'r2kd_mm.compat.load_from_local': 'r2kd_mm.checkpoint',
+    'r2kd_mm.compat.load_url': 'r2kd_mm.checkpoint',
     'r2kd_mm.distillers.ConfidenceWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.FixedWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.LearnedWeights': 'r2kd_mm.teachers',

@@ -14,7 +14,7 @@ ALLOWED = {
     'import_hook': set(),
     'lazy': set(),
     'paramwise': set(),
-    'compat': {'checkpoint', 'import_hook', 'paramwise', 'pictures', 'weights'},
+    'compat': {'checkpoint', 'import_hook', 'moved', 'paramwise', 'pictures', 'weights'},
     'registry': {'check_env', 'import_hook', 'lazy'},
     'pictures': {'engine'},
     'functional': set(),

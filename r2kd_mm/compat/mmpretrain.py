@@ -1,0 +1,174 @@
+"""Fix the wrapped networks, data sets and pictures of mmpretrain."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from r2kd_mm.compat.mmengine import saying_which_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def keep_wrapped_weights() -> None:
+    """Let a timm or HuggingFace network keep its weights inside another module, and when its run starts.
+
+    Upstream symptoms: none to be seen. mmpretrain's wrappers leave ``model.`` out of the names of their weights, and
+    their hooks do so only for the outermost module: a distiller, an algorithm of mmrazor or an average saves
+    ``architecture.model.conv1.weight`` and loads no such name. ``init_weights()``, which the Runner calls before it
+    trains, draws the weights again, those of ``pretrained=True`` included.
+    """
+    from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
+    from mmpretrain.models.peft import LoRAModel
+
+    for wrapper in (TimmClassifier, HuggingFaceClassifier):
+        if wrapper._remove_state_dict_prefix is not _leave_out_model:
+            wrapper._remove_state_dict_prefix = staticmethod(_leave_out_model)
+            wrapper._add_state_dict_prefix = _put_in_model
+            wrapper.__init__ = _with_initialised_network(wrapper.__init__)
+    LoRAModel._register_state_dict_hooks = _keep_weights_around_lora(LoRAModel._register_state_dict_hooks)
+
+
+def _leave_out_model(_wrapper: nn.Module, weights: dict[str, Any], prefix: str, _metadata: dict) -> None:
+    """Rename the weights of a wrapper in place; nobody takes what the hook of an inner module returns."""
+    for name in [name for name in weights if name.startswith(prefix)]:  # all of them, so that their order stays
+        weights[prefix + name[len(prefix) :].removeprefix('model.')] = weights.pop(name)
+
+
+def _put_in_model(self: Any, weights: dict[str, Any], prefix: str, *_args: Any) -> None:
+    """Rename weights in place as the wrapper ``self`` has them, those that were saved with ``model.`` as well."""
+    of_network = self.model.state_dict().keys()
+    for name in [name for name in weights if name.startswith(prefix)]:
+        own = name[len(prefix) :]
+        is_named = own not in of_network and own.split('.')[0] in self._modules
+        weights[f'{prefix}{own}' if is_named else f'{prefix}model.{own}'] = weights.pop(name)
+
+
+def _with_initialised_network(upstream_init: Callable) -> Callable:
+    @functools.wraps(upstream_init)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        upstream_init(self, *args, **kwargs)
+        self.model.is_init = True  # BaseModule.init_weights passes over such a module
+
+    return init
+
+
+def _keep_weights_around_lora(upstream_register: Callable) -> Callable:
+    """Save what is around a ``LoRAModel``: its hook removes what it does not save from the weights of all modules."""
+    if getattr(upstream_register, '__wrapped__', None) is not None:
+        return upstream_register
+
+    @functools.wraps(upstream_register)
+    def register(self: nn.Module) -> None:
+        upstream_register(self)
+        key, upstream_hook = self._state_dict_hooks.popitem()
+
+        def hook(module: nn.Module, weights: dict[str, Any], prefix: str, metadata: dict) -> None:
+            own = {name: weights[name] for name in weights if name.startswith(prefix)}
+            kept = dict(own)
+            upstream_hook(module, kept, prefix, metadata)
+            for name in own.keys() - kept.keys():
+                del weights[name]
+
+        self._state_dict_hooks[key] = hook
+
+    return register
+
+
+def name_averaged_weights() -> None:
+    """Say which weights of a checkpoint mmpretrain's ``EMAHook`` takes for what, as :func:`keep_averaged_weights`."""
+    from mmpretrain.engine import EMAHook
+
+    if getattr(EMAHook.after_load_checkpoint, '__wrapped__', None) is None:
+        EMAHook.after_load_checkpoint = saying_which_weights(EMAHook.after_load_checkpoint)
+
+
+def keep_colours_of_pictures() -> None:
+    """Give the pictures of mmpretrain's ``VisualizationHook`` the colours of their images, and a file each.
+
+    Upstream symptom: red and blue of images from files are exchanged; files of one name in two folders have one
+    picture, and so have images in memory, since those of a smaller last batch are counted from the start again.
+    """
+    from mmpretrain.engine import VisualizationHook
+
+    if 'before_test_epoch' in vars(VisualizationHook):
+        return
+
+    def before_val_epoch(self: Any, runner: Any) -> None:
+        if self.enable:
+            _pictures().look_at(self, runner.val_dataloader)
+
+    def before_test_epoch(self: Any, runner: Any) -> None:
+        if self.enable:
+            _pictures().look_at(self, runner.test_dataloader)
+
+    def _draw_samples(self: Any, batch_idx: int, data_batch: dict, data_samples: Sequence, step: int = 0) -> None:
+        if self.enable:
+            _pictures().draw_samples(self, data_batch['inputs'], data_samples, step)
+
+    VisualizationHook.before_val_epoch = before_val_epoch
+    VisualizationHook.before_test_epoch = before_test_epoch
+    VisualizationHook._draw_samples = _draw_samples
+
+
+def _pictures() -> ModuleType:
+    from r2kd_mm import pictures
+
+    return pictures
+
+
+class MisnamedClasses(ValueError):
+    """The classes of a data set are called by the names of others."""
+
+
+def refuse_misnamed_classes() -> None:
+    """Refuse a ``CustomDataset`` whose ``classes`` are its folders in another order than its labels.
+
+    Upstream symptom: an accuracy of 100 %, and every prediction has the name of another class. Labels follow the sorted
+    folders, or the annotation file, and names the list in the config.
+    """
+    from mmpretrain.datasets import CustomDataset
+
+    upstream_load = CustomDataset.load_data_list
+    if getattr(upstream_load, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_load)
+    def load_data_list(self: Any) -> list[dict]:
+        samples = upstream_load(self)
+        if self.with_label and self.CLASSES is not None:
+            names = (sample['img_path'].removeprefix(self.img_prefix).lstrip('/') for sample in samples)
+            folders = {(sample['gt_label'], name.split('/')[0]) for sample, name in zip(samples, names) if '/' in name}
+            _check_names(dict(folders), len(folders), self.CLASSES, type(self).__name__)
+        return samples
+
+    CustomDataset.load_data_list = load_data_list
+
+
+def _check_names(folders: dict[int, str], num_pairs: int, classes: Sequence[str], owner: str) -> None:
+    """Refuse ``classes`` that give a folder the name of another one; folders without a label of their own tell nothing.
+
+    Args:
+        folders: By label.
+        num_pairs: Number of pairs of a label and a folder.
+        classes: By label.
+        owner: Of the classes.
+    """
+    if len(folders) < num_pairs or len(set(folders.values())) < num_pairs:
+        return
+    places = {_comparable(folder): label for label, folder in folders.items()}
+    for label, name in enumerate(classes):
+        if places.get(_comparable(name), label) != label:
+            right = [folders.get(place, classes[place]) for place in range(len(classes))]
+            raise MisnamedClasses(
+                f'the classes of {owner} are not in the order of its labels: label {label} is the folder '
+                f'{folders.get(label)!r}, and classes calls it {name!r}; give classes={right}, or leave classes out'
+            )
+
+
+def _comparable(name: str) -> str:
+    return re.sub(r'[\W_]+', ' ', name).strip().casefold()

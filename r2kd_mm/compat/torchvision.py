@@ -1,0 +1,45 @@
+"""Import torchvision although its compiled library does not fit this torch."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from r2kd_mm.import_hook import Load
+
+if TYPE_CHECKING:
+    import torch
+
+_placeholder_libraries: list[torch.library.Library] = []  # an operator exists as long as its library object
+
+
+def declare_missing_torchvision_operators(load: Load) -> None:
+    """Import torchvision although its compiled library does not fit this torch.
+
+    Upstream symptom: ``RuntimeError: operator torchvision::nms does not exist`` from ``import torchvision``, which
+    every Runner does. Its Python half, all that mmpretrain needs, only asks whether the operators are declared, so an
+    empty declaration is enough; calling such an operator still fails. pytorch/vision #8803 and others.
+    """
+    import torch
+
+    declared: list[str] = []
+    while True:
+        try:
+            load()
+            break
+        except RuntimeError as error:
+            missing = re.search(r'operator torchvision::(\w+) does not exist', str(error))
+            if missing is None or missing.group(1) in declared:
+                raise
+            declared.append(missing.group(1))
+            library = torch.library.Library('torchvision', 'FRAGMENT')
+            library.define(f'{missing.group(1)}(Tensor input) -> Tensor')
+            _placeholder_libraries.append(library)
+    if declared:
+        warnings.warn(
+            f'torchvision was built for another torch than {torch.__version__}: its compiled operators '
+            f'({", ".join(declared)}) cannot be called. Nothing in r2kd_mm calls them; install the torchvision that '
+            'belongs to your torch if you do.',
+            stacklevel=2,
+        )
