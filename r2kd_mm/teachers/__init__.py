@@ -1,6 +1,7 @@
 """Frozen teachers: build them, prune copies, run them, weigh their logits, and keep the logits on disk."""
 
+from r2kd_mm.teachers.adapted import AdaptedInputs
 from r2kd_mm.teachers.ensemble import TeacherEnsemble
 from r2kd_mm.teachers.weighting import ConfidenceWeights, FixedWeights, LearnedWeights
 
-__all__ = ['ConfidenceWeights', 'FixedWeights', 'LearnedWeights', 'TeacherEnsemble']
+__all__ = ['AdaptedInputs', 'ConfidenceWeights', 'FixedWeights', 'LearnedWeights', 'TeacherEnsemble']

@@ -14,6 +14,7 @@ from r2kd_mm.checkpoint import held_weights, select_weights
 from r2kd_mm.classifiers import normalisation
 from r2kd_mm.moved import old_names
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.adapted import AdaptedInputs
 from r2kd_mm.weights import WrongWeights, common_beginning, pretrained_init, weights_below
 
 # Where RunRecordHook writes in the meta of a checkpoint.
@@ -48,7 +49,20 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
         model = MODELS.build(teacher)
     else:
         raise TypeError(f'teacher must be a config dict, a name or a network, got {type(teacher).__name__}')
+    if isinstance(model, AdaptedInputs):
+        within = teacher.get('network') if isinstance(teacher, dict) else None
+        _load(within if isinstance(within, dict) else model.network, model.network, checkpoint, allow_untrained)
+        model.pick_classes(getattr(model.network, '_dataset_meta', {}).get('classes'))
+        model._dataset_meta = (
+            dict(classes=model.classes) if model.classes else getattr(model.network, '_dataset_meta', {})
+        )
+    else:
+        _load(teacher, model, checkpoint, allow_untrained)
+    return model
 
+
+def _load(teacher: dict | str | nn.Module, model: nn.Module, checkpoint: str | None, allow_untrained: bool) -> None:
+    """Load the trained weights of a classifier that was built from ``teacher``, see :func:`build_teacher`."""
     pretrained = pretrained_init(model)
     if checkpoint is not None:
         load_weights_(model, checkpoint)
@@ -65,7 +79,6 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
             )
         if hasattr(model, 'init_weights'):
             model.init_weights()
-    return model
 
 
 def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
@@ -117,17 +130,22 @@ def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
 
     Where ``data_preprocessor`` states no normalisation, which the pipeline may do as well, a warning says what the
     teacher needs. What it was trained on is known from the record of :class:`~r2kd_mm.hooks.RunRecordHook` in its
-    checkpoint, or else from its own config.
+    checkpoint, or else from its own config. A teacher with :class:`~r2kd_mm.teachers.AdaptedInputs` is told what it
+    will get, and must be given what it was trained on.
 
     Raises:
         ValueError: Mean, standard deviation or channel order differ.
     """
+    if isinstance(teacher, AdaptedInputs):
+        _check_adapted(teacher)
+        teacher.take_inputs_of(data_preprocessor)
+        return
     expected = getattr(teacher, '_normalisation', None) or normalisation(getattr(teacher, 'data_preprocessor', None))
     given = normalisation(data_preprocessor)
     if expected and given and expected != given:
         raise ValueError(
             f'the teacher was trained on images normalised with {expected}, but data_preprocessor gives '
-            f"it {given}; set the data_preprocessor of the run to the teacher's"
+            f"it {given}; set the data_preprocessor of the run to the teacher's, or put AdaptedInputs around it"
         )
     if expected and not given:
         print_log(
@@ -135,6 +153,18 @@ def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
             'normalises none: its pipeline must do so.',
             logger='current',
             level=logging.WARNING,
+        )
+
+
+def _check_adapted(teacher: AdaptedInputs) -> None:
+    """Refuse inputs that are not those of the training that the checkpoint records."""
+    expected = getattr(teacher.network, '_normalisation', None)
+    rounded = {name: [round(value, 3) for value in getattr(teacher, name)] for name in ('mean', 'std')}
+    given = dict(rounded, to_rgb=bool(teacher.to_rgb))
+    if expected and expected != given:
+        raise ValueError(
+            f'the teacher was trained on images normalised with {expected}, but AdaptedInputs gives it {given}; set '
+            'mean, std and to_rgb of AdaptedInputs to those of the training'
         )
 
 
