@@ -25,11 +25,14 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.utils import digit_version
 from torch import Tensor
 
+from r2kd_mm.tensor_files import SAFETENSORS, read_safetensors
+
 # What DistributedDataParallel and the checkpoint of a distiller, ours or one of mmrazor's, put before a name.
 PARALLEL_PREFIX = 'module.'
+COMPILED_PREFIX = '_orig_mod.'  # of torch.compile
 STUDENT_PREFIX = 'architecture.'
 # Where a checkpoint holds its weights, the first one that is there; and what an average counts beside its weights.
-WEIGHT_KEYS = ('state_dict', 'model')
+WEIGHT_KEYS = ('state_dict', 'model', 'model_ema', 'state_dict_ema')
 COUNTERS = ('steps', 'n_averaged')
 # what weights_only of the newest torch allows besides tensors, and that of torch 2.1 does not; _codecs.encode is how a
 # pickle of protocol 2 holds bytes, and a Counter how MultiStepLR holds its milestones
@@ -137,10 +140,11 @@ def _only(checkpoint: dict[str, Any], name: str, path: str) -> dict[str, Any]:
 
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights without the prefix of DistributedDataParallel or of an average, and without what the average counts."""
+    """Weights without the prefix of DistributedDataParallel, an average or torch.compile, and without its counters."""
     names = [name for name in weights if name not in COUNTERS]
-    if all(name.startswith(PARALLEL_PREFIX) for name in names):
-        return {name.removeprefix(PARALLEL_PREFIX): weights[name] for name in names}
+    for prefix in (PARALLEL_PREFIX, COMPILED_PREFIX):
+        if all(name.startswith(prefix) for name in names):
+            return _unwrapped({name.removeprefix(prefix): weights[name] for name in names})
     return weights
 
 
@@ -190,6 +194,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise FileNotFoundError(f'checkpoint {str(path)!r} does not exist; check the path')
     if path.stat().st_size == 0:
         raise ValueError(f'checkpoint {str(path)!r} is empty; copy or download it again')
+    if path.suffix == SAFETENSORS:
+        checkpoint = read_safetensors(path, map_location)
+        return checkpoint if name is None else _only(checkpoint, name, str(path))
     with path.open('rb') as file:
         is_archive = file.read(4) == b'PK\x03\x04'
     if is_archive:

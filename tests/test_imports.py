@@ -26,9 +26,11 @@ ALLOWED = {
     'backbones': {'registry'},
     'datasets': {'arguments', 'checkpoint', 'engine', 'lazy', 'published', 'registry'},
     'published': set(),
-    'checkpoint': set(),
+    'tensor_files': set(),
+    'checkpoint': {'tensor_files'},
     'weights': {'checkpoint'},
     'zoo': {'backbones', 'checkpoint', 'registry'},
+    'networks': {'classifiers', 'engine', 'registry', 'zoo'},
     'moved': set(),
     'classifiers': set(),
     'teachers': {

@@ -56,6 +56,7 @@ DATALOADERS = (
 MOST_DIFFERENT = 2.0  # of 0 to 255, mean over the pixels of an image: decoders of JPEG differ by less
 # Of what a config builds, neither network, torch's Dataset nor transform.
 PARTS = (build_classifier, sub_model, ClassBalancedDataset, KFoldDataset, RepeatDataset)
+PARTS_BY_NAME = ('torchvision.models.get_model',)  # not imported for its name
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
 
@@ -195,7 +196,7 @@ def _check_types(value: Any) -> None:
         if isinstance(kind, str) and '.' in kind:
             found = get_object_from_string(kind)
             is_part = isinstance(found, type) and issubclass(found, (nn.Module, Dataset, BaseTransform))
-            if not (found is None or is_part or found in PARTS):  # None: a name in a registry
+            if not (found is None or is_part or found in PARTS or kind in PARTS_BY_NAME):  # None: a name in a registry
                 raise ValueError(
                     f'the config in the checkpoint is refused: it builds {kind!r}, which is no network, data set or '
                     'transform; if you trust it, give its config as a file by --config'

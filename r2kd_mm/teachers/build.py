@@ -8,9 +8,9 @@ from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.apis import ModelHub, get_model
-from torch import nn
+from torch import Tensor, nn
 
-from r2kd_mm.checkpoint import held_weights, select_weights
+from r2kd_mm.checkpoint import COMPILED_PREFIX, PARALLEL_PREFIX, STUDENT_PREFIX, held_weights, select_weights
 from r2kd_mm.classifiers import normalisation
 from r2kd_mm.moved import old_names
 from r2kd_mm.registry import MODELS
@@ -19,6 +19,9 @@ from r2kd_mm.weights import WrongWeights, common_beginning, pretrained_init, wei
 
 # Where RunRecordHook writes in the meta of a checkpoint.
 RECORD_KEY = 'r2kd_mm'
+# What training loops put before the names of a network; and all that is taken off before a checkpoint is refused.
+WRAPPERS = ('model.', 'network.', 'model._orig_mod.')
+TRIED = (PARALLEL_PREFIX, COMPILED_PREFIX, STUDENT_PREFIX, *WRAPPERS)
 
 __getattr__ = old_names(__name__)
 
@@ -102,6 +105,8 @@ def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) 
         raise error.of(checkpoint) from None
     except ValueError as error:
         raise ValueError(f'checkpoint {checkpoint!r}: {error}') from None
+    if prefix is None:
+        weights = _without_wrapper(weights, model)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -118,11 +123,21 @@ def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) 
         raise ValueError(
             f'checkpoint {checkpoint!r} does not fit this {type(model).__name__}: '
             f'{"; ".join(_shorten(reason) for reason in reasons)}. Give the checkpoint of this very architecture and '
-            f'number of classes, or change the config to the network that was trained{advice}'
+            f'number of classes, or change the config to the network that was trained. Prefixes that were tried: '
+            f'{", ".join(TRIED)}{advice}'
         ) from None
     meta = loaded.get('meta') or {}
     model._dataset_meta = meta.get('dataset_meta') or {}  # where mmpretrain's get_model keeps it too
     model._normalisation = meta.get(RECORD_KEY, {}).get('normalisation')
+
+
+def _without_wrapper(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights that a training loop, such as Lightning's, holds below ``model.`` or ``network.``, where they fit."""
+    wanted = model.state_dict().keys()
+    for prefix in WRAPPERS:
+        if prefix + next(iter(wanted), '') in weights and not weights.keys() & wanted:
+            return weights_below(weights, prefix)
+    return weights
 
 
 def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:

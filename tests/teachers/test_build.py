@@ -220,3 +220,42 @@ def test_the_name_of_a_set_of_weights_chooses_it(tmp_path, trained):
     averaged = build_teacher(toys.classifier(), f'{path}#state_dict_ema').eval()
     assert torch.equal(classifier_logits(averaged, images), classifier_logits(trained, images))
     assert not build_teacher(toys.classifier(), str(path)).backbone.conv1.weight.any()
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: {'state_dict': {f'model.{name}': value for name, value in state.items()}, 'epoch': 3},
+        lambda state: {
+            'state_dict': {f'model._orig_mod.{name}': value for name, value in state.items()}
+            | {'criterion.weight': torch.ones(2)}
+        },
+        lambda state: {f'module._orig_mod.{name}': value for name, value in state.items()},
+        lambda state: {'model_ema': {f'module.{name}': value for name, value in state.items()}, 'epoch': 3},
+    ],
+    ids=['lightning', 'compiled lightning', 'parallel and compiled', 'average'],
+)
+def test_loads_what_training_loops_of_others_save(tmp_path, trained, wrap):
+    path = tmp_path / 'teacher.pth'
+    torch.save(wrap(trained.state_dict()), path)
+    images, _ = toys.batch()
+    teacher = build_teacher(toys.classifier(), str(path)).eval()
+    assert torch.equal(classifier_logits(teacher, images), classifier_logits(trained, images))
+
+
+def test_loads_safetensors(tmp_path, trained):
+    safetensors = pytest.importorskip('safetensors.torch')
+    path = tmp_path / 'teacher.safetensors'
+    safetensors.save_file(trained.state_dict(), path)
+    images, _ = toys.batch()
+    teacher = build_teacher(toys.classifier(), str(path)).eval()
+    assert torch.equal(classifier_logits(teacher, images), classifier_logits(trained, images))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r'teacher\.safetensors. is damaged'):
+        build_teacher(toys.classifier(), str(path))
+
+
+def test_says_which_prefixes_were_tried(tmp_path, trained):
+    torch.save({'encoder.weight': torch.ones(2)}, tmp_path / 'teacher.pth')
+    with pytest.raises(ValueError, match=r'Prefixes that were tried: module\., _orig_mod\., architecture\., model\.'):
+        build_teacher(toys.classifier(), str(tmp_path / 'teacher.pth'))

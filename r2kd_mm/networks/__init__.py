@@ -1,0 +1,7 @@
+"""Networks of several collections by one kind of name, and what each of them wants to see."""
+
+from r2kd_mm.networks.classifier import NetworkClassifier
+from r2kd_mm.networks.inputs import Inputs
+from r2kd_mm.networks.names import LIBRARIES, NamedNetwork, find_network
+
+__all__ = ['Inputs', 'LIBRARIES', 'NamedNetwork', 'NetworkClassifier', 'find_network']

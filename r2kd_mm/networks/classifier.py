@@ -1,0 +1,71 @@
+"""Any network that gives logits, trained and asked as mmpretrain's classifiers are."""
+
+from __future__ import annotations
+
+from mmpretrain.models import TimmClassifier
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from r2kd_mm.classifiers import as_logits
+from r2kd_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class NetworkClassifier(TimmClassifier):
+    """A network of another package, such as torchvision's, as a classifier with a loss of its own.
+
+    The names of its weights in a checkpoint are those of the network, so that its package reads them too::
+
+        dict(type=NetworkClassifier, network=dict(type=torchvision.models.get_model, name='resnet18', num_classes=12))
+
+    Args:
+        network: Config of the network, whose ``type`` is a class or a function that returns a module; or the network.
+            It gives logits ``(N, num_classes)``, or an object with ``logits``.
+        loss: Config of the loss, or the loss.
+        data_preprocessor: Normalises the images where no distiller does.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        TypeError: What is built is no network.
+    """
+
+    def __init__(
+        self,
+        network: dict | nn.Module,
+        loss: dict | nn.Module | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        # the wrapper of timm makes the network itself, so its constructor is passed over
+        preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
+        BaseClassifier.__init__(self, init_cfg=init_cfg, data_preprocessor=preprocessor)
+        self.model = MODELS.build(network) if isinstance(network, dict) else network
+        if not isinstance(self.model, nn.Module):
+            raise TypeError(
+                f'network of NetworkClassifier must build a torch.nn.Module, got a {type(self.model).__name__}'
+            )
+        self.model.is_init = True  # BaseModule.init_weights passes over such a module
+        loss = dict(type='CrossEntropyLoss', loss_weight=1.0) if loss is None else loss
+        self.loss_module = MODELS.build(loss) if isinstance(loss, dict) else loss
+        self._register_state_dict_hook(self._remove_state_dict_prefix)
+        self._register_load_state_dict_pre_hook(self._add_state_dict_prefix)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of the logits, where the network or its last linear layer states it."""
+        stated = getattr(self.model, 'num_classes', None)
+        linear = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
+        return stated if isinstance(stated, int) else linear[-1].out_features if linear else None
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ) -> Tensor | dict[str, Tensor] | list[DataSample]:
+        """Logits, losses or predictions, as of mmpretrain's ``BaseClassifier``."""
+        if mode == 'tensor':
+            return as_logits(self.model(inputs), self.model)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample], **options: object) -> dict[str, Tensor]:
+        """Losses by name."""
+        return self._get_loss(self(inputs), data_samples, **options)

@@ -1,0 +1,70 @@
+"""The images that a network was made for: size, interpolation and normalisation, as its collection states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PIXEL = 255.0  # packages other than OpenMMLab's state means and deviations of pixels between 0 and 1
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# of the collections; what AdaptedInputs knows
+INTERPOLATIONS = {'bicubic': 'bicubic', 'bilinear': 'bilinear', 'nearest': 'nearest', 'lanczos': 'bicubic'}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network wants to see.
+
+    Args:
+        size: Side of its images, in pixels.
+        mean: Of the pixels, for each channel, in units of 0 to 255.
+        std: Of the pixels.
+        to_rgb: Whether the channels are RGB; else BGR.
+        interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
+        fixed: Whether it takes no other size.
+    """
+
+    size: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    to_rgb: bool = True
+    interpolation: str = 'bilinear'
+    fixed: bool = False
+
+    @classmethod
+    def of_unit_pixels(
+        cls, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str, fixed: bool = False
+    ) -> Inputs:
+        """What a package states whose pixels go from 0 to 1, in RGB."""
+        scaled = [tuple(round(PIXEL * float(value), 4) for value in values) for values in (mean, std)]
+        return cls(size, *scaled, interpolation=INTERPOLATIONS.get(interpolation, 'bilinear'), fixed=fixed)
+
+    @property
+    def normalisation(self) -> dict[str, Any]:
+        """As the fields of mmpretrain's ``ClsDataPreprocessor``."""
+        return dict(mean=list(self.mean), std=list(self.std), to_rgb=self.to_rgb)
+
+    @classmethod
+    def of_config(cls, cfg: Mapping[str, Any]) -> Inputs | None:
+        """What the config of a run of OpenMMLab states; ``None`` where it states no size or no normalisation.
+
+        Args:
+            cfg: Of the run, with its data loaders.
+        """
+        model = cfg.get('model') or {}
+        normalise = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+        steps = (loader.get('dataset') or {}).get('pipeline') or ()
+        sizes = [step.get('crop_size') or step.get('scale') for step in steps if 'crop_size' in step or 'scale' in step]
+        size = sizes[-1] if sizes else None
+        if not normalise.get('mean') or not size:
+            return None
+        found = [step['interpolation'] for step in steps if step.get('interpolation')]
+        return cls(
+            size if isinstance(size, int) else max(size),
+            tuple(normalise['mean']),
+            tuple(normalise['std']),
+            bool(normalise.get('to_rgb', normalise.get('bgr_to_rgb', False))),
+            INTERPOLATIONS.get(found[-1], 'bilinear') if found else 'bilinear',
+        )
