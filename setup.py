@@ -30,7 +30,7 @@ class BuildWithMim(build_py):
 
 
 class EditableWithMim(editable_wheel):
-    """Say where the package of an editable installation is: mim looks for it by ``top_level.txt``, and next to it."""
+    """Write the path of the package into ``top_level.txt``; mim looks there for an editable installation."""
 
     def _ensure_dist_info(self) -> None:
         super()._ensure_dist_info()
@@ -38,7 +38,7 @@ class EditableWithMim(editable_wheel):
 
 
 def read_requirements(name: str) -> list[str]:
-    """The requirements in requirements/<name>.txt, with the files that it includes."""
+    """Read requirements/<name>.txt and the files that it includes."""
     requirements = []
     for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines():
         if line.startswith('-r '):
@@ -58,16 +58,32 @@ setup(
     license='Apache-2.0',
     cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
-    package_data={'r2kd_mm.report': ['page.html']},
+    package_data={'r2kd_mm': ['py.typed'], 'r2kd_mm.report': ['page.html']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},
-    classifiers=[
+    # Source, Documentation, Issues and Changelog join these links once the repository has a public address.
+    project_urls={
+        'Paper': 'https://doi.org/10.1109/TKDE.2024.3438074',
+        'Preprint': 'https://arxiv.org/abs/2311.13934',
+    },
+    keywords=['knowledge distillation', 'image classification', 'pruning', 'OpenMMLab', 'PyTorch'],
+    classifiers=[  # the license stands in its own field (PEP 639)
         'Development Status :: 3 - Alpha',
+        'Environment :: Console',
+        'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
+        'Natural Language :: English',
         'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3 :: Only',
+        'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Topic :: Software Development :: Libraries :: Python Modules',
+        'Typing :: Typed',
     ],
 )

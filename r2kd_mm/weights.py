@@ -257,8 +257,8 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _backbone(model: nn.Module) -> str:
     """How the names of the weights of the backbone begin, that of the student in a distiller; empty without one."""
     prefix = ''
-    while not hasattr(model, 'backbone') and isinstance(getattr(model, 'architecture', None), nn.Module):
-        prefix, model = f'{prefix}architecture.', model.architecture
+    while not hasattr(model, 'backbone') and isinstance(inner := getattr(model, 'architecture', None), nn.Module):
+        prefix, model = f'{prefix}architecture.', inner
     return f'{prefix}backbone.' if hasattr(model, 'backbone') else prefix
 
 

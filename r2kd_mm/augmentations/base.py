@@ -34,7 +34,8 @@ class ViewContext:
     ) -> ViewContext:
         """For images that come out of ``data_preprocessor``, which knows how it normalised them."""
         if getattr(data_preprocessor, '_enable_normalize', False):
-            return cls(draws, teacher_logits, data_preprocessor.mean, data_preprocessor.std)
+            mean, std = data_preprocessor.get_buffer('mean'), data_preprocessor.get_buffer('std')
+            return cls(draws, teacher_logits, mean, std)
         return cls(draws, teacher_logits)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
@@ -49,6 +50,10 @@ class ImageFolder(BaseDataset):
         ValueError: There is no image, none of a class (of which only a validation folder may be empty), a class that
             was not trained on, or a line without a label.
     """
+
+    _metainfo: dict[str, Any]  # these three are MMEngine's, which tells mypy nothing
+    data_bytes: np.ndarray
+    data_address: np.ndarray
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -207,9 +208,8 @@ class DataCheckHook(Hook):
             if head_classes is not None:
                 _check_labels(name, loader.dataset, head_classes, self._distils)
         if 'val_dataloader' in loaders:
-            check_same_classes(
-                *(classes_of(loader.dataset) for loader in loaders.values()), owners=' and '.join(loaders)
-            )
+            trained, validated = (classes_of(loader.dataset) for loader in loaders.values())
+            check_same_classes(trained, validated, owners=' and '.join(loaders))
             if skip_counters(runner.val_dataloader.dataset):
                 raise ValueError(
                     'val_dataloader must score every image, but its pipeline leaves out broken ones; take '
@@ -229,7 +229,7 @@ class DataCheckHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Refuse a batch to distil on whose labels are no distribution, such as a data set computes them."""
-        if self._distils:
+        if self._distils and data_batch is not None:
             check_one_label_each(data_batch['data_samples'])
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -278,7 +278,7 @@ def _check_topk(runner: Runner, classes: int | None) -> None:
             )
 
 
-def _check_labels(name: str, dataset: Dataset, classes: int, distils: bool) -> None:
+def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> None:
     get_data_info = getattr(dataset, 'get_data_info', None)
     if get_data_info is None:
         return

@@ -108,7 +108,7 @@ class FiniteCheckHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Keep the batch, and the batch-norm statistics, which the forward passes of the step change."""
-        self._batch = data_batch
+        self._batch = data_batch or {}
         self._is_checked = False
         if not self._earlier:
             self._buffers.keep()

@@ -7,7 +7,7 @@ import platform
 import re
 import reprlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import Dataset
 
 from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.classifiers import normalisation
@@ -108,7 +107,7 @@ class RunRecordHook(Hook):
             commit=_commit(),
             seed=runner.seed,
             world_size=get_world_size(),
-            normalisation=normalisation(model.data_preprocessor),
+            normalisation=normalisation(getattr(model, 'data_preprocessor', None)),
             train_data=fingerprint(runner.train_dataloader.dataset),
         )
         if isinstance(model, LogitDistiller):
@@ -182,7 +181,7 @@ def _show(fields: dict[str, Any], field: str) -> str:
     return _SHORT.repr(fields[field]) if field in fields else 'absent'
 
 
-def fingerprint(dataset: Dataset) -> dict[str, Any]:
+def fingerprint(dataset: Sized) -> dict[str, Any]:
     """Number of images and classes of a data set, and a hash of what is where in it.
 
     Args:
@@ -207,7 +206,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     return dict(images=len(dataset), classes=len(classes), sha256=digest.hexdigest(), **contents)
 
 
-def _digest_of_contents(dataset: Dataset) -> dict[str, str]:
+def _digest_of_contents(dataset: Sized) -> dict[str, str]:
     """``contents`` of :func:`fingerprint`; empty where no file can be read and no input repeats."""
     digest, found = hashlib.sha256(), False
     for index in np.linspace(0, len(dataset) - 1, min(len(dataset), FINGERPRINT_SAMPLES)).astype(int):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def installed(tree, tmp_path_factory) -> Path:
     done = in_python('-m', 'pip', 'install', *options, '--target', packages, wheel, cwd=tree)
     assert done.returncode == 0, done.stderr
     return packages
+
+
+@pytest.mark.slow
+def test_a_wheel_has_the_files_that_are_not_python(installed):
+    assert (installed / 'r2kd_mm/py.typed').is_file()
+    assert '<html' in (installed / 'r2kd_mm/report/page.html').read_text()
+    (found,) = metadata.distributions(name='r2kd_mm', path=[str(installed)])
+    assert 'Typing :: Typed' in found.metadata.get_all('Classifier')
+    assert 'Paper, https://doi.org/10.1109/TKDE.2024.3438074' in found.metadata.get_all('Project-URL')
 
 
 def mim(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
