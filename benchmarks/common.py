@@ -35,6 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import r2kd_mm
 from r2kd_mm.engine import SampleIndex, clear_errors
 from r2kd_mm.engine.arguments import add_config_options
+from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.registry import MODELS
 from r2kd_mm.teachers.build import build_teacher
 
@@ -72,8 +73,7 @@ def read_config(args: argparse.Namespace) -> Config:
     MMLogger.get_current_instance().setLevel('WARNING')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_changed_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
     if 'teacher' in cfg.get('model', {}):
         cfg.model.update(teacher_ckpt=None, allow_untrained_teacher=True)

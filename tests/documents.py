@@ -12,6 +12,7 @@ PAGES = [
     *(toolbox.ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
     *sorted((toolbox.ROOT / 'docs').glob('*.md')),
     *sorted((toolbox.ROOT / 'docs/reference').glob('*.md')),
+    *sorted((toolbox.ROOT / 'configs').glob('*/README.md')),
 ]
 BLOCK = re.compile(r'^```(\S*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import difflib
+import os
 import re
 import traceback
 from collections.abc import Collection, Iterator
@@ -17,6 +18,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.utils import get_installed_path
 
+from r2kd_mm.engine.compose import existing_config, find_composition
 from r2kd_mm.engine.resume import warn
 
 # How alike two names must be, in [0, 1], for one to be a typo of the other: train_config and train_cfg are at 0.86.
@@ -43,21 +45,22 @@ def read_config(path: str, fields: Collection[str]) -> Config:
     field, that has the name of a field of MMCV 1, or that a base has read already is refused. The rest is reported.
 
     Args:
-        path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed.
+        path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed. A file that was removed is composed.
         fields: The names that a run reads.
 
     Raises:
         ValueError: The file has an error, which is named with its file and line; or it sets such a name.
-        OSError: The file is missing.
+        OSError: The file is missing, and cannot be composed.
     """
-    try:
-        cfg = get_config(path) if '::' in path else Config.fromfile(path)
-    except Exception as error:
-        place = _place_of(error, path)
-        if place is None:
-            raise
-        raise ValueError(f'{place}: {_described(error)}') from error
-    _check_names(cfg, list(_read_sources(Path(cfg.filename))), fields)
+    with existing_config(path) as file:
+        try:
+            cfg = get_config(file) if '::' in file else Config.fromfile(file)
+        except Exception as error:
+            place = _place_of(error, file)
+            if place is None:
+                raise
+            raise ValueError(f'{place}: {_described(error)}{_way_out(error)}') from error
+        _check_names(cfg, list(_read_sources(Path(cfg.filename))), fields)
     return cfg
 
 
@@ -229,6 +232,15 @@ def _described(error: Exception) -> str:
             'called; if it has to be, put the call into a module of your own and name that'
         )
     return traceback.format_exception_only(error)[-1].strip()
+
+
+def _way_out(error: Exception) -> str:
+    """Say how to get a base that was removed, since what it is composed of is no file."""
+    missing = re.search(r'(.*\.py) not found!', str(error))  # of MMEngine, about a base
+    composition = find_composition(missing.group(1)) if missing else None
+    if composition is None:
+        return ''
+    return f'. It was removed; write it with {composition.command(os.path.relpath(composition.leaf))}'
 
 
 def _place_of(error: Exception, path: str) -> str | None:

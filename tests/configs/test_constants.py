@@ -1,8 +1,14 @@
 """The constants of the recipes are those of their authors' files, which the configs name."""
 
+import warnings
+
 import pytest
 import toolbox
 from mmengine.config import Config
+
+from r2kd_mm.engine.config_file import read_config
+from r2kd_mm.engine.run_config import RUN_FIELDS
+from r2kd_mm.hooks import LossScheduleHook
 
 # github.com/megvii-research/mdistiller: configs/cifar100/dkd/*.yaml, configs/imagenet/*/dkd.yaml, and for what these do
 # not state mdistiller/engine/cfg.py. Temperature, alpha, beta.
@@ -44,19 +50,45 @@ KD = {
 R2KD = {
     'r2kd-cutout_res56_res20_cifar100': dict(type='Cutout', length=8),
     'r2kd-cutout_res56_res20_tiny-imagenet': dict(type='Cutout', length=16),
+    'r2kd-cutout_res34_res18_cub200': dict(type='Cutout', length=56),  # a quarter of 224
+    'r2kd-autoaugment_res56_res20_cifar100': dict(type='AutoAugment', policy='cifar10'),
+    'r2kd-autoaugment_res56_res20_tiny-imagenet': dict(type='AutoAugment', policy='imagenet'),
+    'r2kd-cutmixpick_res56_res20_cifar100': dict(type='CutMixPick', alpha=1.0),
     'r2kd-mixup_res56_res20_cifar100': dict(type='Mixup', alpha=0.2),
     'r2kd_res56_res20_cifar100': dict(type='CutMix', alpha=1.0),
 }
 
 
+def load(method: str, name: str) -> Config:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        return read_config(str(toolbox.ROOT / f'configs/{method}/{name}.py'), RUN_FIELDS)
+
+
 def model(method: str, name: str) -> dict:
-    return Config.fromfile(toolbox.ROOT / f'configs/{method}/{name}.py').model
+    return load(method, name).model
 
 
 @pytest.mark.parametrize(('pair', 'constants'), DKD.items())
 def test_dkd(pair, constants):
     loss = model('dkd', f'dkd_{pair}').losses.loss_dkd
     assert (loss.temperature, loss.alpha, loss.beta) == constants
+
+
+@pytest.mark.parametrize(
+    ('pair', 'ramp'), [('res32x4_sv1_cifar100', 19), ('res56_res20_tiny-imagenet', 19), ('res50_mbv1_imagenet', None)]
+)
+def test_dkd_warms_up_for_20_epochs_but_not_on_imagenet(pair, ramp):
+    hooks = load('dkd', f'dkd_{pair}').custom_hooks
+    assert [hook.ramp for hook in hooks if hook.type is LossScheduleHook] == ([] if ramp is None else [ramp])
+
+
+@pytest.mark.parametrize(
+    ('pair', 'temperature'),
+    [('res56_res20_tiny-imagenet', 4), ('res50_mbv1_imagenet', 1), ('res34_res18_stanford-dogs', 1)],
+)
+def test_dist_softens_less_on_large_images(pair, temperature):
+    assert model('dist', f'dist_{pair}').losses.loss_dist.temperature == temperature
 
 
 @pytest.mark.parametrize('pair', ['res34_res18_imagenet', 'res50_mbv1_imagenet', 'res56_res20_cifar100'])

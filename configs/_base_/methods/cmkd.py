@@ -1,5 +1,5 @@
-# CMKD (Niu et al., arXiv 2410.06561) with CutMix: our reconstruction from its abstract, not the equations of the
-# authors; CMKDLoss says what we decided.
+# CMKD: with CutMix. Our reconstruction from the abstract of Niu et al., arXiv 2410.06561, without the equations of the
+# authors. CMKDLoss lists our choices.
 from r2kd_mm.augmentations import CutMix
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.losses import CMKDLoss

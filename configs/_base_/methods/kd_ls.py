@@ -1,6 +1,6 @@
-# KD on standardised logits (Sun et al., arXiv 2403.01427): 0.1 CE + 9 KL of the z-scores at T = 2, the command of the
-# README of github.com/sunshangquan/logit-standardization-KD. Its logs are called after temperature and weight, such as
-# logs/KD/kd,vgg13,vgg8,3,9.txt; a run whose log has others says so.
+# KD on standardised logits: Sun et al., arXiv 2403.01427. 0.1 CE + 9 KL of the z-scores at T = 2, the command in the
+# README of github.com/sunshangquan/logit-standardization-KD. The authors' logs have temperature and weight in their
+# names, as logs/KD/kd,vgg13,vgg8,3,9.txt; a config of ours names its log where these are different.
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.losses import KLDivergenceLoss, LogitStandardization
 

@@ -1,6 +1,6 @@
-# Multi-level logit distillation (Jin et al., CVPR 2023), its three levels on the clean images, with the weights of KD,
-# as in mdistiller/engine/cfg.py of github.com/Jin-Ying/Multi-Level-Logit-Distillation. Its strongly augmented view
-# is made for colour photographs and is left out.
+# Multi-level logit distillation: Jin et al., CVPR 2023. Its three levels on clean images, with the weights of KD, as in
+# mdistiller/engine/cfg.py of github.com/Jin-Ying/Multi-Level-Logit-Distillation. We leave out its strongly augmented
+# view, which is made for colour photographs.
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.losses import MLKDLoss
 

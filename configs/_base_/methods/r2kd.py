@@ -1,4 +1,4 @@
-# R2KD (Kim et al., IEEE TKDE 2024), with CutMix: CFG.R2KD and CFG.PRUNE in mdistiller/engine/cfg.py of
+# R2KD: Kim et al., IEEE TKDE 2024, with CutMix. The constants are CFG.R2KD and CFG.PRUNE in mdistiller/engine/cfg.py of
 # github.com/Seonghak35/R2KD, and the augmentations of mdistiller/distillers/R2KD.py there.
 from r2kd_mm.augmentations import CutMix
 from r2kd_mm.distillers import R2KD

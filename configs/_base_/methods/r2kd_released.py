@@ -1,4 +1,4 @@
-# R2KD with the decisions of the authors' released code, see docs/method.md.
+# R2KD as released: with the choices of the authors' released code, see docs/method.md.
 from mmengine.config import read_base
 
 with read_base():

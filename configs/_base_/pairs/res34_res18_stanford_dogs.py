@@ -1,4 +1,5 @@
 # ResNet-34, fine-tuned, to ResNet-18 from scratch on Stanford Dogs: all but the method.
+# lr 0.05 is for 1 GPU * 64 images.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,5 @@
 # WRN-40-2 to WRN-16-2 on Tiny-ImageNet: all but the method.
+# lr 0.05 is for 1 GPU * 64 images.
 from mmengine.config import read_base
 
 with read_base():

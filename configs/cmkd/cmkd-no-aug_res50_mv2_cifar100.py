@@ -1,9 +1,0 @@
-# CMKD, a reconstruction, on the clean images only, ResNet-50 to half-width MobileNetV2 on CIFAR-100.
-# lr 0.01 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.cmkd import *
-    from .._base_.pairs.res50_mv2_cifar100 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt, augmentation=None)

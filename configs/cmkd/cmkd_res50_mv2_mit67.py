@@ -1,8 +1,0 @@
-# CMKD, a reconstruction, ResNet-50 to MobileNetV2 on MIT Indoor 67. lr 0.05 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.cmkd import *
-    from .._base_.pairs.res50_mv2_mit67 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)

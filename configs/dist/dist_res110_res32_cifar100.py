@@ -1,8 +1,0 @@
-# DIST, ResNet-110 to ResNet-32 on CIFAR-100. lr 0.05 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.dist import *
-    from .._base_.pairs.res110_res32_cifar100 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)

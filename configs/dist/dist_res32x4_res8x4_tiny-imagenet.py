@@ -1,8 +1,0 @@
-# DIST, ResNet-32x4 to ResNet-8x4 on Tiny-ImageNet. lr 0.05 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.dist import *
-    from .._base_.pairs.res32x4_res8x4_tiny_imagenet import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)

@@ -1,9 +1,0 @@
-# DIST, ResNet-34 to ResNet-18 on Stanford Dogs. lr 0.05 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.dist import *
-    from .._base_.pairs.res34_res18_stanford_dogs import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_dist.temperature = 1.0  # as on ImageNet in its paper

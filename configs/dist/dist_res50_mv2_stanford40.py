@@ -1,9 +1,0 @@
-# DIST, ResNet-50 to MobileNetV2 on Stanford 40 Actions. lr 0.05 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.dist import *
-    from .._base_.pairs.res50_mv2_stanford40 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
-model.losses.loss_dist.temperature = 1.0  # as on ImageNet in its paper

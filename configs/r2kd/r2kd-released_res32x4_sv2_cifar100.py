@@ -1,8 +1,0 @@
-# R2KD as in the authors' released code, ResNet-32x4 to ShuffleNetV2 on CIFAR-100. lr 0.01 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.r2kd_released import *
-    from .._base_.pairs.res32x4_sv2_cifar100 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)

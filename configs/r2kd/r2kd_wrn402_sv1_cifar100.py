@@ -1,8 +1,0 @@
-# R2KD, WRN-40-2 to ShuffleNetV1 on CIFAR-100. lr 0.01 is for 1 GPU * 64 images.
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.methods.r2kd import *
-    from .._base_.pairs.wrn402_sv1_cifar100 import *
-
-model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)
