@@ -97,6 +97,7 @@ TEST = 'python tools/test.py'
 EXPORT = 'python tools/model_converters/export_student.py'
 BROWSE = 'python tools/browse_augmentations.py'
 MIM = 'tests/e2e/test_mim.py'
+MIXUP = 'r2kd-mixup_res56_res20_cifar100.py'
 MINI_TINY = ' '.join(f'{loader}_dataloader.dataset.data_root=data/mini-tiny' for loader in ('train', 'val', 'test'))
 MINI_IMAGENET = MINI_TINY.replace('mini-tiny', 'mini-imagenet')
 COMMANDS = {
@@ -243,9 +244,32 @@ COMMANDS = {
     'mim run r2kd_mm dataset_converters:make_mini cifar100 data/mini-cifar100': Covered(
         f'{MIM}::test_mim_run_finds_the_tools_also_those_in_folders', 'likewise'
     ),
+    f'mim run r2kd_mm compose_config r2kd-mixup res56_res20_cifar100 --out {MIXUP}': Covered(
+        f'{MIM}::test_a_config_without_a_file_is_composed', 'it runs the tools of an installed package'
+    ),
+    f'mim train r2kd_mm {MIXUP} --gpus 0': Covered(f'{MIM}::test_a_config_without_a_file_is_composed', 'likewise'),
     f'{TRAIN} r2kd_mm::kd/kd_res14_res6_digits.py': Covered(
         f'{MIM}::test_a_config_of_the_package_goes_by_its_name', 'such a name is of an installed package'
     ),
+    # README and configs/*/README.md
+    **{
+        f'python tools/compose_config.py {method} {pair} --out configs/own/{method}_{pair}.py': as_it_stands
+        for method, pair in (
+            ('r2kd-mixup', 'res34_res18_imagenet'),
+            ('r2kd-cutout', 'res34_res18_imagenet'),
+            ('cmkd-no-aug', 'res56_res20_cifar100'),
+            ('kd', 'res34_res18_cub200'),
+            ('kd-ls', 'res32x4_sv1_cifar100'),
+            ('dkd', 'res56_res20_tiny-imagenet'),
+            ('dist', 'res50_mv2_cub200'),
+            ('mlkd', 'res56_res20_cifar100'),
+        )
+    },
+    **{
+        f'{TRAIN} configs/{method}/{method}_res14_res6_digits.py': digits_again if method == 'kd' else digits
+        for method in ('kd', 'kd-ls', 'dkd', 'dist', 'mlkd')
+    },
+    f'{TRAIN} configs/supervised/res6_digits.py': digits,
     # docs/export.md
     'python tools/predict.py exports/student photos --json': as_it_stands,
     # docs/compose.md

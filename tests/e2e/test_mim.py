@@ -153,6 +153,24 @@ def test_a_config_of_the_package_goes_by_its_name(installed, trained):
     assert (trained / 'work_dirs/res6_digits/epoch_1.pth').is_file()
 
 
+@pytest.mark.slow
+def test_a_config_without_a_file_is_composed(installed, trained):
+    name = 'r2kd-mixup_res14w16_mv2_glyph100'
+    done = mim(installed, trained, 'run', 'r2kd_mm', 'compose_config', *name.split('_', 1), '--out', f'{name}.py')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'read_base' not in (trained / f'{name}.py').read_text()  # no import leads to an installed package
+    few = [f'{loader}_dataloader.dataset.size=100' for loader in ('train', 'val', 'test')]
+    untrained = ('model.teacher_ckpt=None', 'model.allow_untrained_teacher=True')
+    done = mim(installed, trained, 'train', 'r2kd_mm', f'{name}.py', '--gpus', '0', *SHORT, *few, *untrained)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (trained / f'work_dirs/{name}/epoch_1.pth').is_file()
+    tool = installed / 'r2kd_mm/.mim/tools/train.py'
+    options = (*SHORT, *few, *untrained, '--resume')  # goes on from the run of the written file: the config is the same
+    done = in_python(tool, f'r2kd_mm::r2kd/{name}.py', *options, cwd=trained, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert f'FutureWarning: r2kd_mm::r2kd/{name}.py is no file any more' in done.stderr
+
+
 def test_no_two_configs_have_one_name():
     """As mim looks for a config by the name of its file, in all folders."""
     names = [path.name for path in (toolbox.ROOT / 'configs').rglob('*.py') if path.parent.name != 'methods']
