@@ -57,7 +57,8 @@ def old_names(module: str) -> Callable[[str], Any]:
 
     Example:
         >>> import warnings
-        >>> with warnings.catch_warnings(record=True):
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter('ignore')
         ...     old_names('r2kd_mm.distillers')('FixedWeights').__module__
         'r2kd_mm.teachers.weighting'
     """

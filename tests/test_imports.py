@@ -15,7 +15,8 @@ ALLOWED = {
     'lazy': set(),
     'paramwise': set(),
     'compat': {'checkpoint', 'import_hook', 'moved', 'paramwise', 'pictures', 'weights'},
-    'registry': {'check_env', 'import_hook', 'lazy'},
+    'registry': {'check_env', 'import_hook', 'lazy', 'signatures'},
+    'signatures': set(),
     'pictures': {'engine'},
     'functional': set(),
     'arguments': set(),
@@ -83,7 +84,7 @@ ALLOWED = {
         'registry',
         'teachers',
     },
-    'engine': {'checkpoint', 'distributed', 'lazy', 'registry'},
+    'engine': {'checkpoint', 'distributed', 'lazy', 'registry', 'signatures'},
     'metrics': {'arguments', 'classifiers', 'functional', 'registry', 'teachers'},
     'corruptions': {'registry'},
     'runs': {'checkpoint', 'functional', 'engine', 'registry', 'weights'},
@@ -144,7 +145,13 @@ def test_the_library_imports_neither_configs_nor_tools_nor_tests(source):
 
 @pytest.mark.parametrize(
     ('name', 'third_party'),
-    [('functional', {'torch'}), ('check_env', {'torch', 'torchvision'}), ('version', set()), ('import_hook', set())],
+    [
+        ('functional', {'torch'}),
+        ('check_env', {'torch', 'torchvision'}),
+        ('version', set()),
+        ('import_hook', set()),
+        ('signatures', set()),
+    ],
 )
 def test_what_a_part_takes_from_outside(name, third_party):
     sources = [source for source in SOURCES if part(source) == name]

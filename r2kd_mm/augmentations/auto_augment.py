@@ -1,4 +1,4 @@
-"""AutoAugment on a batch of normalised images, by torchvision's operators."""
+"""AutoAugment on a batch of normalised images, with torchvision's operators."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ POLICIES = tuple(policy.value for policy in AutoAugmentPolicy)
 @MODELS.register_module()
 @dataclass(frozen=True)
 class AutoAugment(BatchAugmentation):
-    """AutoAugment (Cubuk et al., CVPR 2019) on the de-normalised batch in 8 bits, normalised again afterwards.
+    """AutoAugment (Cubuk et al., CVPR 2019) on the batch in 8 bits: de-normalise, augment, normalise again.
 
     Args:
-        policy: ``'imagenet'``, ``'cifar10'`` (R2KD takes it for CIFAR-100) or ``'svhn'``.
-        per_image: Draw a sub-policy for each image; ``False`` gives the whole batch one, as the released code does.
+        policy: ``'imagenet'``, ``'cifar10'`` (which R2KD uses for CIFAR-100) or ``'svhn'``.
+        per_image: Draw a sub-policy for each image; ``False`` draws one for the whole batch, as the released code does.
     """
 
     policy: str = 'imagenet'
@@ -39,7 +39,7 @@ class AutoAugment(BatchAugmentation):
         """Return the augmented images, rounded to 1/255 of the pixel range, shape and dtype as given.
 
         Raises:
-            ValueError: They are normalised, and ``context`` does not say how.
+            ValueError: The images are normalised, and ``context`` does not hold mean and deviation.
         """
         if context.mean is None:
             _check_pixels(images)
@@ -49,7 +49,7 @@ class AutoAugment(BatchAugmentation):
         augment = TorchvisionAutoAugment(AutoAugmentPolicy(self.policy))
         batches = pixels if self.per_image else [pixels]
         augmented = []
-        # torchvision draws from the global generator: seed that, and give its state back
+        # torchvision draws from the global generator: seed it, and restore its state afterwards
         with torch.random.fork_rng(devices=[]):
             for images_of_seed, seed in zip(batches, context.draws.seeds(len(batches))):
                 torch.default_generator.manual_seed(seed)
@@ -63,6 +63,6 @@ def _check_pixels(images: Tensor) -> None:
     if low < 0 or 0 < high <= 1:
         raise ValueError(
             f'AutoAugment works on pixel values of 0 to 255, got {low:.3g} to {high:.3g}: the images are normalised or '
-            'scaled, and the data preprocessor does not know by what; take Normalize and the like out of the pipeline, '
+            'scaled, and the data preprocessor does not know how; take Normalize and the like out of the pipeline, '
             'and give mean and std to data_preprocessor'
         )

@@ -13,14 +13,14 @@ from r2kd_mm.augmentations.draws import Draws
 
 @dataclass(frozen=True)
 class ViewContext:
-    """Everything that an augmentation may use in addition to the images.
+    """Context of a batch: everything that an augmentation may use in addition to the images.
 
     Attributes:
-        draws: Where all parameters are drawn from.
-        teacher_logits: Maps images ``(N, C, H, W)`` to the teacher's logits ``(N, num_classes)``, without gradient.
-        mean: Channel means that the images were normalised by, shape ``(C, 1, 1)`` in pixel units 0 to 255; ``None``
-            where the images were not normalised.
-        std: Channel standard deviations, same shape and units; ``None`` where ``mean`` is.
+        draws: Source of all random parameters.
+        teacher_logits: Function from images ``(N, C, H, W)`` to the teacher's logits ``(N, num_classes)``; no gradient.
+        mean: Channel means used to normalise the images, shape ``(C, 1, 1)``, in pixel units 0 to 255; ``None`` for
+            images that are not normalised.
+        std: Channel standard deviations, same shape and units; ``None`` together with ``mean``.
     """
 
     draws: Draws
@@ -32,7 +32,7 @@ class ViewContext:
     def behind(
         cls, data_preprocessor: nn.Module, draws: Draws, teacher_logits: Callable[[Tensor], Tensor]
     ) -> ViewContext:
-        """For images that come out of ``data_preprocessor``, which knows how it normalised them."""
+        """Make the context of images from ``data_preprocessor``, with its mean and deviation."""
         if getattr(data_preprocessor, '_enable_normalize', False):
             mean, std = data_preprocessor.get_buffer('mean'), data_preprocessor.get_buffer('std')
             return cls(draws, teacher_logits, mean, std)
@@ -40,12 +40,12 @@ class ViewContext:
 
 
 class BatchAugmentation(ABC):
-    """Maps a batch of normalised images to its augmented view, never in place.
+    """Augmentation that maps a batch of normalised images to its augmented view, never in place.
 
     Attributes:
-        keeps_labels: Whether the label of an image still holds for its view.
-        mixes_images: Whether a view is made of its image and of that image's partner (:meth:`Draws.partners`).
-        depends_on_batch: Whether the view of an image depends on more of its batch than on its partner.
+        keeps_labels: True if the label of an image still holds for its view.
+        mixes_images: True if a view combines its image and the partner of this image (:meth:`Draws.partners`).
+        depends_on_batch: True if the view of an image depends on more of its batch than the partner.
     """
 
     keeps_labels: bool

@@ -1,4 +1,4 @@
-"""Draw the parameters of a batch augmentation."""
+"""Random parameters of the batch augmentations, for a whole batch or image by image."""
 
 from __future__ import annotations
 
@@ -13,40 +13,46 @@ SEED_LIMIT = 2**63 - 1
 
 
 class Draws(ABC):
-    """Random numbers for a batch, on the CPU, so that a seed decides them on any device.
+    """Source of random numbers for a batch, on the CPU, so that a seed gives the same numbers on any device.
 
-    ``count`` is the number of images, for one value each, or 1 for one value that all images share.
+    ``count`` is the number of images, for one value per image, or 1 for one value that all images share.
     """
 
     @abstractmethod
     def partners(self, count: int) -> Tensor:
-        """A partner for each image, as indices into the batch, shape ``(count,)``."""
+        """Draw a partner for each image: indices into the batch, shape ``(count,)``."""
 
     @abstractmethod
     def beta(self, alpha: float, count: int) -> Tensor:
-        """Values in ``[0, 1]`` from Beta(alpha, alpha), shape ``(count,)``."""
+        """Draw values in ``[0, 1]`` from Beta(alpha, alpha), shape ``(count,)``."""
 
     @abstractmethod
     def integers(self, high: int, count: int) -> Tensor:
-        """Whole numbers from 0 to ``high - 1``, shape ``(count,)``."""
+        """Draw integers from 0 to ``high - 1``, shape ``(count,)``."""
 
     @abstractmethod
     def seeds(self, count: int) -> list[int]:
-        """Seeds for generators of another library."""
+        """Draw seeds for the generators of another library."""
 
 
 class BatchDraws(Draws):
-    """All draws one after the other from one generator; any image may be the partner of any.
+    """Draws that all come from one generator; any image may be the partner of any other.
 
     Args:
-        generator: On the CPU.
+        generator: Generator on the CPU.
+
+    Example:
+        >>> import torch
+        >>> draws = BatchDraws(torch.Generator().manual_seed(0))
+        >>> draws.integers(high=1, count=3)
+        tensor([0, 0, 0])
     """
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
 
     def partners(self, count: int) -> Tensor:
-        """A permutation of the batch."""
+        """Return a permutation of the batch."""
         return torch.randperm(count, generator=self.generator)
 
     def beta(self, alpha: float, count: int) -> Tensor:
@@ -64,11 +70,18 @@ class BatchDraws(Draws):
 
 
 class SampleDraws(Draws):
-    """The draws of each image from a generator of its own: the same in whatever batch the image is.
+    """Draws from one generator per image, so that an image gets the same numbers in any batch.
 
     Args:
-        seeds: The seed of each image's generator.
-        partners: The partner of each image, which must be the same in any batch too.
+        seeds: Seed of each image's generator.
+        partners: Partner of each image, which must not depend on the batch either.
+
+    Example:
+        >>> import torch
+        >>> first = SampleDraws([7, 8], torch.tensor([1, 0])).integers(high=100, count=2)
+        >>> second = SampleDraws([8, 9], torch.tensor([1, 0])).integers(high=100, count=2)
+        >>> bool(first[1] == second[0])  # the image with the seed 8
+        True
     """
 
     def __init__(self, seeds: Sequence[int], partners: Tensor) -> None:
@@ -76,7 +89,7 @@ class SampleDraws(Draws):
         self._partners = partners
 
     def partners(self, count: int) -> Tensor:
-        """The given partners."""
+        """Return the given partners."""
         return self._partners
 
     def beta(self, alpha: float, count: int) -> Tensor:
@@ -94,7 +107,7 @@ class SampleDraws(Draws):
     def _of_each(self, count: int) -> list[np.random.Generator]:
         if count != len(self._generators):
             raise ValueError(
-                'here each image draws for itself, so that its view does not depend on its batch (replay of teacher '
-                'logits); set per_image=True in the augmentation'
+                'each image draws its own parameters here, so that its view does not depend on its batch (replay of '
+                'teacher logits); set per_image=True in the augmentation'
             )
         return self._generators

@@ -34,11 +34,11 @@ def _draw_centres(count: int, height: int, width: int, draws: Draws) -> Tensor:
 @MODELS.register_module()
 @dataclass(frozen=True)
 class Mixup(BatchAugmentation):
-    """Mixup (Zhang et al., ICLR 2018): blend each image with a random partner, share ``lam ~ Beta(alpha, alpha)``.
+    """Mixup (Zhang et al., ICLR 2018): blend each image with a random partner, ``lam ~ Beta(alpha, alpha)``.
 
     Args:
-        alpha: Parameter of the Beta distribution, > 0. 0.2 in R2KD's released code.
-        per_image: Draw ``lam`` for each image rather than once a batch.
+        alpha: Parameter of the Beta distribution, > 0; 0.2 in R2KD's released code.
+        per_image: Draw ``lam`` for each image, not once for the batch.
     """
 
     alpha: float = 0.2
@@ -63,11 +63,12 @@ class Mixup(BatchAugmentation):
 class CutMix(BatchAugmentation):
     """CutMix (Yun et al., ICCV 2019): paste a random box of a random partner into each image.
 
-    The box has the area share ``1 - lam``, ``lam ~ Beta(alpha, alpha)``, before it is cut off at the border.
+    The box covers the share ``1 - lam`` of the image, with ``lam ~ Beta(alpha, alpha)``. Parts outside the image are
+    cut off.
 
     Args:
         alpha: Parameter of the Beta distribution, > 0.
-        per_image: Draw the box for each image rather than once a batch.
+        per_image: Draw the box for each image, not once for the batch.
     """
 
     alpha: float = 1.0
@@ -94,12 +95,12 @@ class CutMix(BatchAugmentation):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class Cutout(BatchAugmentation):
-    """Cutout (DeVries and Taylor, arXiv 1708.04552): a square hole of 0, the mean colour, anywhere in the image.
+    """Cutout (DeVries and Taylor, arXiv 1708.04552): set a random square of each image to 0, the mean colour.
 
     Args:
-        length: Side of the hole in pixels, > 0; cut off at the border. R2KD's released code takes 8 for images of
+        length: Side of the hole in pixels, > 0; cut off at the border. R2KD's released code uses 8 for images of
             32 pixels and 16 for 64.
-        per_image: Draw the place for each image; ``False`` gives the whole batch one hole, as the released code does.
+        per_image: Draw the place for each image; ``False`` draws one for the whole batch, as the released code does.
     """
 
     length: int = 8
@@ -123,18 +124,18 @@ class Cutout(BatchAugmentation):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class CutMixPick(BatchAugmentation):
-    """CutMixPick (Wang et al., NeurIPS 2022): of ``2 N`` CutMix images keep the ``N`` that the teacher finds hardest.
+    """CutMixPick (Wang et al., NeurIPS 2022): keep the ``N`` hardest of ``2 N`` CutMix images.
 
-    Hard means a high entropy of the teacher's class distribution on the *mixed* image.
+    An image is hard if the teacher's class distribution on the *mixed* image has a high entropy.
 
     Args:
-        alpha: As for :class:`CutMix`.
-        per_image: As for :class:`CutMix`.
-        pick: ``'mixed'`` is the method as published; ``'released'`` does what R2KD's released code does: one draw,
-            ranked by the entropy of the *unmixed* images, at most 64 kept.
-        pool: With several processes, ``'local'`` keeps the hardest images of each process's own batch. ``'global'``
-            keeps the hardest of all of them, and each process trains on as many as its batch has; that sends the picked
-            images to every process.
+        alpha: Parameter of the Beta distribution, > 0, see :class:`CutMix`.
+        per_image: Draw the box for each image, not once for the batch.
+        pick: ``'mixed'`` is the published method. ``'released'`` follows R2KD's released code: one draw, ranked by the
+            entropy of the *unmixed* images, at most 64 kept.
+        pool: Images to choose from in a run of several processes. ``'local'`` takes the batch of each process.
+            ``'global'`` takes the batches of all processes, which sends the picked images to every process; each
+            process keeps its batch size.
     """
 
     alpha: float = 1.0
@@ -153,10 +154,10 @@ class CutMixPick(BatchAugmentation):
         if self.pool not in PICK_POOLS:
             raise ValueError(f'pool must be one of {PICK_POOLS}, got {self.pool!r}')
         if self.pool == 'global' and self.pick == 'released':
-            raise ValueError("pick='released' keeps to the pool of the released code; give it pool='local'")
+            raise ValueError("pick='released' has the pool of the released code, got pool='global'; set pool='local'")
 
     def __call__(self, images: Tensor, context: ViewContext) -> Tensor:
-        """Return the picked images; ``N`` of them, or ``min(N, 64)`` with ``pick='released'``."""
+        """Return the ``N`` picked images, or ``min(N, 64)`` with ``pick='released'``."""
         mix = CutMix(self.alpha, self.per_image)
         if self.pick == 'released':
             pool, judged, keep = mix(images, context), images, min(len(images), RELEASED_PICK_LIMIT)
@@ -170,11 +171,11 @@ class CutMixPick(BatchAugmentation):
 
 
 def _pick_globally(pool: Tensor, hardness: Tensor) -> Tensor:
-    """The half with the highest ``hardness`` of the pools of all ranks, dealt to the ranks by the size of their pools.
+    """Pick the harder half of the pools of all ranks, and return this rank's part, half the size of its pool.
 
     Args:
         pool: Images of this rank, shape ``(2 N, C, H, W)``.
-        hardness: Shape ``(2 N,)``.
+        hardness: Entropy of each image, shape ``(2 N,)``.
     """
     entropies = [block for (block,) in gather_rows([hardness[:, None]])]
     sizes = [len(block) for block in entropies]

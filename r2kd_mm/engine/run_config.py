@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from r2kd_mm.engine.cli import init_launcher
 from r2kd_mm.engine.config_file import ALIKE, read_config
 from r2kd_mm.engine.fileio import check_writable
-from r2kd_mm.registry import check_arguments, find_types, parameters_of
+from r2kd_mm.registry import find_types
+from r2kd_mm.signatures import check_arguments, parameters_of
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 

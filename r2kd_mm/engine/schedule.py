@@ -21,7 +21,7 @@ from mmengine.optim.scheduler.param_scheduler import (
 )
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from r2kd_mm.registry import parameters_of
+from r2kd_mm.signatures import parameters_of
 
 # What schedulers work out of their arguments, and arguments that say nothing of the values so far.
 DERIVED = {'total_iters', 'total_steps'}

@@ -1,17 +1,22 @@
-"""Measure how unsure a network is."""
+"""Entropy: a measure of how unsure a network is."""
 
 from torch import Tensor
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Entropy of ``softmax(logits / temperature)`` along the last axis, in nats.
+    """Compute the entropy of ``p = softmax(logits / temperature)`` along the last axis, ``-sum(p * log(p))``, in nats.
 
     Args:
-        logits: Shape ``(..., C)``; an entry of minus infinity is a class that cannot be.
+        logits: Shape ``(..., C)``; an entry of minus infinity masks a class.
         temperature: Softening, > 0.
 
     Returns:
         Shape ``(...)``, from 0 to ``log C``.
+
+    Example:
+        >>> import torch
+        >>> entropy(torch.tensor([1.0, 1.0]))  # log 2
+        tensor(0.6931)
     """
     log_prob = (logits / temperature).log_softmax(dim=-1)
     prob = log_prob.exp()

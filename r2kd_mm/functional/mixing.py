@@ -1,8 +1,8 @@
-"""Mixup, CutMix and Cutout of an image batch, given parameters that are already drawn.
+"""Mixup, CutMix and Cutout of an image batch, for parameters that are already drawn.
 
-All functions return a new tensor and leave their arguments as they are. ``images`` has shape ``(N, C, H, W)``; a box is
-``(top, left, bottom, right)`` in pixels, the last two exclusive. Parameters with a first dimension of 1 hold for the
-whole batch.
+All functions return a new tensor and leave their arguments as they are. ``images`` has shape ``(N, C, H, W)``. A box is
+``(top, left, bottom, right)`` in pixels; bottom and right are exclusive. Parameters with a first dimension of 1 apply
+to the whole batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ def mixup(images: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
         images: Shape ``(N, C, H, W)``, floating point.
         partner: Index of each image's partner, shape ``(N,)``, integer.
         lam: Share of the image itself, in ``[0, 1]``, shape ``(N,)`` or ``(1,)``.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+        >>> mixup(images, partner=torch.tensor([1, 0]), lam=torch.tensor([0.75])).flatten()
+        tensor([0.2500, 0.7500])
     """
     lam = lam.to(images)[:, None, None, None]
     return lam * images + (1 - lam) * images[partner]
@@ -30,6 +36,13 @@ def cutmix(images: Tensor, partner: Tensor, boxes: Tensor) -> Tensor:
         images: Shape ``(N, C, H, W)``.
         partner: Index of each image's partner, shape ``(N,)``, integer.
         boxes: Integer boxes, shape ``(N, 4)`` or ``(1, 4)``.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([[[[0, 0], [0, 0]]], [[[1, 1], [1, 1]]]])
+        >>> cutmix(images, partner=torch.tensor([1, 0]), boxes=torch.tensor([[0, 0, 1, 2]]))[0, 0]  # the first row
+        tensor([[1, 1],
+                [0, 0]])
     """
     return torch.where(box_mask(boxes, *images.shape[-2:]), images[partner], images)
 
@@ -41,12 +54,18 @@ def cutout(images: Tensor, boxes: Tensor, fill: float = 0.0) -> Tensor:
         images: Shape ``(N, C, H, W)``.
         boxes: Integer boxes, shape ``(N, 4)`` or ``(1, 4)``.
         fill: Value inside the box.
+
+    Example:
+        >>> import torch
+        >>> cutout(torch.ones(1, 1, 2, 2), torch.tensor([[0, 0, 1, 2]]))[0, 0]
+        tensor([[0., 0.],
+                [1., 1.]])
     """
     return images.masked_fill(box_mask(boxes, *images.shape[-2:]), fill)
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boolean mask of shape ``(len(boxes), 1, height, width)``, ``True`` inside the box of each row."""
+    """Return a boolean mask of shape ``(len(boxes), 1, height, width)``, ``True`` inside the box of each row."""
     top, left, bottom, right = (edge[:, None] for edge in boxes.unbind(dim=1))
     rows = torch.arange(height, device=boxes.device)
     columns = torch.arange(width, device=boxes.device)
@@ -56,7 +75,7 @@ def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def centred_boxes(centres: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes of given sizes round given centres, cut off at the image border.
+    """Make boxes from centres and sizes, cut off at the border of the image.
 
     Args:
         centres: Row and column of each centre, shape ``(B, 2)``, integer.
@@ -66,6 +85,11 @@ def centred_boxes(centres: Tensor, sizes: Tensor, height: int, width: int) -> Te
 
     Returns:
         Integer boxes, shape ``(B, 4)``.
+
+    Example:
+        >>> import torch
+        >>> centred_boxes(torch.tensor([[0, 4]]), torch.tensor([[4, 4]]), height=8, width=8)
+        tensor([[0, 2, 2, 6]])
     """
     limits = torch.tensor([height, width], device=centres.device)
     start = centres - sizes // 2

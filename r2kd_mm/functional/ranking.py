@@ -1,4 +1,4 @@
-"""Ranks along one axis: exact ones to measure with, soft ones to train with, and a soft Kendall coefficient."""
+"""Ranks along one axis: exact ranks for measuring, soft ranks for training, and a soft Kendall coefficient."""
 
 from collections.abc import Callable, Iterator
 from numbers import Real
@@ -10,23 +10,28 @@ from torch.autograd.function import once_differentiable
 
 from r2kd_mm.functional.standardization import standardize, widen
 
-# The pairwise functions need C * C differences per row. They visit them in slices, of this many elements at most where
-# one index allows, and visit them again in backward rather than keep them. On the CPU a slice of 4 MiB (float32) stays
-# near the cache; elsewhere 64 MiB, two of which are alive at a time, keeps the number of kernel launches low.
+# The pairwise functions need C * C differences per row. They compute them in slices of at most this many elements, and
+# again in backward instead of keeping them. On the CPU a slice of 4 MiB (float32) stays near the cache. On other
+# devices 64 MiB, with two slices alive at a time, keep the number of kernel launches low.
 _SLICE_ELEMENTS_CPU = 2**20
 _SLICE_ELEMENTS_DEVICE = 2**24
 
 
 def hard_rank(x: Tensor, dim: int = -1) -> Tensor:
-    """Ranks 1..C along ``dim``, smallest value first, ties sharing their average, as ``scipy.stats.rankdata``.
+    """Rank along ``dim`` from 1 to C, smallest value first; ties share their average rank (``scipy.stats.rankdata``).
 
     Args:
         x: Any shape.
-        dim: The axis of length C that is ranked.
+        dim: Axis of length C that is ranked.
 
     Returns:
-        Shape of ``x``, float32 (float64 for float64 input), without gradient. Each row sums to ``C * (C + 1) / 2``; a
-        row that holds NaN has no ranks, and is NaN.
+        Shape of ``x``, float32 (float64 for float64 input), without gradient. Each row sums to ``C * (C + 1) / 2``.
+        A row that holds NaN becomes NaN.
+
+    Example:
+        >>> import torch
+        >>> hard_rank(torch.tensor([10.0, 30.0, 30.0, 20.0]))
+        tensor([1.0000, 3.5000, 3.5000, 2.0000])
     """
     ordered, order = widen(x.detach()).movedim(dim, -1).sort(dim=-1)
     size = ordered.shape[-1]
@@ -41,20 +46,20 @@ def hard_rank(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: float | None = None) -> Tensor:
-    """Ranks along ``dim`` that pass a gradient to ``x``, by one of the :data:`ESTIMATORS`.
+    """Rank along ``dim`` with a gradient for ``x``, by one of the :data:`ESTIMATORS`.
 
-    Each row is z-scored first (:func:`~r2kd_mm.functional.standardization.standardize`), so a rank does not change when
-    the row is shifted or multiplied by a positive number, and one ``smoothing`` suits every row. All estimators tend to
-    :func:`hard_rank` as ``smoothing`` goes to 0. A constant row has the rank ``(C + 1) / 2`` everywhere.
+    Each row is z-scored first (:func:`~r2kd_mm.functional.standardization.standardize`). So a shift or a positive
+    factor changes no rank, and one ``smoothing`` suits every row. All estimators tend to :func:`hard_rank` as
+    ``smoothing`` goes to 0. A constant row has the rank ``(C + 1) / 2`` everywhere.
 
     Args:
         x: Any shape.
-        dim: The axis of length C that is ranked.
-        estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids: the best gradient up to about a
-            thousand classes, but O(C^2) time (:func:`sigmoid_rank`). ``'permutahedron'`` projects onto the
-            permutahedron (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient,
-            O(C log C) (:func:`blackbox_rank`). ``benchmarks/rank_estimators.py`` compares them.
-        smoothing: How soft: positive, dimensionless, explained at the named functions. ``None`` takes the default of
+        dim: Axis of length C that is ranked.
+        estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids (:func:`sigmoid_rank`): the best
+            gradient up to about a thousand classes, in O(C^2) time. ``'permutahedron'`` projects onto the
+            permutahedron (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient
+            (:func:`blackbox_rank`), in O(C log C) time. ``benchmarks/rank_estimators.py`` compares them.
+        smoothing: Softness, positive and dimensionless; each function explains its own. ``None`` takes the default of
             the estimator.
 
     Returns:
@@ -62,6 +67,11 @@ def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: f
 
     Raises:
         ValueError: The estimator is not known, ``smoothing`` is not positive, or ``'hard'`` is given a smoothing.
+
+    Example:
+        >>> import torch
+        >>> soft_rank(torch.tensor([30.0, 10.0, 20.0]), smoothing=0.01)
+        tensor([3., 1., 2.])
     """
     smoothing = resolve_smoothing(estimator, smoothing)
     if smoothing is None:
@@ -82,52 +92,68 @@ def resolve_smoothing(estimator: str, smoothing: float | None) -> float | None:
         The smoothing to use; ``None`` if the estimator has nothing to smooth.
 
     Raises:
-        ValueError: As :func:`soft_rank`.
+        ValueError: The estimator is not known, ``smoothing`` is not positive, or ``'hard'`` is given a smoothing.
+
+    Example:
+        >>> resolve_smoothing('sigmoid', None)
+        0.1
     """
     if estimator not in ESTIMATORS:
-        raise ValueError(f'estimator must be one of {sorted(ESTIMATORS)}, got {estimator!r}.')
+        raise ValueError(f'estimator must be one of {sorted(ESTIMATORS)}, got {estimator!r}')
     default = ESTIMATORS[estimator].smoothing
     if smoothing is None:
         return default
     if default is None:
-        raise ValueError(f'estimator {estimator!r} has nothing to smooth, got smoothing={smoothing}; leave it out.')
+        raise ValueError(f'estimator {estimator!r} has nothing to smooth, got smoothing={smoothing}; leave it out')
     _check_smoothing(smoothing)
     return smoothing
 
 
 def sigmoid_rank(rows: Tensor, smoothing: float) -> Tensor:
-    r"""Rank as a count of smaller entries, each counted softly (Qin, Liu and Li, 2010, doi 10.1007/s10791-009-9124-x).
+    r"""Rank by a soft count of the smaller entries (Qin, Liu and Li, 2010, doi 10.1007/s10791-009-9124-x).
 
     .. math:: r_i = 1 + \sum_{j \neq i} \sigma\left(\frac{x_i - x_j}{\tau}\right)
 
     Args:
         rows: Shape ``(N, C)``.
-        smoothing: :math:`\tau > 0`, in units of ``rows``: entries much closer than this share their rank.
+        smoothing: Width :math:`\tau > 0`, in units of ``rows``: entries much closer than this share their rank.
 
     Returns:
-        Shape ``(N, C)``, values in ``(1, C)``. Extra memory does not grow with C^2; time does.
+        Shape ``(N, C)``, values in ``(1, C)``. The time grows with C^2, the extra memory does not.
+
+    Example:
+        >>> import torch
+        >>> sigmoid_rank(torch.tensor([[5.0, 5.0]]), smoothing=1.0)  # 1 + sigmoid(0)
+        tensor([[1.5000, 1.5000]])
     """
     return _SigmoidRank.apply(rows / smoothing)
 
 
 def permutahedron_rank(rows: Tensor, smoothing: float) -> Tensor:
-    r"""Euclidean projection onto the permutahedron of ``(1, .., C)`` (Blondel et al., ICML 2020, arXiv 2002.08871).
+    r"""Rank by a projection onto the permutahedron of ``(1, .., C)`` (Blondel et al., ICML 2020, arXiv 2002.08871).
 
     .. math:: r = \mathrm{argmin}_{r \in P(1, .., C)} \tfrac12 \left\| r - \frac{a}{\tau} x \right\|^2,
               \qquad a = \sqrt{\frac{C^2 - 1}{12}}
 
-    The factor a, the standard deviation of the ranks, makes :math:`\tau` independent of C: at 1, unit-variance rows
-    spread as widely as their ranks. For large :math:`\tau` the projection is a shift of :math:`x a / \tau`.
+    The factor a is the standard deviation of the ranks, and makes :math:`\tau` independent of C. At :math:`\tau = 1`,
+    rows of unit variance spread as widely as their ranks. For large :math:`\tau` the projection is a shift of
+    :math:`x a / \tau`.
 
     Args:
         rows: Shape ``(N, C)``.
-        smoothing: :math:`\tau > 0`.
+        smoothing: Softness :math:`\tau > 0`.
 
     Returns:
         Shape ``(N, C)``, values in ``[1, C]``. An entry further than about :math:`\tau / a` from both neighbours has
-        its exact rank and no gradient. Solved by pool-adjacent-violators, all rows and all violators of a round at
-        once. That is O(C log C) for a few rounds; how many it takes depends on the data (C / 2 at worst), and each of
-        them waits for the device.
+        its exact rank and no gradient.
+
+    Pool-adjacent-violators solves it in rounds, each for all rows and violators at once. A few rounds cost O(C log C).
+    The number of rounds depends on the data, C / 2 at worst, and each round waits for the device.
+
+    Example:
+        >>> import torch
+        >>> permutahedron_rank(torch.tensor([[0.0, 10.0]]), smoothing=1.0)
+        tensor([[1., 2.]])
     """
     size = rows.shape[-1]
     spread = ((size**2 - 1) / 12) ** 0.5
@@ -135,27 +161,32 @@ def permutahedron_rank(rows: Tensor, smoothing: float) -> Tensor:
 
 
 def blackbox_rank(rows: Tensor, smoothing: float) -> Tensor:
-    r"""Exact rank whose gradient is a finite difference (Rolinek et al., CVPR 2020, arXiv 1912.03500).
+    r"""Rank exactly, with a finite difference as gradient (Rolinek et al., CVPR 2020, arXiv 1912.03500).
 
     .. math:: \frac{\partial L}{\partial x} = \frac{1}{\lambda}
               \left[ \mathrm{rk}\left(x + \lambda \frac{\partial L}{\partial r}\right) - \mathrm{rk}(x) \right],
               \qquad \lambda = \tau \Big/ \mathrm{rms}\left(\frac{\partial L}{\partial r}\right)
 
-    The paper has one :math:`\lambda` for all rows. Ours makes the step of every row :math:`\tau` long (root mean
-    square), so that batch size, loss weight and C do not change what it means.
+    The paper has one :math:`\lambda` for all rows. Ours gives the step of every row the root mean square
+    :math:`\tau`, so that its meaning does not depend on the batch size, the loss weight or C.
 
     Args:
         rows: Shape ``(N, C)``.
-        smoothing: :math:`\tau > 0`, in units of ``rows``.
+        smoothing: Step :math:`\tau > 0`, in units of ``rows``.
 
     Returns:
         Shape ``(N, C)``, :func:`hard_rank` of the rows. A row without incoming gradient gets none.
+
+    Example:
+        >>> import torch
+        >>> blackbox_rank(torch.tensor([[3.0, 1.0, 2.0]]), smoothing=1.0)
+        tensor([[3., 1., 2.]])
     """
     return _BlackboxRank.apply(rows, smoothing)
 
 
 class Estimator(NamedTuple):
-    """A way to rank z-scored rows ``(N, C)`` for :func:`soft_rank`, and its default smoothing, ``None`` without one."""
+    """Function that ranks z-scored rows ``(N, C)`` for :func:`soft_rank`, and its default smoothing if it has one."""
 
     rank: Callable[..., Tensor]
     smoothing: float | None
@@ -170,23 +201,30 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
-    r"""Kendall coefficient of each row pair with a soft sign on the side of ``x``.
+    r"""Compute the Kendall coefficient of each pair of rows, with a soft sign for ``x``.
 
     .. math:: \tau = \frac{2}{C (C - 1)} \sum_{i < j} \tanh\left(\frac{x_i - x_j}{s}\right) \mathrm{sign}(y_i - y_j)
 
-    As the smoothing s goes to 0 this is Kendall's tau-a, in which a tied pair counts 0.
+    As code: ``(tanh((x[i] - x[j]) / smoothing) * sign(y[i] - y[j])).mean()`` over the pairs i < j. As the smoothing
+    goes to 0 this becomes Kendall's tau-a, in which a tied pair counts 0.
 
     Args:
         x: Shape ``(N, C)``; receives the gradient.
         y: Same shape; only its order matters.
-        smoothing: ``s > 0``, in units of ``x``.
+        smoothing: Width ``s > 0`` of the soft sign, in units of ``x``.
 
     Returns:
-        Shape ``(N,)``, in ``[-1, 1]``; 0 for ``C = 1``, NaN where a row holds NaN. Extra memory does not grow with C^2;
-        time does.
+        Shape ``(N,)``, in ``[-1, 1]``; 0 for ``C = 1``, NaN where a row holds NaN. The time grows with C^2, the extra
+        memory does not.
 
     Raises:
         ValueError: ``smoothing`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0, 2.0]])
+        >>> soft_kendall(x, y, smoothing=1e-3)  # two pairs agree, one does not: (2 - 1) / 3
+        tensor([0.3333])
     """
     _check_smoothing(smoothing)
     size = x.shape[-1]
@@ -197,11 +235,11 @@ def soft_kendall(x: Tensor, y: Tensor, smoothing: float = 0.5) -> Tensor:
 
 def _check_smoothing(smoothing: float) -> None:
     if not (isinstance(smoothing, Real) and 0 < smoothing < float('inf')):
-        raise ValueError(f'smoothing must be a positive finite number, got {smoothing!r}.')
+        raise ValueError(f'smoothing must be a positive finite number, got {smoothing!r}')
 
 
 def _slices(rows: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Cover all pairs of entries of ``rows`` ``(N, C)``: which rows, and which entries come first in the pair."""
+    """Cover all pairs of entries of ``rows`` ``(N, C)`` by slices of the rows and of the first entry of a pair."""
     count, size = rows.shape
     limit = _SLICE_ELEMENTS_CPU if rows.device.type == 'cpu' else _SLICE_ELEMENTS_DEVICE
     entries = max(1, min(size, limit // max(size, 1)))
@@ -231,7 +269,7 @@ class _SigmoidRank(torch.autograd.Function):
         out = torch.empty_like(rows)
         for row, entry in _slices(rows):
             half = _differences(rows, row, entry).sigmoid_()
-            slope = half.addcmul_(half, half, value=-1)  # sigmoid' is even, so i sees j as j sees i
+            slope = half.addcmul_(half, half, value=-1)  # sigmoid' is even: the slope is the same for (i, j) and (j, i)
             out[row, entry] = grad[row, entry] * slope.sum(-1) - slope.mul_(grad[row, None, :]).sum(-1)
         return out
 
@@ -293,13 +331,13 @@ class _PermutahedronProjection(torch.autograd.Function):
 
 
 def _isotonic(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares non-decreasing fit of each row, by pool-adjacent-violators.
+    """Fit a non-decreasing sequence to each row by least squares (pool-adjacent-violators).
 
     Args:
         rows: Shape ``(N, C)``.
 
     Returns:
-        The fit ``(N, C)``, constant on blocks, and the number of each entry's block, which no two rows share.
+        The fit ``(N, C)``, constant on blocks, and the block number of each entry; no two rows share a block.
     """
     count, size = rows.shape
     sums = rows.reshape(-1)
@@ -312,7 +350,7 @@ def _isotonic(rows: Tensor) -> tuple[Tensor, Tensor]:
         owner = owner[begins]
         if owner.numel() == sums.numel():
             break
-        # A run of falling means ends up in one block in whatever order its members are pooled: pool it at once.
+        # a run of falling means ends up in one block, in whatever order it is pooled: pool it at once
         run = begins.cumsum(0) - 1
         sums = means.new_zeros(owner.numel()).index_add_(0, run, sums)
         lengths = means.new_zeros(owner.numel()).index_add_(0, run, lengths)
@@ -321,7 +359,7 @@ def _isotonic(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _block_means(rows: Tensor, block: Tensor) -> Tensor:
-    """Mean over the entries of ``rows`` ``(N, C)`` that share a block number of :func:`_isotonic`, at each of them."""
+    """Replace each entry of ``rows`` ``(N, C)`` by the mean of its block of :func:`_isotonic`."""
     numbers = block.reshape(-1)
     blocks = int(numbers[-1]) + 1
     sums = rows.new_zeros(blocks).index_add_(0, numbers, rows.reshape(-1))

@@ -1,22 +1,29 @@
-"""Z-scores along one axis that stay defined for constant, tiny and huge rows."""
+"""Z-scores along one axis, also defined for constant, tiny and huge rows."""
 
 import torch
 from torch import Tensor
 
 
 def standardize(x: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
-    """Z-score of ``x`` along ``dim``: mean 0 and variance 1, or nearly 0 where ``x`` is constant.
+    """Z-score ``x`` along ``dim`` to mean 0 and variance 1, or to nearly 0 where ``x`` is constant.
 
     Args:
         x: Any shape.
-        dim: The axis whose mean and variance are taken.
-        correction: 0 divides the sum of squares by the length ``n`` (population variance), 1 by ``n - 1``.
+        dim: Axis of the mean and the variance.
+        correction: Subtracted from the length ``n`` in the variance: 0 for the population, 1 for a sample.
 
     Returns:
-        Shape of ``x``, float32 or wider. A row counts as constant when its standard deviation is at most 64 machine
-        epsilons (8e-6 in float32) of its largest magnitude: below that the deviations may be nothing but rounding. Such
-        a row is centred and divided by that magnitude (by 1 if the row is all zeros) instead of by its deviation, so
-        that its gradient still points away from constancy, with a size of at most ``1 / max(abs(x))``.
+        Shape of ``x``, float32 or wider.
+
+    A row counts as constant when its standard deviation is at most 64 machine epsilons (8e-6 in float32) of its largest
+    magnitude, because smaller deviations may be rounding. Such a row is centred and divided by that magnitude instead
+    of by its deviation (by 1 if the row is all zeros). Its gradient still points away from a constant row, with a size
+    of at most ``1 / max(abs(x))``.
+
+    Example:
+        >>> import torch
+        >>> standardize(torch.tensor([10.0, 30.0])).round()
+        tensor([-1.,  1.])
     """
     scaled = scale_to_one(x, dim)
     centred = scaled - scaled.mean(dim, keepdim=True)
@@ -27,19 +34,23 @@ def standardize(x: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
 
 
 def scale_to_one(x: Tensor, dim: int = -1) -> Tensor:
-    """``x`` over its largest magnitude along ``dim``, so that squares neither vanish nor overflow.
+    """Divide ``x`` by its largest magnitude along ``dim``, so that squares neither vanish nor overflow.
 
-    The divisor is a constant for autograd. That is exact for every caller that ignores the scale of a row, as z-scores
-    and cosines do, and wrong for others.
+    The divisor is a constant for autograd. That is exact only for callers that ignore the scale of a row, such as
+    z-scores and cosines.
 
     Args:
         x: Any shape.
-        dim: The axis that shares one scale.
+        dim: Axis that shares one scale.
 
     Returns:
         Shape of ``x``, float32 or wider. Rows whose largest magnitude is below ``tiny / eps`` of that dtype (1e-31 in
-        float32) count as zeros and stay as they are: their smaller entries would be subnormal, and the gradient would
-        overflow.
+        float32) count as zeros and stay as they are: their gradient would overflow.
+
+    Example:
+        >>> import torch
+        >>> scale_to_one(torch.tensor([1.0, -4.0]))
+        tensor([ 0.2500, -1.0000])
     """
     x = widen(x)
     info = torch.finfo(x.dtype)
@@ -48,5 +59,5 @@ def scale_to_one(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def widen(x: Tensor) -> Tensor:
-    """``x`` in float32, or in its own dtype where that is wider."""
+    """Convert ``x`` to float32, or keep its dtype where that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

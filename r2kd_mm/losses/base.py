@@ -1,4 +1,4 @@
-"""What a distiller may rely on in every loss."""
+"""Base class of the losses: what a distiller may rely on."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,15 @@ from torch import nn
 
 
 class LossPart(NamedTuple):
-    """A part of a loss that trains the student by itself, and the smallest logits ``(N, C)`` where it does.
+    """Part of a loss that trains the student, with the smallest logits ``(N, C)`` on which it has a gradient.
 
-    On smaller logits the gradient of the part is exactly zero, whatever the value that is logged. A part with
+    On smaller logits the gradient of the part is exactly zero, even where its value is not. A part with
     ``all_classes`` compares every class with every other, as ranks and z-scores do. It needs the teacher's logits of
-    all classes, not only the largest (``top_k`` of a replay).
+    all classes, not only the largest ones (``top_k`` of a replay).
+
+    Example:
+        >>> LossPart('ranks of the classes', min_classes=3).is_silent(num_classes=2, num_images=64)
+        True
     """
 
     name: str
@@ -19,26 +23,26 @@ class LossPart(NamedTuple):
     all_classes: bool = False
 
     def is_silent(self, num_classes: int | None, num_images: int | None) -> bool:
-        """Whether the part has no gradient at this size; ``None`` stands for a number that is not known."""
+        """Tell whether the part has no gradient at this size; ``None`` stands for an unknown number."""
         few_classes = num_classes is not None and num_classes < self.min_classes
         return few_classes or (num_images is not None and num_images < self.min_images)
 
 
 class LogitLoss(nn.Module):
-    """A distillation loss on logits: ``forward(student_logits, teacher_logits[, target])`` gives a scalar.
+    """Distillation loss on logits: ``forward(student_logits, teacher_logits[, target])`` returns a scalar.
 
-    Both logits have shape ``(N, C)``; the gradient reaches the student's alone. Arithmetic is float32 or wider.
+    Both logits have shape ``(N, C)``, and only the student's receive a gradient. Arithmetic is float32 or wider.
 
     Raises:
         TypeError: A subclass is defined without :attr:`parts`.
     """
 
     needs_target: bool = False
-    """Whether ``forward`` wants the labels as third argument, class indices ``(N,)`` or soft labels ``(N, C)``."""
+    """``forward`` takes the labels as third argument: class indices ``(N,)`` or soft labels ``(N, C)``."""
 
     batch_wise: bool = False
-    """Whether samples of the batch are compared with each other, so that the loss of a batch is more than the mean of
-    the losses of its samples. In a distributed run such a loss is given the batches of all processes."""
+    """The loss compares samples of the batch with each other, so it is not the mean over the samples. In a distributed
+    run it gets the batches of all processes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -50,9 +54,9 @@ class LogitLoss(nn.Module):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """The parts that have a gradient, and what each needs; empty for a value that is only logged.
+        """List the parts that have a gradient, and what each needs; empty for a value that is only logged.
 
-        Every subclass states them, as an attribute or, where they depend on the settings, as a property.
+        Every subclass states its parts: as an attribute, or as a property where they depend on the settings.
         :class:`~r2kd_mm.hooks.DataCheckHook` compares them with the data before the first step.
         """
         raise NotImplementedError

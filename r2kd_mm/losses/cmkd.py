@@ -1,9 +1,8 @@
-"""CMKD, reconstructed: values and ranks of the class scores matched together, weighed per sample by difficulty.
+"""CMKD, reconstructed: match the values and the ranks of the class scores, weighted by the difficulty of each sample.
 
-The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not public to us. From its abstract come a
-Pearson-based and a Spearman-based loss whose weights follow the difficulty of the sample; the z-scores come from
-second-hand accounts. Everything more precise than that is our decision, in :func:`correlation_matching`, and no number
-from here is a number of the paper.
+The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not public to us. Its abstract gives a
+Pearson-based and a Spearman-based loss whose weights follow the difficulty of the sample. The z-scores come from
+second-hand accounts. All other choices in :func:`correlation_matching` are ours, and our numbers are not the paper's.
 """
 
 import math
@@ -22,17 +21,17 @@ from r2kd_mm.registry import MODELS
 
 
 def teacher_entropy(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:
-    """Entropy of the teacher's probabilities over that of uniform ones: 0 for a sure teacher, 1 for an unsure one."""
+    """Return the teacher's entropy over ``log C``: 0 for a sure teacher, 1 for one without any preference."""
     return entropy(teacher_logits) / math.log(max(teacher_logits.shape[1], 2))
 
 
 def disagreement(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:
-    """Total variation distance between the probabilities of student and teacher: 0 where equal, 1 where disjoint."""
+    """Return the total variation distance of student and teacher: 0 for equal probabilities, 1 for disjoint ones."""
     return (student_logits.softmax(dim=1) - teacher_logits.softmax(dim=1)).abs().sum(dim=1) / 2
 
 
 def student_loss(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:
-    """The student's cross-entropy e as ``1 - exp(-e)``: 0 where it is right and sure, 1 where it is wrong and sure."""
+    """Return ``1 - exp(-e)`` of the student's cross-entropy e: 0 if it is right and sure, 1 if it is wrong and sure."""
     labels = label_distribution(target, student_logits)
     return 1 - (labels * student_logits.log_softmax(dim=1)).sum(dim=1).exp()
 
@@ -42,7 +41,7 @@ DIFFICULTIES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     'disagreement': disagreement,
     'loss': student_loss,
 }
-"""How hard a sample is: (student logits, teacher logits, target), logits softened, to shape ``(N,)`` in ``[0, 1]``."""
+"""Measures of difficulty: map softened student logits, teacher logits and target to ``(N,)`` values in ``[0, 1]``."""
 
 
 def correlation_matching(
@@ -55,31 +54,41 @@ def correlation_matching(
     estimator: str = 'sigmoid',
     smoothing: float | None = None,
 ) -> Tensor:
-    r"""Our reconstruction of CMKD (Niu et al., arXiv 2410.06561) from its abstract; not the authors' equations.
+    r"""Compute our reconstruction of CMKD (Niu et al., arXiv 2410.06561), which is not the authors' equation.
 
     .. math:: L = \frac1N \sum_i \left[ (1 - h_i) \left(1 - r(p_i, q_i)\right)
               + h_i \left(1 - r(\mathrm{rk}(\hat s_i), \mathrm{rk}(\hat t_i))\right) \right]
 
-    with Pearson's r, the z-scored logits :math:`\hat s, \hat t` and :math:`p = \mathrm{softmax}(\hat s / \tau)`, q
-    likewise. Easy samples (small difficulty h) lean on values, hard ones on ranks. Pearson's r ignores scale, hence no
-    :math:`\tau^2`.
+    with Pearson's r and the z-scored logits :math:`\hat s, \hat t`. As code::
+
+        p, q = softmax(zscore(s) / T), softmax(zscore(t) / T)
+        L = mean((1 - h) * (1 - pearson(p, q)) + h * (1 - pearson(rank(s), rank(t))))
+
+    Easy samples (small difficulty h) mostly match values, hard samples mostly match ranks. There is no factor
+    :math:`\tau^2`, because Pearson's r ignores the scale.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; treated as a constant and ranked once.
-        target: Labels, for the difficulty ``'loss'`` alone: class indices ``(N,)`` or soft labels ``(N, C)``.
+        target: Labels, only for the difficulty ``'loss'``: class indices ``(N,)`` or soft labels ``(N, C)``.
         temperature: Softening :math:`\tau > 0` of the z-scores.
-        difficulty: A key of :data:`DIFFICULTIES`: what h is. Measured without gradient on logits over :math:`\tau` that
-            are not z-scored, since z-scores hide how sure a network is.
+        difficulty: Measure of h, a key of :data:`DIFFICULTIES`. It sees the logits over :math:`\tau` without gradient
+            and without z-scores, because z-scores hide how sure a network is.
         batch_wise: Add ``1 - r`` over the batch, averaged over classes and weighted by the mean of ``1 - h``.
-        estimator: How the student is ranked (:func:`~r2kd_mm.functional.ranking.soft_rank`).
-        smoothing: Positive; ``None`` takes the default of the estimator.
+        estimator: Method that ranks the student (:func:`~r2kd_mm.functional.ranking.soft_rank`).
+        smoothing: Softness of the ranks, positive; ``None`` takes the default of the estimator.
 
     Returns:
         Scalar in ``[0, 2]``, or ``[0, 4]`` if ``batch_wise``.
 
     Raises:
         ValueError: The logits or the target do not fit, a number is out of range, or a name is unknown.
+
+    Example:
+        >>> import torch
+        >>> student_logits = torch.tensor([[1.0, 0.0]])
+        >>> correlation_matching(student_logits, -student_logits, estimator='hard')  # both correlations are -1
+        tensor(2.)
     """
     check_positive(temperature=temperature)
     check_difficulty(difficulty)
@@ -100,14 +109,21 @@ def correlation_matching(
 
 
 def check_difficulty(difficulty: str) -> None:
-    """Raise ``ValueError`` that lists the known measures unless ``difficulty`` is one of them."""
+    """Raise a ``ValueError`` with the known measures unless ``difficulty`` is one of them."""
     if difficulty not in DIFFICULTIES:
-        raise ValueError(f'difficulty must be one of {sorted(DIFFICULTIES)}, got {difficulty!r}.')
+        raise ValueError(f'difficulty must be one of {sorted(DIFFICULTIES)}, got {difficulty!r}')
 
 
 @MODELS.register_module()
 class CMKDLoss(LogitLoss):
-    """:func:`correlation_matching`, a reconstruction of CMKD, with fixed settings, times ``loss_weight``."""
+    """:func:`correlation_matching`, a reconstruction of CMKD, with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import torch
+        >>> student_logits = torch.tensor([[1.0, 0.0]])
+        >>> CMKDLoss(loss_weight=3.0, estimator='hard')(student_logits, -student_logits)
+        tensor(6.)
+    """
 
     def __init__(
         self,
@@ -133,7 +149,7 @@ class CMKDLoss(LogitLoss):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """See :attr:`LogitLoss.parts`; z-scores of two classes are 1 and -1, always."""
+        """See :attr:`LogitLoss.parts`; z-scores of two classes are always 1 and -1."""
         values = LossPart('classes of an image', 3, all_classes=True)
         ranks = LossPart('ranks of the classes', 3, all_classes=True)
         images = LossPart('images of a class', 3, 3, all_classes=True)

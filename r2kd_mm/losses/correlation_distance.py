@@ -1,4 +1,4 @@
-"""Value term of R2KD: correlation distance between the class probabilities of student and teacher."""
+"""Value term of R2KD: the correlation distance between the class probabilities of student and teacher."""
 
 import torch
 from torch import Tensor
@@ -19,31 +19,43 @@ def correlation_distance(
     batch_wise: bool = True,
     eps: float | None = None,
 ) -> Tensor:
-    r"""Value loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
+    r"""Compute the value loss of R2KD (Kim et al., TKDE 2024, doi 10.1109/TKDE.2024.3438074), without its weight 2.
 
     .. math:: L = \tau^2 \left[ \frac1N \sum_i \left(1 - \cos(p_{i:}, q_{i:})\right)
               + \frac1C \sum_c \left(1 - \cos(p_{:c}, q_{:c})\right) \right],
               \qquad p = \mathrm{softmax}(s / \tau), \quad q = \mathrm{softmax}(t / \tau)
 
-    With ``centered`` the cosine becomes Pearson's correlation, and this is DIST (Huang et al., NeurIPS 2022).
+    As code::
+
+        p, q = softmax(s / T), softmax(t / T)
+        L = T**2 * (mean_i(1 - cos(p[i, :], q[i, :])) + mean_c(1 - cos(p[:, c], q[:, c])))
+
+    With ``centered`` the cosine becomes Pearson's correlation, and the loss is DIST (Huang et al., NeurIPS 2022).
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; treated as a constant.
         temperature: Softening :math:`\tau > 0`, dimensionless.
-        centered: Pearson's correlation instead of the uncentred cosine.
-        class_wise: Include the first sum, over the rows: the classes of each sample.
-        batch_wise: Include the second sum, over the columns: the batch for each class. It depends on the batch: gather
-            first if the batch is spread over processes. For a batch of one it has no gradient, and its value is 0 (1 if
-            ``centered``).
-        eps: ``None`` guards relatively, so that equal logits are at distance 0. A number is added to the product of
-            norms; 1e-8 is the released code.
+        centered: Use Pearson's correlation instead of the uncentred cosine.
+        class_wise: Include the first sum, which compares the classes of each sample.
+        batch_wise: Include the second sum, which compares the samples of the batch for each class. Gather the batch
+            first if it is spread over processes. A batch of one has no gradient and the value 0 (1 if ``centered``).
+        eps: Number added to the product of norms; the released code has 1e-8. ``None`` uses a relative guard instead,
+            which gives equal logits the distance 0.
 
     Returns:
-        Scalar in ``[0, 2 * temperature**2]``, or half of that with one sum; twice that if ``centered``.
+        Scalar in ``[0, 2 * temperature**2]``; half this range with one sum, twice this range if ``centered``.
 
     Raises:
-        ValueError: The logits do not fit (see ``student_logits``), a number is out of range, or both sums are off.
+        ValueError: The logits do not fit, a number is out of range, or both sums are off.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> correlation_distance(student_logits, teacher_logits, temperature=1.0, batch_wise=False)  # cosine 6/10
+        tensor(0.4000)
     """
     _check_settings(temperature, centered, class_wise, batch_wise, eps)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
@@ -54,7 +66,7 @@ def correlation_distance(
     if class_wise:
         distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 1, eps)).mean()
     if batch_wise:
-        if eps is None:  # the scale of a column is free: set it where even the least likely class does not underflow
+        if eps is None:  # the scale of a column is free: take one where no class underflows
             student_log_prob = student_log_prob - _largest(student_log_prob.detach())
             teacher_log_prob = teacher_log_prob - _largest(teacher_log_prob)
         distance = distance + (1 - correlation(student_log_prob.exp(), teacher_log_prob.exp(), 0, eps)).mean()
@@ -62,14 +74,23 @@ def correlation_distance(
 
 
 def _largest(log_prob: Tensor) -> Tensor:
-    """Largest entry of each column; 0 for a class that no image can have, whose entries are all minus infinity."""
+    """Return the largest entry of each column, or 0 where all entries are minus infinity."""
     largest = log_prob.amax(dim=0)
     return largest.masked_fill(largest == -torch.inf, 0.0)
 
 
 @MODELS.register_module()
 class CorrelationDistanceLoss(LogitLoss):
-    """:func:`correlation_distance` with fixed settings, times ``loss_weight``."""
+    """:func:`correlation_distance` with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> CorrelationDistanceLoss(temperature=1.0, batch_wise=False)(student_logits, teacher_logits)
+        tensor(0.8000)
+    """
 
     def __init__(
         self,
@@ -109,4 +130,4 @@ def _check_settings(temperature: float, centered: bool, class_wise: bool, batch_
     if eps is not None:
         check_positive(eps=eps)
     if not (class_wise or batch_wise):
-        raise ValueError('class_wise and batch_wise are both False, which leaves nothing to compute; switch one on.')
+        raise ValueError('class_wise and batch_wise are both False, which leaves nothing to compute; switch one on')

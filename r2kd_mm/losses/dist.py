@@ -1,4 +1,4 @@
-"""DIST: Pearson distance between the class probabilities of student and teacher, over classes and over the batch."""
+"""DIST: the Pearson distance between student and teacher, over the classes and over the batch."""
 
 from torch import Tensor
 
@@ -16,26 +16,35 @@ def dist(
     intra_weight: float = 2.0,
     scale_by_temperature: bool = True,
 ) -> Tensor:
-    r"""Loss of "Knowledge Distillation from A Stronger Teacher" (Huang et al., NeurIPS 2022, arXiv 2205.10536).
+    r"""Compute DIST, "Knowledge Distillation from A Stronger Teacher" (Huang et al., NeurIPS 2022, arXiv 2205.10536).
 
     .. math:: L = \tau^2 \left[ \beta \, \frac1N \sum_i \left(1 - r(p_{i:}, q_{i:})\right)
               + \gamma \, \frac1C \sum_c \left(1 - r(p_{:c}, q_{:c})\right) \right]
 
-    with Pearson's r; p and q as in :func:`~r2kd_mm.losses.correlation_distance.correlation_distance`.
+    with Pearson's r. As code::
+
+        p, q = softmax(s / T), softmax(t / T)
+        L = T**2 * (beta * mean_i(1 - r(p[i, :], q[i, :])) + gamma * mean_c(1 - r(p[:, c], q[:, c])))
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; treated as a constant.
         temperature: Softening :math:`\tau > 0`; the paper has 4 on CIFAR-100 and 1 on ImageNet.
-        inter_weight: :math:`\beta`, for the relation between the classes of a sample.
-        intra_weight: :math:`\gamma`, for the relation between the samples of the batch, class by class.
-        scale_by_temperature: Keep the factor :math:`\tau^2` of the authors' code; the paper's appendix has none.
+        inter_weight: Weight :math:`\beta` of the relation between the classes of a sample.
+        intra_weight: Weight :math:`\gamma` of the relation between the samples of the batch, class by class.
+        scale_by_temperature: Keep the factor :math:`\tau^2` of the authors' code, which the paper's appendix lacks.
 
     Returns:
         Scalar in ``[0, 2 * (inter_weight + intra_weight) * temperature**2]``; 0 for equal logits.
 
     Raises:
         ValueError: The logits do not fit, or a number is out of range.
+
+    Example:
+        >>> import torch
+        >>> student_logits = torch.tensor([[1.0, 0.0]])
+        >>> dist(student_logits, -student_logits, temperature=1.0, intra_weight=0.0)  # 2 * (1 - (-1))
+        tensor(4.)
     """
     check_weights(inter_weight=inter_weight, intra_weight=intra_weight)
     inter = correlation_distance(student_logits, teacher_logits, temperature, centered=True, batch_wise=False)
@@ -46,7 +55,14 @@ def dist(
 
 @MODELS.register_module()
 class DISTLoss(LogitLoss):
-    """:func:`dist` with fixed settings, times ``loss_weight``."""
+    """:func:`dist` with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import torch
+        >>> student_logits = torch.tensor([[1.0, 0.0]])
+        >>> DISTLoss(temperature=1.0, intra_weight=0.0, loss_weight=0.5)(student_logits, -student_logits)
+        tensor(2.)
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: the target class and the other classes weighted apart."""
+"""Decoupled knowledge distillation: separate weights for the target class and for the other classes."""
 
 import torch
 from torch import Tensor
@@ -17,14 +17,18 @@ def decoupled_kd(
     alpha: float = 1.0,
     beta: float = 8.0,
 ) -> Tensor:
-    r"""DKD loss (Zhao et al., CVPR 2022, arXiv 2203.08679, Eq. 7), mean over the batch.
+    r"""Compute the DKD loss (Zhao et al., CVPR 2022, arXiv 2203.08679, Eq. 7), the mean over the batch.
 
     .. math:: L = \tau^2 \, \frac1N \sum_i \left[ \alpha \, \mathrm{KL}(b^t \,\|\, b^s)
               + \beta \, \mathrm{KL}(\hat q \,\|\, \hat p) \right]
 
-    For target class c, b is the pair (probability of c, probability of not c), and the hatted distributions are those
-    over the classes other than c. Soft labels (ours, the paper has none) give the expectation of the loss over c drawn
-    from them.
+    For target class c, b is the pair (probability of c, probability of not c). The hatted distributions leave c out
+    and are normalised again. As code::
+
+        p, q = softmax(s / T), softmax(t / T)
+        L = T**2 * mean(alpha * KL((q[c], 1 - q[c]), (p[c], 1 - p[c])) + beta * KL(without_c(q), without_c(p)))
+
+    Soft labels give the expectation of the loss over a c drawn from them. They are our addition.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``, C of 2 or more; receives the gradient.
@@ -32,20 +36,29 @@ def decoupled_kd(
         target: Class indices ``(N,)`` or soft labels ``(N, C)``.
         temperature: Softening :math:`\tau > 0`, dimensionless.
         alpha: Weight of the target-class part.
-        beta: Weight of the other part; the paper has 8 for most CIFAR-100 pairs and 0.5 on ImageNet. With two classes
-            this part is 0.
+        beta: Weight of the other part; the paper has 8 for most CIFAR-100 pairs and 0.5 on ImageNet. This part is 0
+            with two classes.
 
     Returns:
-        Scalar of 0 or more, up to rounding. Finite however sure student or teacher are.
+        Scalar of 0 or more, up to rounding; finite even where student or teacher is completely sure.
 
     Raises:
         ValueError: The logits or the target do not fit, or a number is out of range.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> target = torch.tensor([0])
+        >>> decoupled_kd(student_logits, teacher_logits, target, temperature=1.0)  # 3/4 log 3 - 1/4 log 3
+        tensor(0.5493)
     """
     check_positive(temperature=temperature)
     check_weights(alpha=alpha, beta=beta)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
     if student_logits.shape[1] < 2:
-        raise ValueError(f'DKD needs at least 2 classes, got logits of shape {tuple(student_logits.shape)}.')
+        raise ValueError(f'DKD needs at least 2 classes, got logits of shape {tuple(student_logits.shape)}')
     labels = label_distribution(target, student_logits)
     target_part, other_part = _parts_per_class(student_logits / temperature, teacher_logits / temperature)
     per_sample = (labels * (alpha * target_part + beta * other_part)).sum(dim=1)
@@ -53,7 +66,7 @@ def decoupled_kd(
 
 
 def _parts_per_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both divergences of :func:`decoupled_kd` for every class as the target, each ``(N, C)``, without C x C work."""
+    """Compute both divergences for every class as the target, each ``(N, C)``, without C x C work."""
     p_log, q_log = student.log_softmax(dim=1), teacher.log_softmax(dim=1)
     q, gap = q_log.exp(), _log_ratio(q_log, p_log)
     p_rest_log, q_rest_log = _log_complement(student, p_log), _log_complement(teacher, q_log)
@@ -71,12 +84,12 @@ def _parts_per_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_ratio(q_log: Tensor, p_log: Tensor) -> Tensor:
-    """``log(q / p)``, and 0 where q is exactly 0: there it stands for the term ``0 * log(0 / p)`` of a divergence."""
+    """Return ``log(q / p)``, and 0 where q is exactly 0, for the term ``0 * log(0 / p)`` of a divergence."""
     return (q_log - p_log).masked_fill(q_log == -torch.inf, 0.0)
 
 
 def _log_complement(logits: Tensor, log_prob: Tensor) -> Tensor:
-    """``log(1 - p_c)`` for every class, exact also where ``p_c`` rounds to 1: there the others are summed instead."""
+    """Return ``log(1 - p_c)`` for every class; where ``p_c`` rounds to 1, sum the other classes instead."""
     first = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(dim=1, keepdim=True), True)
     of_first = log_prob.masked_fill(first, -torch.inf).logsumexp(dim=1, keepdim=True)
     return torch.where(first, of_first, torch.log1p(-log_prob.masked_fill(first, -torch.inf).exp()))
@@ -84,7 +97,16 @@ def _log_complement(logits: Tensor, log_prob: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class DKDLoss(LogitLoss):
-    """:func:`decoupled_kd` with fixed settings, times ``loss_weight``."""
+    """:func:`decoupled_kd` with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> DKDLoss(temperature=1.0, loss_weight=2.0)(student_logits, teacher_logits, torch.tensor([0]))  # log 3
+        tensor(1.0986)
+    """
 
     needs_target = True
 

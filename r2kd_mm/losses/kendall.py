@@ -1,4 +1,4 @@
-"""Kendall distance between the class rankings of student and teacher: pairs that the student orders differently."""
+"""Kendall distance: the share of class pairs that the student orders differently from the teacher, times two."""
 
 from torch import Tensor
 
@@ -11,26 +11,36 @@ from r2kd_mm.registry import MODELS
 
 
 def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: float = 0.5) -> Tensor:
-    r"""Ranking loss after "Kendall's tau Coefficient for Logits Distillation" (Guan et al., 2024, arXiv 2409.17823).
+    r"""Compute a ranking loss after "Kendall's tau for Logits Distillation" (Guan et al., 2024, arXiv 2409.17823).
 
     .. math:: L = 1 - \frac1N \sum_n \frac{2}{C (C - 1)} \sum_{i < j}
               \tanh\left(\frac{z_{ni} - z_{nj}}{s}\right) \mathrm{sign}(t_{ni} - t_{nj})
 
-    The paper discusses several differentiable forms; this one keeps the teacher's order exact, and z-scores the
-    student's logits so that s means the same for every sample (both ours). It is an addition to another loss, not a
-    replacement.
+    with the z-scored student logits z. As code::
+
+        L = mean over samples and pairs i < j of 1 - tanh((z[i] - z[j]) / smoothing) * sign(t[i] - t[j])
+
+    The paper discusses several differentiable forms. This one keeps the teacher's order exact, and z-scores the
+    student's logits so that s means the same for every sample; both choices are ours. Use it in addition to another
+    loss, not instead of one.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; treated as a constant.
-        smoothing: ``s > 0``, in standard deviations of the student's logits.
+        smoothing: Width ``s > 0`` of the soft sign, in standard deviations of the student's logits.
 
     Returns:
-        Scalar in ``[0, 2]``; 0 for the same order, 2 for the reverse, as ``smoothing`` goes to 0. A tied pair, and a
-        single class, count 1.
+        Scalar in ``[0, 2]``. As ``smoothing`` goes to 0, the same order gives 0 and the reverse order 2. A tied pair
+        counts 1, and so does a single class.
 
     Raises:
         ValueError: The logits do not fit, or ``smoothing`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> kendall_distance(logits, -logits, smoothing=1e-3)  # every pair is reversed
+        tensor(2.)
     """
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
     return (1 - soft_kendall(standardize(student_logits, dim=1), teacher_logits, smoothing)).mean()
@@ -38,11 +48,17 @@ def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: 
 
 @MODELS.register_module()
 class KendallLoss(LogitLoss):
-    """:func:`kendall_distance` with a fixed smoothing, times ``loss_weight``."""
+    """:func:`kendall_distance` with a fixed smoothing, times ``loss_weight``.
 
-    parts = (
-        LossPart('order of the classes', min_classes=3, all_classes=True),
-    )  # z-scores of two classes are 1 and -1, always
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> KendallLoss(loss_weight=0.5, smoothing=1e-3)(logits, -logits)
+        tensor(1.)
+    """
+
+    # z-scores of two classes are always 1 and -1
+    parts = (LossPart('order of the classes', min_classes=3, all_classes=True),)
 
     def __init__(self, loss_weight: float = 1.0, smoothing: float = 0.5) -> None:
         super().__init__()

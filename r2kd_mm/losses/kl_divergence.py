@@ -9,10 +9,15 @@ from r2kd_mm.registry import MODELS
 
 
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
-    r"""Soft-target loss of Hinton, Vinyals and Dean, 2015 (arXiv 1503.02531, Sec. 2), mean over the batch.
+    r"""Compute the soft-target loss of Hinton, Vinyals and Dean (arXiv 1503.02531, Sec. 2), the mean over the batch.
 
     .. math:: L = \tau^2 \, \frac1N \sum_i \mathrm{KL}(q_i \,\|\, p_i), \qquad p = \mathrm{softmax}(s / \tau),
               \quad q = \mathrm{softmax}(t / \tau)
+
+    As code::
+
+        p, q = softmax(s / T), softmax(t / T)
+        L = T**2 * mean_i(sum_c(q * log(q / p)))
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
@@ -24,6 +29,14 @@ def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: f
 
     Raises:
         ValueError: The logits do not fit, or ``temperature`` is not positive.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> kl_divergence(student_logits, teacher_logits, temperature=1.0)  # 3/4 log 3 - 1/4 log 3
+        tensor(0.5493)
     """
     check_positive(temperature=temperature)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
@@ -31,18 +44,27 @@ def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: f
 
 
 def kl_per_sample(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """``KL(q_i || p_i)`` of :func:`kl_divergence` for each sample, shape ``(N,)``, without checks and factors."""
+    """Return ``KL(q_i || p_i)`` of :func:`kl_divergence` per sample, shape ``(N,)``, without checks and factors."""
     student_log_prob = (student_logits / temperature).log_softmax(dim=1)
     teacher_log_prob = (teacher_logits / temperature).log_softmax(dim=1)
     teacher_prob = teacher_log_prob.exp()
-    # 0 * log(0 / p) is 0, also where p is 0: a class that neither network can give is masked by logits of -inf
+    # 0 * log(0 / p) is 0 even where p is 0: a class may be masked by logits of -inf in both networks
     gap = (teacher_log_prob - student_log_prob).masked_fill(teacher_prob == 0, 0.0)
     return (teacher_prob * gap).sum(dim=1)
 
 
 @MODELS.register_module()
 class KLDivergenceLoss(LogitLoss):
-    """:func:`kl_divergence` with a fixed temperature, times ``loss_weight``."""
+    """:func:`kl_divergence` with a fixed temperature, times ``loss_weight``.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> KLDivergenceLoss(temperature=1.0, loss_weight=2.0)(student_logits, teacher_logits)  # log 3
+        tensor(1.0986)
+    """
 
     parts = (LossPart('probabilities'),)
 

@@ -1,4 +1,4 @@
-"""Logit standardisation: any logit loss on z-scored logits."""
+"""Logit standardisation: apply any logit loss to z-scored logits."""
 
 from typing import Any
 
@@ -12,37 +12,47 @@ from r2kd_mm.registry import MODELS, build_component
 
 @MODELS.register_module()
 class LogitStandardization(LogitLoss):
-    r"""Another loss on the z-scores of both logits (Sun et al., CVPR 2024, arXiv 2403.01427).
+    r"""Wrapper that applies another loss to the z-scores of both logits (Sun et al., CVPR 2024, arXiv 2403.01427).
 
     .. math:: \mathcal{Z}(x) = \frac{x - \bar x}{\sigma(x)}
 
-    over the classes of each sample, with the standard deviation of ``n - 1`` as in the authors' code. Their ``+ 1e-7``
-    below the fraction is a relative guard here (:func:`~r2kd_mm.functional.standardization.standardize`): the same
-    values in float32, without gradients of 1e7 for a sample whose logits are all equal.
+    As code, for the logits x of one sample::
+
+        z = (x - x.mean()) / x.std(correction=1)
+
+    The divisor ``n - 1`` is the one of the authors' code. Their ``+ 1e-7`` in the denominator is a relative guard here
+    (:func:`~r2kd_mm.functional.standardization.standardize`). The values are the same in float32, without gradients
+    of 1e7 for a sample with equal logits.
 
     Args:
-        loss: The loss to wrap: a module, or a config of one, whose ``forward`` takes student logits, teacher logits
-            and, if its ``needs_target`` says so, the target. The paper's temperatures apply to the z-scores: set them
-            there.
+        loss: Module, or config of a module, that takes student logits and teacher logits, and the target if its
+            ``needs_target`` is true. Set the paper's temperature in this loss: it applies to the z-scores.
 
     Raises:
-        TypeError: ``loss`` is neither, or its config has an argument that does not fit.
+        TypeError: ``loss`` is neither a module nor a config, or its config has an argument that does not fit.
         ValueError: The type in the config is missing or unknown.
+
+    Example:
+        >>> import torch
+        >>> loss = LogitStandardization(dict(type='KLDivergenceLoss', temperature=1.0))
+        >>> student_logits = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> loss(student_logits, 10 * student_logits + 5)  # equal z-scores
+        tensor(0.)
     """
 
     def __init__(self, loss: dict[str, Any] | nn.Module) -> None:
         super().__init__()
         self.loss = build_component(loss, 'loss', 'r2kd_mm.losses') if isinstance(loss, dict) else loss
         if not isinstance(self.loss, nn.Module):
-            raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}.')
+            raise TypeError(f'loss must be a module or the config of one, got {type(loss).__name__}')
         self.needs_target = getattr(self.loss, 'needs_target', False)
         self.batch_wise = getattr(self.loss, 'batch_wise', False)
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """The parts of the wrapped loss, with at least 3 classes.
+        """Return the parts of the wrapped loss, each with at least 3 classes.
 
-        Z-scores of two classes always have the same two values. All classes decide the mean and the deviation.
+        Z-scores of two classes always have the same two values, and all classes enter the mean and the deviation.
         """
         wrapped = self.loss.parts if isinstance(self.loss, LogitLoss) else (LossPart(type(self.loss).__name__),)
         return tuple(part._replace(min_classes=max(part.min_classes, 3), all_classes=True) for part in wrapped)

@@ -1,4 +1,4 @@
-"""Multi-level logit distillation: instance, batch and class level at several temperatures."""
+"""Multi-level logit distillation: losses at instance, batch and class level, at several temperatures."""
 
 import math
 from collections.abc import Sequence
@@ -24,32 +24,46 @@ def multi_level_kd(
     class_weight: float = 1.0,
     quantile: float | None = 0.5,
 ) -> Tensor:
-    r"""Loss of "Multi-Level Logit Distillation" (Jin, Wang and Lin, CVPR 2023) for one view, summed over temperatures.
+    r"""Compute the loss of "Multi-Level Logit Distillation" (Jin, Wang and Lin, CVPR 2023) for one view.
 
     .. math:: L = \sum_\tau \left[ w_I \, \frac{\tau^2}{N} \sum_i m_i \, \mathrm{KL}(q_i \,\|\, p_i)
               + \frac{w_B}{N} \sum_i m_i \left\| (P P^T - Q Q^T)_{i:} \right\|^2
               + \frac{w_C}{C} \sum_c m'_c \left\| (P^T P - Q^T Q)_{c:} \right\|^2 \right]
 
-    P and Q hold the softened probabilities, ``(N, C)``. The mask m keeps the samples, and m' the classes, of which the
-    teacher is less sure than of the others, as the released code means it: there every loss was averaged first, so that
-    the mask only changed its weight. That code applies all this to the weakly augmented view, and the instance level
-    alone, unmasked, to the strongly augmented one.
+    P and Q hold the softened probabilities, ``(N, C)``. As code, without the masks::
+
+        L = sum over T of (w_I * T**2 * mean_i(KL(Q[i], P[i]))
+                           + w_B * ((P @ P.T - Q @ Q.T)**2).sum() / N
+                           + w_C * ((P.T @ P - Q.T @ Q)**2).sum() / C)
+
+    The mask m keeps the samples, and m' the classes, of which the teacher is less sure. The released code averages
+    each loss before it applies the mask, so that its mask only changes the weight; ours acts as that code intends.
+    The released code applies all three levels to the weakly augmented view. To the strongly augmented view it applies
+    only the instance level, without mask.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; treated as a constant.
-        temperatures: All :math:`\tau > 0`; the five of the paper by default.
-        instance_weight: :math:`w_I`; 0 leaves the level out, as for the next two.
-        batch_weight: :math:`w_B`, of the similarity between samples. It depends on the batch.
-        class_weight: :math:`w_C`, of the similarity between classes over the batch.
-        quantile: Samples and classes up to this quantile of the teacher's confidence (largest probability of a sample,
-            sum of the probabilities of a class, at temperature 1) count; ``None`` counts all.
+        temperatures: List of :math:`\tau > 0`; the default is the paper's.
+        instance_weight: Weight :math:`w_I` of the instance level; 0 leaves a level out.
+        batch_weight: Weight :math:`w_B` of the similarity between samples, which depends on the batch.
+        class_weight: Weight :math:`w_C` of the similarity between classes over the batch.
+        quantile: Share of samples and classes to keep, by the teacher's confidence at temperature 1: the largest
+            probability of a sample, or the sum of the probabilities of a class. ``None`` keeps all.
 
     Returns:
         Scalar of 0 or more, up to rounding.
 
     Raises:
         ValueError: The logits do not fit, or a number is out of range.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> multi_level_kd(student_logits, teacher_logits, [1.0], batch_weight=0, class_weight=0)  # KL, log(3) / 2
+        tensor(0.5493)
     """
     _check_settings(temperatures, instance_weight, batch_weight, class_weight, quantile)
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
@@ -70,10 +84,9 @@ def multi_level_kd(
 
 
 def _masks(teacher_logits: Tensor, quantile: float | None) -> tuple[Tensor, Tensor]:
-    """Which samples ``(N,)`` and which classes ``(C,)`` count, as 0 and 1.
+    """Mark with 1 the samples ``(N,)`` and the classes ``(C,)`` that count, and with 0 the others.
 
-    Confidences are compared in float64, and those of samples as odds: a probability near 1 rounds to 1, where all sure
-    samples would be equally sure.
+    Confidences are compared in float64. Samples are compared by their odds, because probabilities near 1 round to 1.
     """
     if quantile is None:
         return teacher_logits.new_ones(len(teacher_logits)), teacher_logits.new_ones(teacher_logits.shape[1])
@@ -86,13 +99,13 @@ def _masks(teacher_logits: Tensor, quantile: float | None) -> tuple[Tensor, Tens
 
 
 def _least(confidence: Tensor, quantile: float) -> Tensor:
-    """Mark the entries up to the quantile. Only their order matters, so no threshold between two of them is needed."""
+    """Mark the entries up to the quantile; only their order matters, so nothing is interpolated."""
     last = math.floor(quantile * (len(confidence) - 1))
     return confidence <= confidence.sort().values[last]
 
 
 def _gram_distance(p: Tensor, q: Tensor) -> Tensor:
-    """Squared distance between the rows of the Gram matrices of ``p`` and ``q``."""
+    """Return the squared distance between the rows of the Gram matrices of ``p`` and ``q``."""
     with torch.autocast(p.device.type, enabled=False):  # a matrix product would go to half precision
         return (p @ p.T - q @ q.T).square().sum(dim=1)
 
@@ -105,17 +118,27 @@ def _check_settings(
     quantile: float | None,
 ) -> None:
     if not isinstance(temperatures, Sequence) or isinstance(temperatures, str) or not temperatures:
-        raise ValueError(f'temperatures must be a list of at least one number, got {temperatures!r}.')
+        raise ValueError(f'temperatures must be a list of at least one number, got {temperatures!r}')
     for temperature in temperatures:
         check_positive(temperature=temperature)
     check_weights(instance_weight=instance_weight, batch_weight=batch_weight, class_weight=class_weight)
     if quantile is not None and not (is_number(quantile) and 0 <= quantile <= 1):
-        raise ValueError(f'quantile must be between 0 and 1, or None to count everything, got {quantile!r}.')
+        raise ValueError(f'quantile must be between 0 and 1, or None to count everything, got {quantile!r}')
 
 
 @MODELS.register_module()
 class MLKDLoss(LogitLoss):
-    """:func:`multi_level_kd` with fixed settings, times ``loss_weight``."""
+    """:func:`multi_level_kd` with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> student_logits = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/4 and 3/4
+        >>> teacher_logits = torch.tensor([[math.log(3), 0.0]])  # probabilities 3/4 and 1/4
+        >>> loss = MLKDLoss(temperatures=[1.0], batch_weight=0, class_weight=0, loss_weight=2.0)
+        >>> loss(student_logits, teacher_logits)  # log 3
+        tensor(1.0986)
+    """
 
     def __init__(
         self,
@@ -139,7 +162,7 @@ class MLKDLoss(LogitLoss):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """See :attr:`LogitLoss.parts`; a single image is compared with itself, by the square of its probabilities."""
+        """See :attr:`LogitLoss.parts`; even a single image has a Gram matrix, so a batch of one trains."""
         weights = {'instances': self.instance_weight, 'batch': self.batch_weight, 'classes': self.class_weight}
         return tuple(LossPart(level) for level, weight in weights.items() if weight > 0)
 

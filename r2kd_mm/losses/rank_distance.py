@@ -1,4 +1,4 @@
-"""Rank term of R2KD: Spearman distance between the class rankings of student and teacher."""
+"""Rank term of R2KD: the Spearman distance between the class rankings of student and teacher."""
 
 from torch import Tensor
 
@@ -13,25 +13,35 @@ from r2kd_mm.registry import MODELS
 def rank_distance(
     student_logits: Tensor, teacher_logits: Tensor, estimator: str = 'sigmoid', smoothing: float | None = None
 ) -> Tensor:
-    r"""Rank loss of R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074), without its weight of 2.
+    r"""Compute the rank loss of R2KD (Kim et al., TKDE 2024, doi 10.1109/TKDE.2024.3438074), without its weight 2.
 
     .. math:: L = \frac1N \sum_i \left(1 - r(\mathrm{rk}(s_i), \mathrm{rk}(t_i))\right)
 
-    with Pearson's r, so that r of ranks is Spearman's coefficient. It takes logits: their order is that of the
-    probabilities at any temperature, and a softmax would let unlikely classes underflow into ties.
+    with Pearson's r; r of ranks is Spearman's coefficient. As code::
+
+        L = mean_i(1 - pearson(soft_rank(s[i]), hard_rank(t[i])))
+
+    The loss takes logits, not probabilities. Both have the same order at any temperature, but a softmax would let
+    unlikely classes underflow into ties.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.
         teacher_logits: Same shape; ranked exactly, as a constant.
-        estimator: How the student is ranked (:func:`~r2kd_mm.functional.ranking.soft_rank`). ``'hard'`` is the released
-            code: a value that trains nothing.
-        smoothing: Positive; ``None`` takes the default of the estimator.
+        estimator: Method that ranks the student (:func:`~r2kd_mm.functional.ranking.soft_rank`). ``'hard'`` is the
+            released code, whose value has no gradient.
+        smoothing: Softness of the ranks, positive; ``None`` takes the default of the estimator.
 
     Returns:
-        Scalar in ``[0, 2]``. A sample whose student or teacher logits are all equal counts 1.
+        Scalar in ``[0, 2]``. A sample with equal student logits, or with equal teacher logits, counts 1.
 
     Raises:
         ValueError: The logits do not fit, the estimator is unknown, or ``smoothing`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> rank_distance(logits, -logits, estimator='hard')  # 1 - (-1)
+        tensor(2.)
     """
     student_logits, teacher_logits = prepare_logits(student_logits, teacher_logits)
     student_rank = soft_rank(student_logits, 1, estimator, smoothing)
@@ -40,7 +50,14 @@ def rank_distance(
 
 @MODELS.register_module()
 class RankDistanceLoss(LogitLoss):
-    """:func:`rank_distance` with fixed settings, times ``loss_weight``."""
+    """:func:`rank_distance` with fixed settings, times ``loss_weight``.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> RankDistanceLoss(estimator='hard')(logits, -logits)
+        tensor(4.)
+    """
 
     def __init__(self, loss_weight: float = 2.0, estimator: str = 'sigmoid', smoothing: float | None = None) -> None:
         super().__init__()
@@ -51,7 +68,7 @@ class RankDistanceLoss(LogitLoss):
 
     @property
     def parts(self) -> tuple[LossPart, ...]:
-        """See :attr:`LogitLoss.parts`; none for the exact rank, which is piecewise constant."""
+        """See :attr:`LogitLoss.parts`; the exact rank is piecewise constant and has no part."""
         return () if self.estimator == 'hard' else (LossPart('ranks of the classes', min_classes=3, all_classes=True),)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels are cut off, by mmrazor."""
+"""Structured pruning: remove whole channels, by mmrazor."""
 
 from __future__ import annotations
 
@@ -21,25 +21,31 @@ from torch import nn
 from r2kd_mm.pruning.weights import PruningReport, check_amount, prunable_weights
 from r2kd_mm.registry import MODELS
 
-RECURSION_LIMIT = 100_000  # mmrazor follows a network from its output to its input by recursion
+RECURSION_LIMIT = 100_000  # mmrazor traces a network from its output to its input by recursion
 
 
 @MODELS.register_module()
 @dataclass(frozen=True)
 class ChannelPruner:
-    """Cut off the output channels of smallest L1 norm in a copy of a trained network (Li et al., arXiv 1608.08710).
+    """Pruner that removes the output channels of smallest L1 norm from a copy (Li et al., arXiv 1608.08710).
 
-    Channels that can only go together, such as those that a shortcut adds up, are one unit and are judged by the mean
-    of their norms. Units are found by mmrazor; what it cannot change, the classes above all, stays. The copy is a
-    smaller network: its weights do not fit the config of the network that it came from.
+    mmrazor finds the units: channels that can only go together, for example because a shortcut adds them. A unit is
+    judged by the mean of its norms. Channels that mmrazor cannot change stay, such as the classes. The copy is a
+    smaller network, so its weights do not fit the config of the original.
 
     Args:
         amount: Fraction of the channels to remove in each unit, in ``[0, 1)``; at least one channel stays.
-        image_size: Side in pixels of a square image that the network can take, to follow how its layers are joined.
+        image_size: Side in pixels of a square image that the network accepts; mmrazor traces the network with it.
 
     Raises:
         ValueError: The amount or the image size is out of range.
-        TypeError: The amount is no number.
+        TypeError: The amount is not a number.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+        >>> pruned, report = ChannelPruner(amount=0.5)(network)
+        >>> pruned[0].out_channels, pruned[1].out_channels  # the last layer gives the classes
+        (2, 2)
     """
 
     amount: float = 0.1
@@ -56,8 +62,8 @@ class ChannelPruner:
         """Return a smaller copy of ``model``, whose weights must be loaded, and the report.
 
         Raises:
-            ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``; mmrazor cannot follow it; or none of its
-                channels can go.
+            ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``, mmrazor cannot trace it, or none of its
+                channels can be removed.
         """
         before = prunable_weights(model)
         with _undisturbed():
@@ -87,7 +93,7 @@ class ChannelPruner:
             ) from error
         if not mutator.mutable_units:
             raise ValueError(f'{type(model).__name__} has no channels that could go without changing its output')
-        # mmrazor has put layers of its own into the network, and what it copies into them is the shapes
+        # mmrazor has replaced layers by its own, which have the shapes but not the weights
         unknown = model.load_state_dict(weights, strict=False).unexpected_keys
         assert not unknown, unknown
         for unit in mutator.mutable_units:
@@ -100,7 +106,7 @@ class ChannelPruner:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let mmrazor follow a network as deep as it goes, quietly, and draw nothing from the generators of the run."""
+    """Let mmrazor trace a deep network without log and without draws from the generators of the run."""
     logger = MMLogger.get_current_instance()
     level, limit, state = logger.level, sys.getrecursionlimit(), random.getstate()
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Unstructured magnitude pruning of a trained classifier, as R2KD makes its second teacher."""
+"""Unstructured magnitude pruning, which makes the second teacher of R2KD."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ from r2kd_mm.registry import MODELS
 @MODELS.register_module()
 @dataclass(frozen=True)
 class MagnitudePruner:
-    """Zero the smallest-magnitude weights of a copy of a trained network; biases and normalisation stay.
+    """Pruner that sets the weights of smallest magnitude to zero in a copy; biases and normalisation stay.
 
-    With ``scope='layer'`` and ``amount=0.1`` this is the pruned teacher of R2KD (IEEE TKDE 2024,
+    With ``scope='layer'`` and ``amount=0.1`` this makes the pruned teacher of R2KD (IEEE TKDE 2024,
     doi 10.1109/TKDE.2024.3438074): once, before the distillation, without fine-tuning.
 
     Args:
         amount: Fraction of the weights to remove, in ``[0, 1)``.
-        scope: ``'layer'`` removes the fraction in each layer, ``'global'`` the smallest of the whole network.
+        scope: ``'layer'`` removes the fraction in each layer, ``'global'`` the smallest weights of the whole network.
 
     Raises:
         ValueError: The amount or the scope is out of range.
-        TypeError: The amount is no number.
+        TypeError: The amount is not a number.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Linear(4, 1)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 3.0, -4.0]])
+        >>> pruned, report = MagnitudePruner(amount=0.5)(network)
+        >>> pruned.weight.data
+        tensor([[ 0.,  0.,  3., -4.]])
+        >>> report.sparsity
+        0.5
     """
 
     amount: float = 0.1

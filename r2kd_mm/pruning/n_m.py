@@ -1,4 +1,4 @@
-"""N:M pruning: in every group of M weights, the N largest stay; the pattern that sparse tensor cores take."""
+"""N:M pruning: keep the N largest of every M weights, the pattern of sparse tensor cores."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ def choose_in_groups(weight: Tensor, n: int, m: int) -> Tensor:
     """Choose the ``n`` weights of largest magnitude in each group of ``m`` neighbours along the input dimension.
 
     Args:
-        weight: Shape ``(outputs, inputs, ...)``, its inputs divisible by ``m``. A group has one output and, of a
-            convolution, one place in the kernel. Among equals the first stays.
-        n: How many stay.
-        m: Out of how many.
+        weight: Shape ``(outputs, inputs, ...)``, with inputs divisible by ``m``. All weights of a group belong to one
+            output and, in a convolution, to one place of the kernel. The first of equal weights stays.
+        n: Number of weights that stay.
+        m: Number of weights in a group.
 
     Returns:
         Boolean mask of the same shape, ``True`` where the weight stays.
+
+    Example:
+        >>> choose_in_groups(torch.tensor([[1.0, -2.0, 3.0, -4.0]]), n=2, m=4)
+        tensor([[False, False,  True,  True]])
     """
     groups = weight.abs().movedim(1, -1).unflatten(-1, (-1, m))
     kept = groups.argsort(dim=-1, descending=True, stable=True)[..., :n]
@@ -33,19 +37,23 @@ def choose_in_groups(weight: Tensor, n: int, m: int) -> Tensor:
 @MODELS.register_module()
 @dataclass(frozen=True)
 class NMPruner:
-    """Keep the ``n`` largest of every ``m`` weights in a copy of a trained network; biases and normalisation stay.
+    """Pruner that keeps the ``n`` largest of every ``m`` weights in a copy; biases and normalisation stay.
 
     A group lies along the input dimension, as in Mishra et al., *Accelerating Sparse Deep Neural Networks*, arXiv
-    2104.08378, whose pattern is 2:4. A layer whose number of inputs (of a grouped convolution, inputs a group) is not
-    divisible by ``m`` is left whole: often the first convolution, always a depthwise one.
+    2104.08378, whose pattern is 2:4. A layer stays whole if its number of inputs is not divisible by ``m``: often the
+    first convolution, always a depthwise one. For a grouped convolution, the inputs of one group count.
 
     Args:
-        n: How many weights of a group stay, ``1 <= n < m``.
-        m: Weights in a group.
+        n: Number of weights of a group that stay, ``1 <= n < m``.
+        m: Number of weights in a group.
 
     Raises:
         ValueError: ``n`` or ``m`` is out of range.
-        TypeError: One of them is no integer.
+        TypeError: ``n`` or ``m`` is not an integer.
+
+    Example:
+        >>> NMPruner(n=2, m=4).amount
+        0.5
     """
 
     n: int = 2
@@ -59,7 +67,7 @@ class NMPruner:
 
     @property
     def amount(self) -> float:
-        """Fraction that is removed in each layer that fits, in ``(0, 1)``."""
+        """Fraction removed in each layer that is pruned, in ``(0, 1)``."""
         return 1 - self.n / self.m
 
     def __call__(self, model: nn.Module) -> tuple[nn.Module, PruningReport]:

@@ -1,4 +1,4 @@
-"""Unstructured random pruning: what magnitude pruning is to be better than."""
+"""Unstructured random pruning, the baseline of magnitude pruning."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from r2kd_mm.registry import MODELS
 @MODELS.register_module()
 @dataclass(frozen=True)
 class RandomPruner:
-    """Zero weights of a copy of a trained network that are drawn at random; biases and normalisation stay.
+    """Pruner that sets random weights to zero in a copy; biases and normalisation stay.
 
     Args:
         amount: Fraction of the weights to remove, in ``[0, 1)``.
         scope: ``'layer'`` removes the fraction in each layer, ``'global'`` over the whole network.
-        seed: Of the draw, an integer; the same seed removes the same weights, and a larger amount removes them too.
+        seed: Seed of the draw. The same seed removes the same weights; a larger amount removes these and more.
 
     Raises:
         ValueError: The amount or the scope is out of range.
-        TypeError: The amount is no number, or the seed no integer.
+        TypeError: The amount is not a number, or the seed is not an integer.
+
+    Example:
+        >>> pruned, report = RandomPruner(amount=0.5)(nn.Linear(4, 1))
+        >>> int((pruned.weight == 0).sum())
+        2
     """
 
     amount: float = 0.1
@@ -46,7 +51,7 @@ class RandomPruner:
         return masked_copy(model, lambda weights: choose_weights(self._draw(weights), self.amount, self.scope))
 
     def _draw(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A score in ``[0, 1)`` for every weight, drawn on the CPU, so that it is the same on every device."""
+        """Draw a score in ``[0, 1)`` for every weight, on the CPU, so that every device gets the same scores."""
         generator = torch.Generator().manual_seed(self.seed)
         return {
             name: torch.rand(weight.shape, generator=generator, dtype=torch.float64).to(weight.device)

@@ -1,4 +1,4 @@
-"""Find the weights of a network, choose which stay, set the others to zero, and report it."""
+"""Find the weights of a network, choose the ones that stay, set the others to zero, and report."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ SCOPES = ('layer', 'global')
 
 @dataclass(frozen=True)
 class PruningReport:
-    """The result of a pruner, layer by layer.
+    """Result of a pruner, layer by layer.
 
     Attributes:
-        layers: Weight name to ``(pruned, total)``, in the network's order. Pruned are all that are zero now, those
-            included that were zero before; or, where channels were cut off, all that are gone.
-        done: What became of them, for print: ``'zero'`` or ``'gone'``.
+        layers: Maps the name of a weight to ``(pruned, total)``, in the network's order. Pruned weights are all that
+            are zero now, even if they were zero before; or all that are gone where channels were removed.
+        done: Word for the pruned weights in print: ``'zero'`` or ``'gone'``.
+
+    Example:
+        >>> report = PruningReport({'fc.weight': (1, 4), 'conv.weight': (1, 4)})
+        >>> report.pruned, report.total, report.sparsity
+        (2, 8, 0.25)
     """
 
     layers: dict[str, tuple[int, int]]
@@ -36,16 +41,16 @@ class PruningReport:
 
     @property
     def total(self) -> int:
-        """Number of weights before, in all layers together; biases and normalisation are not among them."""
+        """Number of weights before pruning, in all layers together, without biases and normalisation."""
         return sum(total for _, total in self.layers.values())
 
     @property
     def sparsity(self) -> float:
-        """Pruned over all, in ``[0, 1]``."""
+        """Fraction of pruned weights, in ``[0, 1]``."""
         return self.pruned / self.total
 
     def __str__(self) -> str:
-        """One line a layer, then the sum."""
+        """Return one line per layer, then the sum."""
         width = max(map(len, self.layers))
         rows = [
             f'{name:<{width}}  {pruned:>10,} of {total:>12,} {self.done}  {100 * pruned / total:6.2f} %'
@@ -55,18 +60,22 @@ class PruningReport:
 
 
 class Pruner(Protocol):
-    """Makes a pruned copy of a network whose weights are loaded, and never changes the network itself."""
+    """Callable that makes a pruned copy of a network with loaded weights, and never changes the network itself."""
 
     def __call__(self, model: nn.Module) -> tuple[nn.Module, PruningReport]:
-        """The copy, and what was done to it."""
+        """Return the copy and the report."""
         ...
 
 
 def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that are pruned: those of every ``Conv2d`` and ``Linear``, a shared one once, by name.
+    """Find the weights of every ``Conv2d`` and ``Linear`` by name, a shared weight once.
 
     Raises:
-        ValueError: There are none; or one is computed from others, which would undo the pruning.
+        ValueError: There is no such layer, or a weight is computed from other parameters, which would undo the pruning.
+
+    Example:
+        >>> list(prunable_weights(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))))
+        ['0.weight']
     """
     modules = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
     weights: dict[int, tuple[str, Tensor]] = {}
@@ -87,12 +96,16 @@ def choose_weights(scores: Mapping[str, Tensor], amount: float, scope: str = 'la
     """Choose the weights that stay: all but the ``round(amount * numel)`` with the smallest score.
 
     Args:
-        scores: Name to importance, any shape; compared by absolute value.
+        scores: Maps a name to a tensor of importances, compared by absolute value.
         amount: Fraction to remove, in ``[0, 1)``.
         scope: ``'layer'`` removes the fraction in each tensor, ``'global'`` over all tensors together.
 
     Returns:
-        Name to boolean mask of the tensor's shape, ``True`` where the weight stays.
+        Maps a name to a boolean mask of the tensor's shape, ``True`` where the weight stays.
+
+    Example:
+        >>> choose_weights({'fc': torch.tensor([1.0, -2.0, 3.0, -4.0])}, amount=0.5)
+        {'fc': tensor([False, False,  True,  True])}
     """
     chooser = L1Unstructured(float(amount))
     if scope == 'layer':
@@ -104,7 +117,15 @@ def choose_weights(scores: Mapping[str, Tensor], amount: float, scope: str = 'la
 
 @torch.no_grad()
 def apply_masks_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> PruningReport:
-    """Set every weight to zero, in place, where its mask is ``False``, and report the zeros."""
+    """Set every weight to zero in place where its mask is ``False``, and report the zeros.
+
+    Example:
+        >>> weight = torch.tensor([1.0, 2.0])
+        >>> apply_masks_({'fc': weight}, {'fc': torch.tensor([False, True])}).pruned
+        1
+        >>> weight
+        tensor([0., 2.])
+    """
     for name, weight in weights.items():
         weight.masked_fill_(~masks[name], 0)
     return PruningReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
@@ -113,14 +134,14 @@ def apply_masks_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
 def masked_copy(
     model: nn.Module, choose: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 ) -> tuple[nn.Module, PruningReport]:
-    """A deep copy of ``model`` without the weights that ``choose`` takes out.
+    """Copy ``model`` and set the weights to zero that ``choose`` masks.
 
     Args:
-        model: The network, its weights loaded.
-        choose: Maps weights by name to masks by name, ``True`` where the weight stays.
+        model: Network with loaded weights.
+        choose: Function from weights by name to masks by name, ``True`` where the weight stays.
 
     Raises:
-        ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``, or one whose weight is computed.
+        ValueError: ``model`` has neither a ``Conv2d`` nor a ``Linear``, or one of their weights is computed.
     """
     pruned = copy.deepcopy(model)
     weights = prunable_weights(pruned)
@@ -128,11 +149,11 @@ def masked_copy(
 
 
 def check_amount(amount: float) -> None:
-    """Refuse what is no fraction in ``[0, 1)``.
+    """Refuse an amount that is not a fraction in ``[0, 1)``.
 
     Raises:
-        ValueError: It is out of range.
-        TypeError: It is no number.
+        ValueError: The amount is out of range.
+        TypeError: The amount is not a number.
     """
     if not is_number(amount):
         raise TypeError(f'amount must be a fraction in [0, 1), got {amount!r}')
@@ -147,7 +168,7 @@ def check_scope(scope: str) -> None:
     """Refuse an unknown scope.
 
     Raises:
-        ValueError: It is none of :data:`SCOPES`.
+        ValueError: The scope is not in :data:`SCOPES`.
     """
     if scope not in SCOPES:
         raise ValueError(f'scope must be one of {SCOPES}, got {scope!r}')

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 
 import pytest
 from mmengine.logging import MMLogger
@@ -12,6 +13,21 @@ MODULES = [
     for source in sorted((ROOT / 'r2kd_mm').rglob('*.py'))
     if '>>> ' in source.read_text()
 ]
+# packages all of whose public functions and classes have an example
+WITH_EXAMPLES = {
+    'functional': set(),
+    'losses': {'LogitLoss'},  # the base class
+    'pruning': {'Pruner'},  # a protocol
+}
+
+
+@pytest.mark.parametrize('package', WITH_EXAMPLES)
+def test_everything_public_has_an_example(package):
+    module = importlib.import_module(f'r2kd_mm.{package}')
+    public = {name: getattr(module, name) for name in module.__all__ if name not in WITH_EXAMPLES[package]}
+    public = {name: value for name, value in public.items() if inspect.isfunction(value) or inspect.isclass(value)}
+    assert len(public) > 4
+    assert [name for name, value in public.items() if '>>> ' not in value.__doc__] == []
 
 
 @pytest.mark.parametrize('module', MODULES)
