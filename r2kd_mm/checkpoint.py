@@ -231,8 +231,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
             f'checkpoint {str(path)!r} holds one {type(checkpoint).__name__}; expected a dict of weights, or '
             "a dict with the key 'state_dict'"
         )
-    if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)  # see compat.load_checkpoints_safely; MMEngine itself writes 'cfg'
+    meta: Any = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)  # see compat.load_checkpoints_safely; MMEngine itself writes 'cfg'
     return checkpoint if name is None else _only(checkpoint, name, str(path))
 
 
