@@ -1,4 +1,4 @@
-# What every distillation shares: the default runtime, and a look at the teacher before it teaches.
+# Shared by every distillation: the default runtime, and checks of the teacher, the losses and the gradients.
 from mmengine.config import read_base
 
 with read_base():
@@ -8,4 +8,4 @@ from r2kd_mm.hooks import FiniteCheckHook, GradientCheckHook, TeacherCheckHook
 
 custom_hooks.append(dict(type=GradientCheckHook))
 custom_hooks.append(dict(type=FiniteCheckHook))
-custom_hooks.append(dict(type=TeacherCheckHook))  # the last, so that custom_hooks[-1] of a pair is this one
+custom_hooks.append(dict(type=TeacherCheckHook))  # last, so that a pair finds it as custom_hooks[-1]

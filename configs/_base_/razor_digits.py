@@ -1,4 +1,4 @@
-# What every run on the digits shares in which an algorithm of mmrazor distils by the losses of R2KD.
+# Shared by the runs on the digits in which an algorithm of mmrazor distils with the losses of R2KD.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# What every run shares in which mmrazor makes a trained ResNet-14 narrower while it learns from itself as it was.
+# Shared by the runs in which mmrazor narrows a trained ResNet-14. The teacher is the same network before narrowing.
 from mmengine.config import read_base
 
 with read_base():
@@ -8,7 +8,7 @@ with read_base():
 student = dict(res14, init_cfg=dict(type='Pretrained', checkpoint=res14_ckpt))
 model.update(teacher=res14, teacher_ckpt=res14_ckpt)
 
-# how mmrazor finds the channels that go together, and what it calls each such unit: layer, its channels, their number
+# How mmrazor finds the channels that must be removed together. A unit is named by layer, channels and number.
 parse_cfg = dict(type='ChannelAnalyzer', demo_input=(1, 1, 8, 8), tracer_type='BackwardTracer')
 units = {
     'backbone.conv1_(0, 16)_16': 16,

@@ -1,4 +1,4 @@
-# What every distillation on the digits shares: all but the model.
+# Shared by every distillation on the digits: all but the model.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# As cmkd_res14_res6_digits.py, a reconstruction too, added to DKD, which needs labels and so sees clean images only.
+# cmkd_res14_res6_digits.py plus the loss of DKD. DKD needs labels, so it sees the clean images only.
 from mmengine.config import read_base
 
 with read_base():

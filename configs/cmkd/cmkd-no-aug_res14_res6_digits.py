@@ -1,4 +1,4 @@
-# As cmkd_res14_res6_digits.py, a reconstruction too, on the clean images only.
+# cmkd_res14_res6_digits.py on clean images only.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD on the digits beside attention transfer (Zagoruyko and Komodakis, arXiv 1612.03928): where in the image student
-# and teacher are active, whatever the number of channels.
+# R2KD on the digits with attention transfer (Zagoruyko and Komodakis, arXiv 1612.03928). It matches where in the image
+# the networks are active, for any number of channels.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD of the supernet of AutoSlim (Yu and Huang, arXiv 1903.11728): every step trains the largest, the smallest and two
-# random sub-networks. They share their batch normalisation, so statistics of the batch are used in evaluation, too.
+# R2KD with the supernet of AutoSlim (Yu and Huang, arXiv 1903.11728) as the student. Every step trains the largest, the
+# smallest and two random sub-networks. They share batch normalisation, so evaluation uses batch statistics too.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD on the digits beside channel-wise distillation (Shu et al., arXiv 2011.13256): each channel is a
-# distribution over the places of the map.
+# R2KD on the digits with channel-wise distillation (Shu et al., arXiv 2011.13256). Each channel is a distribution over
+# the positions of the feature map.
 from mmengine.config import read_base
 
 with read_base():

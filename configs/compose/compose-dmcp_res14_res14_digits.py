@@ -1,5 +1,5 @@
-# DMCP (Guo et al., arXiv 2005.03354) searches the widths of a ResNet-14, in which the largest sub-network teaches the
-# others by the losses of R2KD. It cannot be the student of a distiller: it trains in a step of its own.
+# DMCP (Guo et al., arXiv 2005.03354) searches the widths of a ResNet-14. The largest sub-network teaches the others
+# with the losses of R2KD. It cannot be the student of a distiller, since it has a training step of its own.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD on the digits beside the hint of FitNet (Romero et al., arXiv 1412.6550): the student's map, through a
-# convolution that is trained with it, is drawn to the teacher's.
+# R2KD on the digits with the hint of FitNet (Romero et al., arXiv 1412.6550). The student's feature map passes a
+# trained convolution and is matched to the teacher's.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# R2KD while mmrazor prunes the student by Group Fisher (Liu et al., arXiv 2108.00708): a channel every 10 iterations.
+# R2KD while mmrazor prunes the student by Group Fisher (Liu et al., arXiv 2108.00708): one channel every 10 iterations.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD while mmrazor prunes the student: the channels of least L1 norm, a twentieth of each unit every 10 epochs until
-# half of them are left. Each validation writes the structure and the weights of what is left to the work dir.
+# R2KD while mmrazor prunes the student. Every 10 epochs each unit loses a twentieth of its channels, those of least L1
+# norm, until half are left. Each validation writes the structure and the weights that are left to the work dir.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,5 +1,5 @@
-# R2KD on the digits beside masked generative distillation (Yang et al., arXiv 2205.01529): the teacher's map, made from
-# the student's of which a part is hidden.
+# R2KD on the digits with masked generative distillation (Yang et al., arXiv 2205.01529). A part of the student's
+# feature map is hidden; a generator makes the teacher's from the rest.
 from mmengine.config import read_base
 
 with read_base():

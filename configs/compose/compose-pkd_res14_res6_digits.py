@@ -1,5 +1,5 @@
-# R2KD on the digits beside the Pearson correlation of features (Cao et al., arXiv 2207.02039), those before the last
-# activation of a stage.
+# R2KD on the digits with the Pearson correlation of features (Cao et al., arXiv 2207.02039). The features are taken
+# before the last activation of a stage.
 from mmengine.config import read_base
 
 with read_base():

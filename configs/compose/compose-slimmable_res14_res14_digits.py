@@ -1,5 +1,5 @@
-# R2KD of a slimmable student (Yu et al., arXiv 1812.08928): one set of weights, two widths, each with its own batch
-# normalisation; every step trains both.
+# R2KD with a slimmable student (Yu et al., arXiv 1812.08928): one set of weights and two widths. Each width has its own
+# batch normalisation, and every step trains both.
 from mmengine.config import read_base
 
 with read_base():
@@ -22,5 +22,5 @@ model.architecture = dict(
         parse_cfg=parse_cfg,
     ),
 )
-find_unused_parameters = True  # of several processes: mmrazor makes a batch normalisation more than it uses
+find_unused_parameters = True  # mmrazor makes one batch normalisation that it never uses
 val_cfg = dict(type=SlimmableValLoop)

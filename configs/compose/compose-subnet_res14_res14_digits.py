@@ -1,5 +1,5 @@
-# R2KD of a pruned network, here with half of the channels of each unit, from new weights. mmrazor writes such a
-# structure to fix_subnet.json (compose-l1_res14_res14_digits.py); docs/compose.md says how to start from its weights.
+# R2KD with a pruned network as the student, from new weights: half of the channels of each unit. mmrazor writes its
+# structure to fix_subnet.json (compose-l1_res14_res14_digits.py). docs/compose.md says how to start from its weights.
 from mmengine.config import read_base
 
 with read_base():

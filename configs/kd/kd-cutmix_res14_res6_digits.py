@@ -1,4 +1,4 @@
-# As kd_res14_res6_digits.py, on the clean images and on a CutMix view of them, as R2KD: tells the view from the losses.
+# kd_res14_res6_digits.py on the clean images and on a CutMix view, as in R2KD. It separates the view from the losses.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# R2KD on the digits, with the teacher and its pruned copy weighted image by image: more to the one that is surer.
+# R2KD on the digits. Teacher and pruned copy are weighted for each image; the more confident one counts more.
 from mmengine.config import read_base
 
 with read_base():

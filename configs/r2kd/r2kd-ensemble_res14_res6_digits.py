@@ -1,4 +1,4 @@
-# R2KD's losses on the digits, with two pruned copies of the teacher instead of one, and weights that are learned.
+# The losses of R2KD on the digits with two pruned copies of the teacher instead of one, and learned weights.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# As r2kd_res14_res6_digits.py, on the clean images only.
+# r2kd_res14_res6_digits.py on clean images only.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# R2KD on the digits, with the decisions of the authors' released code.
+# R2KD on the digits, with the choices of the authors' released code.
 from mmengine.config import read_base
 
 with read_base():

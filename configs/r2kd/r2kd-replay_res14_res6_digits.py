@@ -1,4 +1,4 @@
-# R2KD on the digits from logits that the teachers give once for each of 4 rounds of images.
+# R2KD on the digits from stored logits. The teachers compute them once for each of 4 rounds of images.
 from mmengine.config import read_base
 
 with read_base():

@@ -1,4 +1,4 @@
-# R2KD, ResNet-50 to MobileNetV1 on ImageNet, from logits that the teachers give once for each of 4 rounds.
+# R2KD, ResNet-50 to MobileNetV1 on ImageNet, from stored logits. The teachers compute them once for each of 4 rounds.
 # 1,281,167 images * 2 views * 4 rounds * (1000 classes * 2 bytes + 12) = 20.6 GB. The rank term needs all classes.
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-# ResNet-18 alone on ImageNet, the student that every distillation is compared with.
+# ResNet-18 on ImageNet: a student, alone. Distillations are compared with it.
 # lr 0.1 is for 8 GPUs * 32 images = 256; otherwise add --auto-scale-lr.
 from mmengine.config import read_base
 

@@ -6,7 +6,7 @@ from mmpretrain.models import ClsDataPreprocessor
 
 from r2kd_mm.datasets import CIFAR100
 
-# mean and standard deviation that the public teachers were trained with, RGB as the images are, in units of 0 to 255
+# mean and standard deviation with which the public teachers were trained; RGB, in units of 0 to 255
 data_preprocessor = dict(
     type=ClsDataPreprocessor,
     mean=[0.5071 * 255, 0.4867 * 255, 0.4408 * 255],

@@ -1,4 +1,4 @@
-# The 8x8 digits of scikit-learn, few labels: 30 of each digit to train, the other 1497 images to evaluate.
+# The 8x8 digits of scikit-learn with few labels: 30 images of each digit train, the other 1497 evaluate.
 from mmengine.dataset import DefaultSampler, default_collate
 from mmpretrain.datasets import PackInputs
 from mmpretrain.evaluation import Accuracy
@@ -13,7 +13,7 @@ pipeline = [dict(type=PackInputs)]
 
 train_dataloader = dict(
     batch_size=60,  # 300 images = 5 batches
-    num_workers=0,  # a sample costs less than handing it to another process
+    num_workers=0,  # loading a sample is cheaper than passing it between processes
     collate_fn=dict(type=default_collate),
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(type=Digits, split='train', train_size=300, pipeline=pipeline),

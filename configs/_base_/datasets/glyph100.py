@@ -1,5 +1,5 @@
-# Glyph-100 at 32 x 32, drawn at the first run: one contrast for all images, and a crop from a border of 4 grey pixels.
-# No flip: a mirrored И is an N.
+# Glyph-100 at 32 x 32. The first run draws the images. All get the same contrast, then a crop from a border of 4 grey
+# pixels. There is no flip: a mirrored И is an N.
 from mmengine.dataset import DefaultSampler, default_collate
 from mmpretrain.datasets import PackInputs, RandomCrop
 from mmpretrain.evaluation import Accuracy
@@ -7,11 +7,11 @@ from mmpretrain.models import ClsDataPreprocessor
 
 from r2kd_mm.datasets import Glyph100, NormalizeContrast
 
-# mean and standard deviation of all pixels of the 20,000 training images, RGB as they are, in units of 0 to 255, after
-# the contrast was normalised
+# mean and standard deviation of all pixels of the 20,000 training images after the contrast is normalised; RGB,
+# in units of 0 to 255
 data_preprocessor = dict(type=ClsDataPreprocessor, mean=[127.5] * 3, std=[47.1] * 3, to_rgb=False)
 
-# without it, narrow networks stay at chance for the first hundreds of steps: docs/evidence.md
+# without it, narrow networks stay at chance level for hundreds of steps: docs/evidence.md
 contrast = dict(type=NormalizeContrast)
 train_pipeline = [contrast, dict(type=RandomCrop, crop_size=32, padding=4, pad_val=128), dict(type=PackInputs)]
 val_pipeline = [contrast, dict(type=PackInputs)]

@@ -25,7 +25,7 @@ val_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=32,  # * 8 GPUs = 256; see auto_scale_lr for another number
+    batch_size=32,  # 8 GPUs * 32 = 256; with another number use --auto-scale-lr
     num_workers=5,
     persistent_workers=True,
     pin_memory=True,

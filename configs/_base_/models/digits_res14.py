@@ -5,7 +5,7 @@ res14 = dict(
     type=ImageClassifier,
     backbone=dict(
         type=ResNet_CIFAR,
-        depth=18,  # says 2 basic blocks a stage
+        depth=18,  # 2 basic blocks a stage
         in_channels=1,
         stem_channels=16,
         base_channels=16,
@@ -18,5 +18,5 @@ res14 = dict(
     head=dict(type=LinearClsHead, num_classes=10, in_channels=64),
 )
 
-# where `python tools/train.py configs/supervised/res14_digits.py` leaves it
+# written by python tools/train.py configs/supervised/res14_digits.py
 res14_ckpt = 'work_dirs/res14_digits/epoch_60.pth'

@@ -5,14 +5,14 @@ res14w8 = dict(
     type=ImageClassifier,
     backbone=dict(
         type=ResNet_CIFAR,
-        depth=18,  # says 2 basic blocks a stage
+        depth=18,  # 2 basic blocks a stage
         stem_channels=8,
         base_channels=8,
         num_stages=3,
         strides=(2, 2, 2),
         dilations=(1, 1, 1),
         out_indices=(2,),
-        # PyTorch's own initialisation: with that of ResNet_CIFAR so narrow a network does not begin to learn
+        # PyTorch's initialisation: with the one of ResNet_CIFAR, a network this narrow does not learn
         zero_init_residual=False,
         init_cfg=[],
     ),

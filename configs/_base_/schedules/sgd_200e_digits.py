@@ -1,6 +1,6 @@
 # SGD for the student, 200 epochs * 5 iterations at batch 60, chosen on the student alone: docs/digits.md.
-# The warm-up and the limit on the gradient's norm are for the correlation losses, whose gradient at the start is many
-# times that of cross entropy; that of the student alone stays below the limit, so it trains as without.
+# The correlation losses need the warm-up and the limit on the gradient norm: at the start their gradient is many times
+# larger than the gradient of cross entropy. The student alone stays below the limit, so the limit does not act on it.
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from torch.optim import SGD

@@ -1,5 +1,5 @@
-# SGD, batch 64, 2 epochs of warm-up, cosine to 0. As on the digits, warm-up and limit are for the correlation losses,
-# whose gradient at the start is many times that of cross entropy.
+# SGD, batch 64, 2 epochs of warm-up, cosine to 0. The correlation losses need the warm-up and the
+# limit on the gradient norm, as on the digits.
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from torch.optim import SGD
