@@ -58,49 +58,59 @@ class Composition:
         """Say what writes this config to ``out``."""
         return f'python tools/compose_config.py {self.method} {self.pair} --out {out}'
 
-    def text(self, configs: str = '..') -> str:
+    def text(self, prefix: str = '..') -> str:
         """Return the lines of the config.
 
         Args:
-            configs: What a relative import begins with that leads to the folder ``configs``.
+            prefix: The relative import of the folder ``configs``, with the dot that follows it; ``'..'`` is for a file
+                in a folder of ``configs``.
         """
         if self.leaf.is_file():  # it may have settings of its own
-            return _inherit(_header(self.leaf), configs, self.configs, [self.leaf])
+            return self._inherit(prefix, _header(self.leaf), [self.leaf])
         (method, *_), (pair, *notes) = map(_header, self._bases)
         header = [f'{method.partition(":")[0]}, {pair.partition(":")[0]}.', *notes]
-        data = self.pair.split('_', 2)[2]
+        data = self.pair.rpartition('_')[2]
         entries = [e for e in load(self.configs / SETTINGS) if e['method'] == self.method and data in e['data']]
         imports = ''.join(f'{entry["imports"]}\n' for entry in entries if 'imports' in entry)
         update = 'model.update(architecture=student, teacher=teacher, teacher_ckpt=teacher_ckpt)\n'
         lines = ''.join(entry['lines'] for entry in entries)
-        return f'{_inherit(header, configs, self.configs, self._bases)}\n{imports}{update}{lines}'
+        return f'{self._inherit(prefix, header, self._bases)}\n{imports}{update}{lines}'
+
+    def _inherit(self, prefix: str, header: Iterable[str], bases: Iterable[Path]) -> str:
+        """Write the lines of a config that takes over ``bases``."""
+        modules = ('.'.join(base.relative_to(self.configs).with_suffix('').parts) for base in bases)
+        return (
+            ''.join(f'# {line}\n' for line in header)
+            + 'from mmengine.config import read_base\n\nwith read_base():\n'
+            + ''.join(f'    from {prefix}{module} import *\n' for module in modules)
+        )
 
 
 def write_config(composition: Composition, out: Path) -> None:
     """Write a composed config to a file.
 
-    The config inherits from the method and the pair, in a few lines. Where no import can name their folder from
-    ``out``, as that of an installed package, every field is written out.
+    The config inherits from the method and the pair, in a few lines. A folder such as ``site-packages`` has no name in
+    an import; if it lies between ``out`` and ``configs``, every field is written out.
 
     Raises:
         FileExistsError: ``out`` exists.
     """
     if out.exists():
         raise FileExistsError(f'{out} exists already; give --out another name, or delete it first')
-    configs = _import_path(composition.configs, out.parent)
-    if configs is None:
+    prefix = _import_prefix(composition.configs, out.parent)
+    if prefix is None:
         with _temporary(composition) as file:
             cfg = Config.fromfile(file)
         text = cfg.pretty_text
     else:
-        text = composition.text(configs)
+        text = composition.text(prefix)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding='utf-8')
 
 
 @contextmanager
 def existing_config(path: str) -> Iterator[str]:
-    """Yield ``path``; for a config that was removed, a temporary file with what it is composed of, and warn.
+    """Yield ``path``, or a temporary file with the composed config if the file was removed; then warn too.
 
     Args:
         path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed.
@@ -114,8 +124,8 @@ def existing_config(path: str) -> Iterator[str]:
         return
     if process_rank() == 0:
         warnings.warn(
-            f'{path} is no file any more. It is composed of method and pair until version 0.3; to have a file, run '
-            f'{composition.command()}',
+            f'there is no file {path}. The config is composed of its method and pair; this works until version 0.3. '
+            f'Write a file with {composition.command()}',
             FutureWarning,
             stacklevel=4,
         )
@@ -124,7 +134,7 @@ def existing_config(path: str) -> Iterator[str]:
 
 
 def find_composition(path: str) -> Composition | None:
-    """Return what a config that is not there can be composed of; ``None`` if it exists or has another kind of name.
+    """Return the composition that a missing config is named after; ``None`` for a file that exists or another name.
 
     Args:
         path: See :func:`existing_config`.
@@ -158,8 +168,8 @@ def _temporary(composition: Composition) -> Iterator[Path]:
         yield file
 
 
-def _import_path(configs: Path, folder: Path) -> str | None:
-    """Say how a relative import in ``folder`` begins that leads to ``configs``; ``None`` where Python has no name."""
+def _import_prefix(configs: Path, folder: Path) -> str | None:
+    """Write ``configs`` as a relative import from ``folder``; return ``None`` if a folder has no name in an import."""
     parts = Path(os.path.relpath(configs.resolve(), folder.resolve())).parts
     names = [part for part in parts if part != os.pardir]
     if not all(name.isidentifier() and not iskeyword(name) for name in names):
@@ -171,16 +181,6 @@ def _header(file: Path) -> list[str]:
     """Read the comment at the top of a config, line by line."""
     lines = itertools.takewhile(lambda line: line.startswith('#'), file.read_text(encoding='utf-8').splitlines())
     return [line.removeprefix('# ') for line in lines]
-
-
-def _inherit(header: Iterable[str], prefix: str, configs: Path, bases: Iterable[Path]) -> str:
-    """Write the lines of a config that takes over ``bases``."""
-    modules = ('.'.join(base.relative_to(configs).with_suffix('').parts) for base in bases)
-    return (
-        ''.join(f'# {line}\n' for line in header)
-        + 'from mmengine.config import read_base\n\nwith read_base():\n'
-        + ''.join(f'    from {prefix}{module} import *\n' for module in modules)
-    )
 
 
 def _pair_name(name: str) -> str:

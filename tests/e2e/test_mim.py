@@ -165,10 +165,10 @@ def test_a_config_without_a_file_is_composed(installed, trained):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (trained / f'work_dirs/{name}/epoch_1.pth').is_file()
     tool = installed / 'r2kd_mm/.mim/tools/train.py'
-    options = (*SHORT, *few, *untrained, '--resume')  # goes on from the run of the written file: the config is the same
+    options = (*SHORT, *few, *untrained, '--resume')  # the run of the written file is resumed: the config is the same
     done = in_python(tool, f'r2kd_mm::r2kd/{name}.py', *options, cwd=trained, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
-    assert f'FutureWarning: r2kd_mm::r2kd/{name}.py is no file any more' in done.stderr
+    assert f'FutureWarning: there is no file r2kd_mm::r2kd/{name}.py. ' in done.stderr
 
 
 def test_no_two_configs_have_one_name():

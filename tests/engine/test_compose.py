@@ -1,5 +1,6 @@
 """A config is composed from a method and a pair, by the tool or in place of a file that was removed."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def test_a_pair_with_a_config_of_its_own_takes_that_with_its_settings(tmp_path):
     assert read(tmp_path / 'kd.py').model.losses.loss_kd.temperature == 1.0  # 4 for other pairs
 
 
+def test_a_pair_of_ones_own_may_have_a_short_name(tmp_path):
+    for folder in ('methods', 'pairs'):
+        shutil.copytree(CONFIGS / '_base_' / folder, tmp_path / '_base_' / folder)
+    shutil.copy(tmp_path / '_base_/pairs/res34_res18_mit67.py', tmp_path / '_base_/pairs/mine.py')
+    assert 'from .._base_.pairs.mine import *' in Composition(tmp_path, 'dkd', 'mine').text()
+
+
 @pytest.mark.parametrize(
     ('method', 'pair', 'message'),
     [
@@ -106,7 +114,7 @@ def test_a_written_config_reads_as_the_removed_one_from_any_folder(clone, out, b
 
 
 def test_where_no_import_leads_to_the_methods_every_field_is_written_out(clone):
-    """As for an installed package: site-packages is no name in Python."""
+    """site-packages, the folder of an installed package, has no name in an import."""
     (clone / 'configs').rename(clone / 'site-packages')
     write_config(Composition(clone / 'site-packages', 'r2kd-cutout', 'res34_res18_stanford-dogs'), clone / 'mine.py')
     assert 'read_base' not in (clone / 'mine.py').read_text()
