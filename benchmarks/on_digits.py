@@ -4,16 +4,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from r2kd_mm.report import make_rows, to_markdown, write_results
 from r2kd_mm.runs import (
     Method,
     collect,
     complete,
-    make_rows,
     plan_runs,
     report_failures,
     run_to_exit,
-    to_markdown,
-    write_report,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +42,7 @@ def compare_on_digits(
         if not failures:  # else the results of before stay
             rows = make_rows(collect(runs, failures), baseline)
             table = to_markdown(rows, baseline)
-            write_report(RESULTS / f'{name}.json', rows, baseline)
+            write_results(RESULTS / f'{name}.json', rows, baseline)
             (RESULTS / f'{name}.md').write_text(table)
             print(f'\n{table}')
         return report_failures(failures)

@@ -14,7 +14,14 @@ from typing import Any
 # old name of a module: its name now; what lies below a package moves with it unless it is listed too
 MODULES = {
     'r2kd_mm.analysis': 'r2kd_mm.report',
+    'r2kd_mm.analysis.moved': 'r2kd_mm.report.teacher_files',
+    'r2kd_mm.analysis.runs': 'r2kd_mm.report.trained_runs',
     'r2kd_mm.comparison': 'r2kd_mm.runs',
+    'r2kd_mm.comparison.logits': 'r2kd_mm.runs.networks',
+    'r2kd_mm.comparison.plots': 'r2kd_mm.report.comparison',
+    'r2kd_mm.comparison.pruned': 'r2kd_mm.report.pruned',
+    'r2kd_mm.comparison.report': 'r2kd_mm.report.table',
+    'r2kd_mm.comparison.runs': 'r2kd_mm.runs.plan',
     'r2kd_mm.datasets.published': 'r2kd_mm.published',
     'r2kd_mm.distillers.ensemble': 'r2kd_mm.teachers.ensemble',
     'r2kd_mm.distillers.folding': 'r2kd_mm.teachers.folding',
@@ -27,7 +34,7 @@ MODULES = {
     'r2kd_mm.distillers.teacher_engine': 'r2kd_mm.teachers.engine',
     'r2kd_mm.distillers.weighting': 'r2kd_mm.teachers.weighting',
 }
-# old place of a class or function: where it is now
+# old place of a class or function: the module where it is now, with its name there if that has changed
 NAMES = {
     'r2kd_mm.compat.RestrictedUnpickler': 'r2kd_mm.checkpoint',
     'r2kd_mm.compat.init_cpu_process_group': 'r2kd_mm.distributed',
@@ -38,6 +45,43 @@ NAMES = {
     'r2kd_mm.distillers.FixedWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.LearnedWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.TeacherEnsemble': 'r2kd_mm.teachers',
+    'r2kd_mm.report.Method': 'r2kd_mm.report.measurements:MeasuredMethod',
+    'r2kd_mm.report.comparison.plot_pruned_teachers': 'r2kd_mm.report.pruned',
+    'r2kd_mm.report.exhibits.Summary': 'r2kd_mm.report.summary',
+    'r2kd_mm.report.exhibits.make_summary': 'r2kd_mm.report.summary',
+    'r2kd_mm.report.figures.to_png': 'r2kd_mm.report.style',
+    'r2kd_mm.report.figures.to_svg': 'r2kd_mm.report.style',
+    'r2kd_mm.report.measure.Method': 'r2kd_mm.report.measurements:MeasuredMethod',
+    'r2kd_mm.report.measure.Teacher': 'r2kd_mm.report.measurements:MeasuredTeacher',
+    'r2kd_mm.report.numbers.agreement': 'r2kd_mm.report.numbers:split_agreement',
+    'r2kd_mm.report.table.write_report': 'r2kd_mm.report.table:write_results',
+    'r2kd_mm.runs.PrunedTeacher': 'r2kd_mm.report.pruned',
+    'r2kd_mm.runs.Row': 'r2kd_mm.report.table',
+    'r2kd_mm.runs.compare.write_comparison': 'r2kd_mm.report.comparison',
+    'r2kd_mm.runs.environment': 'r2kd_mm.environment',
+    'r2kd_mm.runs.judge': 'r2kd_mm.report.pruned',
+    'r2kd_mm.runs.make_rows': 'r2kd_mm.report.table',
+    'r2kd_mm.runs.plan.METRIC': 'r2kd_mm.runs.logs',
+    'r2kd_mm.runs.plan.Result': 'r2kd_mm.runs.result',
+    'r2kd_mm.runs.plan.SCALARS': 'r2kd_mm.runs.logs',
+    'r2kd_mm.runs.plan.State': 'r2kd_mm.runs.state',
+    'r2kd_mm.runs.plan.fingerprint': 'r2kd_mm.runs.state:settings_digest',
+    'r2kd_mm.runs.plan.images_of': 'r2kd_mm.runs.state',
+    'r2kd_mm.runs.plan.last_checkpoint': 'r2kd_mm.runs.result',
+    'r2kd_mm.runs.plan.load_result': 'r2kd_mm.runs.result',
+    'r2kd_mm.runs.plan.logged_rows': 'r2kd_mm.runs.logs',
+    'r2kd_mm.runs.plan.look_at': 'r2kd_mm.runs.state',
+    'r2kd_mm.runs.plan.state_of': 'r2kd_mm.runs.state',
+    'r2kd_mm.runs.plan.train': 'r2kd_mm.runs.training',
+    'r2kd_mm.runs.plot_accuracy': 'r2kd_mm.report.comparison',
+    'r2kd_mm.runs.plot_class_correlations': 'r2kd_mm.report.comparison',
+    'r2kd_mm.runs.plot_differences': 'r2kd_mm.report.comparison',
+    'r2kd_mm.runs.plot_pruned_teachers': 'r2kd_mm.report.pruned',
+    'r2kd_mm.runs.pruned_to_csv': 'r2kd_mm.report.pruned',
+    'r2kd_mm.runs.pruned_to_markdown': 'r2kd_mm.report.pruned',
+    'r2kd_mm.runs.to_markdown': 'r2kd_mm.report.table',
+    'r2kd_mm.runs.write_comparison': 'r2kd_mm.report.comparison',
+    'r2kd_mm.runs.write_report': 'r2kd_mm.report.table:write_results',
     'r2kd_mm.teachers.build.classifier_logits': 'r2kd_mm.classifiers',
     'r2kd_mm.teachers.build.num_classes': 'r2kd_mm.classifiers',
 }
@@ -67,8 +111,9 @@ def old_names(module: str) -> Callable[[str], Any]:
         old = f'{module}.{name}'
         if old not in NAMES:
             raise AttributeError(f'module {module!r} has no attribute {name!r}')
-        _warn(old, f'{NAMES[old]}.{name}')
-        return getattr(import_module(NAMES[old]), name)
+        place, _, new = NAMES[old].partition(':')
+        _warn(old, f'{place}.{new or name}')
+        return getattr(import_module(place), new or name)
 
     return __getattr__
 

@@ -32,8 +32,10 @@ def test_an_old_module_is_the_new_one_with_a_warning(monkeypatch, old):
 @pytest.mark.parametrize('old', NAMES)
 def test_an_old_name_is_the_new_one_with_a_warning(old):
     module, _, name = old.rpartition('.')
-    with pytest.warns(FutureWarning, match=f'{old} is now {NAMES[old]}.{name}'):
-        assert getattr(import_module(module), name) is getattr(import_module(NAMES[old]), name)
+    place, _, new = NAMES[old].partition(':')
+    now = getattr(import_module(place), new or name)
+    with pytest.warns(FutureWarning, match=f'{old} is now {place}.{new or name};'):
+        assert getattr(import_module(module), name) is now
 
 
 def test_what_lies_below_a_package_moves_with_it():

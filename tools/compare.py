@@ -38,7 +38,8 @@ def parse_args() -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Train what is missing, write the report, and return the exit status."""
-    from r2kd_mm.runs import Method, collect, complete, make_rows, plan_runs, report_failures, write_comparison
+    from r2kd_mm.report import make_rows, write_comparison
+    from r2kd_mm.runs import Method, collect, complete, plan_runs, report_failures
 
     methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
     runs = plan_runs(methods, args.seeds, args.out / 'runs')

@@ -57,17 +57,8 @@ def parse_args() -> argparse.Namespace:
 
 def demo(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
-    from r2kd_mm.runs import (
-        Method,
-        collect,
-        complete,
-        last_checkpoint,
-        load_result,
-        make_rows,
-        plan_runs,
-        report_failures,
-        write_comparison,
-    )
+    from r2kd_mm.report import make_rows, write_comparison
+    from r2kd_mm.runs import Method, collect, complete, last_checkpoint, load_result, plan_runs, report_failures
     from r2kd_mm.runs.progress import format_seconds
 
     began = time.monotonic()
@@ -135,7 +126,8 @@ def plot_correlations(path: Path, teacher_runs: list[Run], runs: list[Run]) -> N
     import torch
 
     from r2kd_mm.functional import class_correlation
-    from r2kd_mm.runs import plot_class_correlations, trained_student, validation_logits
+    from r2kd_mm.report import plot_class_correlations
+    from r2kd_mm.runs import trained_student, validation_logits
 
     maps: dict[str, list[torch.Tensor]] = {}
     for run in teacher_runs + runs:

@@ -23,21 +23,21 @@ from r2kd_mm.augmentations import AutoAugment
 from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.corruptions import FAMILIES
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
+from r2kd_mm.environment import environment
 from r2kd_mm.functional import entropy
 from r2kd_mm.registry import MODELS
-from r2kd_mm.report.measure import corrupted_config
+from r2kd_mm.report.images import corrupted_config
+from r2kd_mm.report.table import format_difference, format_spread, markdown_table
 from r2kd_mm.report.views import View
 from r2kd_mm.runs import (
     Run,
     State,
-    environment,
+    look_at,
     paired_difference,
     spread,
     trained_student,
     validation_logits,
 )
-from r2kd_mm.runs.report import format_difference, format_spread, markdown_table
-from r2kd_mm.runs.runs import look_at
 
 SEVERITY = 3  # of 5
 CORRUPTED_IMAGES = 1000

@@ -12,17 +12,16 @@ from pathlib import Path
 
 from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
 
+from r2kd_mm.report import make_rows, write_comparison
 from r2kd_mm.runs import (
     Run,
     collect,
     complete,
     last_checkpoint,
     load_result,
-    make_rows,
     plan_runs,
     report_failures,
     run_to_exit,
-    write_comparison,
 )
 
 HERE = Path(__file__).resolve().parent

@@ -9,6 +9,7 @@ from typing import Any
 
 REGISTERED = ('mmcv', 'mmengine', 'mmpretrain', 'mmrazor', 'r2kd_mm', 'torch')  # packages whose types go by their names
 LOADER = 'LoadImageFromFile'  # mmcv's and ours give BGR
+PACKER = 'PackInputs'
 
 
 def short_types(value: Any) -> Any:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.analysis import FlopAnalyzer
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2kd_mm.checkpoint import AVERAGED
+from r2kd_mm.cost import RUNS, count_flops, measure_latency
 from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
+from r2kd_mm.environment import processor
 from r2kd_mm.export.student import Student
 from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.version import __version__
-
-WARM_UP, RUNS = 5, 30
 
 
 def model_card(
@@ -65,24 +61,6 @@ def model_card(
     return f'# {title}\n\n{_table("export", rows)}\n## Where it comes from\n\n{_table("run", origin)}'
 
 
-def count_flops(network: nn.Module, images: Tensor) -> int:
-    """Multiply-adds of a call, as mmengine.analysis counts them."""
-    # it names the operators that it leaves out, and the loss as unused
-    analyzer = FlopAnalyzer(network, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return int(analyzer.total())
-
-
-def measure_latency(predict: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Median time of a call, in milliseconds, after a warm-up."""
-    times = []
-    with torch.no_grad():
-        for _ in range(WARM_UP + RUNS):
-            start = time.perf_counter()
-            predict(images)
-            times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[WARM_UP:])
-
-
 def _table(head: str, rows: Mapping[str, Any]) -> str:
     lines = [f'| {key} | {str(value).replace("|", chr(92) + "|")} |' for key, value in rows.items()]
     return '\n'.join([f'| {head} | |', '| --- | --- |', *lines, ''])
@@ -110,15 +88,8 @@ def _cost(student: Student, predict: Callable[[Tensor], Tensor]) -> dict[str, st
         'parameters': f'{parameters:,}',
         'FLOPs': f'{flops:,} for an image, as mmengine.analysis counts: a multiply-add is one',
         'latency': f'{latency:.2f} ms for an image, median of {RUNS} calls, {torch.get_num_threads()} threads of '
-        f'{_processor()}, torch {torch.__version__}',
+        f'{processor()}, torch {torch.__version__}',
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    named = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return named[0] if named else platform.machine()
 
 
 def _weights(student: Student) -> str:

@@ -31,6 +31,7 @@ from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import (
     LOADER,
+    PACKER,
     data_info,
     data_preprocessor_of,
     flips_channels,
@@ -47,7 +48,6 @@ from r2kd_mm.weights import forget_initial_weights_
 from r2kd_mm.zoo import build_classifier, classifier_config
 
 NUM_IMAGES = 8
-PACKER = 'PackInputs'
 DATALOADERS = (
     'val_dataloader',
     'test_dataloader',

@@ -1,5 +1,6 @@
 """Pure functions of tensors: no state, no registry, no random draw; torch is the only import."""
 
+from r2kd_mm.functional.agreement import agreement
 from r2kd_mm.functional.correlation import class_correlation, cosine, pearson, spearman
 from r2kd_mm.functional.entropy import entropy
 from r2kd_mm.functional.mixing import cutmix, cutout, mixup
@@ -8,6 +9,7 @@ from r2kd_mm.functional.standardization import standardize
 
 __all__ = [
     'ESTIMATORS',
+    'agreement',
     'class_correlation',
     'cosine',
     'cutmix',

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import re
 import reprlib
-import subprocess
 from collections.abc import Mapping, Sized
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +22,11 @@ from r2kd_mm.engine.config_fields import config_fields, flatten
 from r2kd_mm.engine.schedule import ScheduleHook
 from r2kd_mm.engine.train_loop import SAMPLER_SEED
 from r2kd_mm.engine.wrapped_data import data_info
+from r2kd_mm.environment import commit, versions
 from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
 from r2kd_mm.teachers.build import RECORD_KEY
 
-PACKAGES = ('r2kd_mm', 'torch', 'torchvision', 'numpy', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor')
 FINGERPRINT_SAMPLES = 1000
 # What of a config decides the result of a run from a given state on, and what within that does not.
 DECISIVE = (
@@ -103,8 +100,8 @@ class RunRecordHook(Hook):
         """Collect, log, and compare."""
         model = unwrapped_model(runner)
         self.record: dict[str, Any] = dict(
-            versions=dict(python=platform.python_version(), **{name: _version(name) for name in PACKAGES}),
-            commit=_commit(),
+            versions=versions(),
+            commit=commit(),
             seed=runner.seed,
             world_size=get_world_size(),
             normalisation=normalisation(getattr(model, 'data_preprocessor', None)),
@@ -219,24 +216,3 @@ def _digest_of_contents(dataset: Sized) -> dict[str, str]:
         digest.update(str(trial.checksums).encode())
         found = not trial.changing
     return dict(contents=digest.hexdigest()) if found else {}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package is imported from, ``+`` behind it with uncommitted changes."""
-
-    def git(*command: str) -> str:
-        return subprocess.run(
-            ['git', '-C', str(Path(__file__).parent), *command], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--untracked-files=no', '.') else '')
-    except (OSError, subprocess.CalledProcessError):  # no git, or installed without its history
-        return None

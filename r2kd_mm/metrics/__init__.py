@@ -1,6 +1,19 @@
 """Metrics that mmpretrain lacks, for the ``val_evaluator`` and ``test_evaluator`` of any classifier."""
 
 from r2kd_mm.metrics.agreement import TeacherAgreement
-from r2kd_mm.metrics.calibration import CalibrationError, NegativeLogLikelihood, calibration_bins, calibration_error
+from r2kd_mm.metrics.calibration import (
+    CalibrationBins,
+    CalibrationError,
+    NegativeLogLikelihood,
+    calibration_bins,
+    calibration_error,
+)
 
-__all__ = ['CalibrationError', 'NegativeLogLikelihood', 'TeacherAgreement', 'calibration_bins', 'calibration_error']
+__all__ = [
+    'CalibrationBins',
+    'CalibrationError',
+    'NegativeLogLikelihood',
+    'TeacherAgreement',
+    'calibration_bins',
+    'calibration_error',
+]

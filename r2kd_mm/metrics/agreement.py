@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
 
 from r2kd_mm.classifiers import classifier_logits
-from r2kd_mm.functional.correlation import class_correlation
+from r2kd_mm.functional import agreement, class_correlation
 from r2kd_mm.registry import METRICS, MODELS
 from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
@@ -79,7 +79,7 @@ class TeacherAgreement(BaseMetric):
             )
         difference = _between_classes(class_correlation(student) - class_correlation(teacher))
         return dict(
-            top1=100 * (student.argmax(dim=1) == teacher.argmax(dim=1)).double().mean().item(),
+            top1=agreement(student, teacher),
             class_correlation_difference=difference.abs().mean().item(),
         )
 

@@ -1,39 +1,29 @@
-"""Figures that are read on a light and a dark screen and on paper."""
+"""Draw the figures of the page and of a comparison."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from r2kd_mm.moved import old_names
+from r2kd_mm.report.style import COLORS, LINES, WIDTH, Style, current_ink, styles
 from r2kd_mm.report.views import Picture
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with any kind of colour vision, on white and on black
-COLORS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9')
-LINES = ('-', '--', ':', '-.')
-MARKERS = ('o', 's', '^', 'D')
-TEACHER_LINES = ('-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-TEACHER_MARKERS = ('x', '+', '1')
-WIDTH = 9.0  # inches, of every figure
-DPI = 150
-PRINT_INK = '#222222'
-# Stands for the colour of the text around a figure, which the page decides; no palette has it.
-SCREEN_INK = '#0a0b0c'
+__getattr__ = old_names(__name__)
+
 COLUMNS = 3  # of small figures beside each other
 PERCENT = (0.0, 100.0)
+MOST_MAPS = 5  # side by side
 MOST_TICKS = 30  # names on an axis that can still be read
 
 
@@ -72,106 +62,29 @@ class Points(NamedTuple):
     deviations: NDArray[np.float64]
 
 
-class Style(NamedTuple):
-    """How a method is drawn, in every figure; without a color in that of the text."""
-
-    color: str | None
-    line: str | tuple
-    marker: str
-
-
-def styles(methods: Sequence[str], teachers: Sequence[str] = ()) -> dict[str, Style]:
-    """A style for each method and each teacher, by their order."""
-    count = len(COLORS)
-    looks = {
-        name: Style(COLORS[place % count], LINES[place // count % len(LINES)], MARKERS[place // count % len(MARKERS)])
-        for place, name in enumerate(methods)
-    }
-    return looks | {
-        name: Style(None, TEACHER_LINES[place % len(TEACHER_LINES)], TEACHER_MARKERS[place % len(TEACHER_MARKERS)])
-        for place, name in enumerate(teachers)
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------- rendering
-def to_svg(draw: Callable[[], Figure], name: str) -> str:
-    """The figure as an SVG element of a page, whose text colour is its ink; its ids begin with ``name``."""
-    with _ink(SCREEN_INK, hashsalt=name):
-        figure, buffer = draw(), io.StringIO()
-        figure.savefig(buffer, format='svg', metadata={'Date': None, 'Creator': None}, transparent=True, dpi=DPI)
-    svg = buffer.getvalue()
-    svg = svg[svg.index('<svg') :].replace(SCREEN_INK, 'currentColor')
-    svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
-    svg = re.sub(r'(?<=<svg )(.*?)width="[^"]*"', r'\1', svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'(<svg [^>]*?)\sheight="[^"]*"', r'\1', svg, count=1)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', svg)
-
-
-def to_png(draw: Callable[[], Figure]) -> bytes:
-    """The figure as a PNG file, dark on white."""
-    with _ink(PRINT_INK):
-        figure, buffer = draw(), io.BytesIO()
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format='png', dpi=DPI, facecolor='white', metadata={'Software': None})
-    return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def _ink(color: str, hashsalt: str | None = None) -> Iterator[None]:
-    inked = ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color')
-    settings: Any = {
-        **dict.fromkeys(inked, color),
-        'axes.facecolor': 'none',
-        'axes.grid': True,
-        'axes.axisbelow': True,
-        'axes.spines.right': False,
-        'axes.spines.top': False,
-        'axes.titlelocation': 'left',
-        'axes.titlesize': 10,
-        'font.size': 9,
-        'grid.alpha': 0.2,
-        'legend.frameon': False,
-        'svg.hashsalt': hashsalt,  # else the ids in an SVG are random
-        'figure.constrained_layout.use': True,
-    }
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        matplotlib.rcParams.update(settings)
-        yield
-
-
-def _current_ink() -> str:
-    return matplotlib.rcParams['text.color']
-
-
-def _color(style: Style) -> str:
-    return style.color or _current_ink()
-
-
-# ------------------------------------------------------------------------------------------------------------ figures
 def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
     """A panel for each scalar: the mean over seeds, and a band of one standard deviation where there are several."""
-    figure, grid = _grid(len(panels), min(COLUMNS, len(panels)), height=2.4 if len(panels) > 1 else 4)
+    figure, grid = grid_of_panels(len(panels), min(COLUMNS, len(panels)), height=2.4 if len(panels) > 1 else 4)
     for panel, axes in zip(panels, grid):
         for name, level in panel.levels.items():
-            axes.axhline(level, color=_color(style[name]), linewidth=1.2, linestyle=style[name].line, label=name)
+            axes.axhline(level, color=style[name].ink, linewidth=1.2, linestyle=style[name].line, label=name)
         for name, (steps, values) in panel.lines.items():
             mean = values.mean(axis=0)
             look = style[name]
             marker = 'o' if len(steps) == 1 else None  # a line of one point is invisible
-            axes.plot(steps, mean, marker=marker, linestyle=look.line, color=_color(look), linewidth=1.5, label=name)
+            axes.plot(steps, mean, marker=marker, linestyle=look.line, color=look.ink, linewidth=1.5, label=name)
             if len(values) > 1:
                 std = values.std(axis=0, ddof=1)
                 band = np.clip([mean - std, mean + std], *panel.bounds)
-                axes.fill_between(steps, *band, color=_color(look), alpha=0.18, linewidth=0)
+                axes.fill_between(steps, *band, color=look.ink, alpha=0.18, linewidth=0)
         axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
-    _legend_above(figure, grid)
+    legend_above(figure, grid)
     return figure
 
 
 def draw_histograms(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], x: str, largest: float) -> Figure:
     """Histograms by panel and name, as outlines in one range from 0 to ``largest``."""
-    figure, grid = _grid(len(panels), min(2, len(panels)), height=2.6)
+    figure, grid = grid_of_panels(len(panels), min(2, len(panels)), height=2.6)
     names = list(dict.fromkeys(name for histograms in panels.values() for name in histograms))
     style = styles(names)
     bins = np.linspace(0, largest, 41).tolist()
@@ -189,7 +102,7 @@ def draw_histograms(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], x: 
                 label=name,
             )
         axes.set(title=title, xlabel=x, ylabel='share of the images (%)')
-    _legend_above(figure, grid)
+    legend_above(figure, grid)
     return figure
 
 
@@ -205,8 +118,8 @@ def draw_maps(
     """
     differences = {name: maps[name] - reference for name, reference in references.items()}
     limit = max((np.nanmax(np.abs(values)) for values in differences.values()), default=1.0) or 1.0
-    columns = min(4, len(maps))
-    blocks = math.ceil(len(maps) / columns)
+    blocks = math.ceil(len(maps) / MOST_MAPS)
+    columns = math.ceil(len(maps) / blocks)
     side = WIDTH / columns
     figure = Figure(figsize=(WIDTH, 2 * blocks * side * 0.95))
     grid = figure.subplots(2 * blocks, columns, squeeze=False)
@@ -252,7 +165,7 @@ def draw_dots(
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)  # the first on top
     axes.set(xlabel=x, ylabel=y)
-    _legend_above(figure, [axes])
+    legend_above(figure, [axes])
     return figure
 
 
@@ -262,14 +175,14 @@ def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> 
     Args:
         panels: Title to counts, confidence and accuracy of the bins, the latter two in ``[0, 1]``.
     """
-    figure, grid = _grid(len(panels), COLUMNS if len(panels) > 4 else len(panels), height=2.7)
+    figure, grid = grid_of_panels(len(panels), COLUMNS if len(panels) > 4 else len(panels), height=2.7)
     for axes, (title, (counts, confidence, accuracy)) in zip(grid, panels.items()):
         edges = np.linspace(0, 100, len(counts) + 1)
         axes.bar(
-            edges[:-1], 100 * counts / counts.sum(), np.diff(edges), align='edge', color=_current_ink(), alpha=0.18,
+            edges[:-1], 100 * counts / counts.sum(), np.diff(edges), align='edge', color=current_ink(), alpha=0.18,
             label='share of the images',
         )  # fmt: skip
-        axes.plot([0, 100], [0, 100], color=_current_ink(), linewidth=1, linestyle='--', label='as sure as right')
+        axes.plot([0, 100], [0, 100], color=current_ink(), linewidth=1, linestyle='--', label='as sure as right')
         filled = counts > 0
         axes.plot(
             100 * confidence[filled],
@@ -281,7 +194,7 @@ def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> 
             label='accuracy',
         )
         axes.set(title=title, xlabel='confidence (%)', ylabel='accuracy, share (%)', xlim=(0, 100), ylim=(0, 100))
-    _legend_above(figure, grid)
+    legend_above(figure, grid)
     return figure
 
 
@@ -326,22 +239,22 @@ def draw_pictures(rows: Mapping[str, Sequence[Picture]]) -> Figure:
 
 def draw_scatter(panels: Mapping[str, Mapping[str, tuple[float, float]]], style: Mapping[str, Style], y: str) -> Figure:
     """Points by panel, which is called as its horizontal, logarithmic axis, and name."""
-    figure, grid = _grid(len(panels), len(panels), height=2.9)
+    figure, grid = grid_of_panels(len(panels), len(panels), height=2.9)
     for axes, (x, points) in zip(grid, panels.items()):
         for name, place in points.items():
-            axes.plot(*place, style[name].marker, linestyle='', color=_color(style[name]), markersize=7, label=name)
+            axes.plot(*place, style[name].marker, linestyle='', color=style[name].ink, markersize=7, label=name)
         axes.set(xlabel=x, ylabel=y, xscale='log')
         axes.margins(x=0.15, y=0.1)
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(_short_number))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    _legend_above(figure, grid)
+    legend_above(figure, grid)
     return figure
 
 
-# ------------------------------------------------------------------------------------------------------------- helpers
-def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+def grid_of_panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure with ``count`` panels of a height in inches, left to right and then down."""
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(WIDTH, rows * height + 0.4))
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -376,8 +289,14 @@ def _are_long(names: Sequence[str]) -> bool:
     return max(map(len, names)) > 2
 
 
-def _legend_above(figure: Figure, grid: Sequence[Axes]) -> None:
-    """One legend for all panels."""
+def legend_above(figure: Figure, grid: Sequence[Axes], title: str | None = None) -> None:
+    """Draw one legend for all panels, and the title of the figure above it."""
     handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels())}
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc='outside upper left', ncols=min(4, len(handles)))
+    if not handles:
+        return
+    entry = 0.7 + 0.08 * max(map(len, handles))  # inches, at the size of our text
+    columns = min(4, len(handles), max(1, int(WIDTH / entry)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (math.ceil(len(handles) / columns) - 1))
+    figure.legend(
+        handles.values(), handles.keys(), loc='outside upper left', ncols=columns, title=title, alignment='left'
+    )

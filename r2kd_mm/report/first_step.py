@@ -19,7 +19,8 @@ from r2kd_mm.augmentations import ViewContext
 from r2kd_mm.engine import AtomicLocalBackend, unwrapped_model
 from r2kd_mm.engine.classes import classes_of
 from r2kd_mm.engine.run_config import load_run_config
-from r2kd_mm.report.figures import draw_pictures, to_png
+from r2kd_mm.report.figures import draw_pictures
+from r2kd_mm.report.style import to_png
 from r2kd_mm.report.views import Picture, is_bgr, to_pixels, top_classes
 
 IN_A_ROW = 8

@@ -1,15 +1,25 @@
-"""What the figures show, computed from logits."""
+"""Compute what the figures show from logits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from mmpretrain.evaluation import ConfusionMatrix, SingleLabelMetric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from r2kd_mm.functional import entropy
+from r2kd_mm import functional
+from r2kd_mm.metrics import CalibrationBins, calibration_bins
+from r2kd_mm.moved import old_names
+from r2kd_mm.report.table import format_spread
+from r2kd_mm.runs import spread
+
+__getattr__ = old_names(__name__)
+
+NUM_BINS = 15
 
 
 class Agreement(NamedTuple):
@@ -28,7 +38,7 @@ class Agreement(NamedTuple):
 
 def entropies(logits: Tensor) -> NDArray[np.float64]:
     """Entropy of each row's softmax in nats, shape ``(N,)``, from 0 to ``log C``."""
-    return entropy(logits.double()).numpy()
+    return functional.entropy(logits.double()).numpy()
 
 
 def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
@@ -55,8 +65,24 @@ def most_confused(shares: NDArray[np.float64], count: int) -> list[tuple[int, in
     return [pair for pair in pairs if shares[pair] > 0]
 
 
-def agreement(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Agreement:
-    """Agreement of the predictions of two networks, see :class:`Agreement`."""
-    predicted = teacher_logits.argmax(dim=1)
-    same, right = student_logits.argmax(dim=1) == predicted, predicted == labels
-    return Agreement(*(100 * same[where].double().mean().item() for where in (right | ~right, right, ~right)))
+def split_agreement(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Agreement:
+    """Compute the agreement of a student on all images, and where its teacher is right and wrong."""
+    right = teacher_logits.argmax(dim=1) == labels
+    parts = (torch.ones_like(right), right, ~right)
+    return Agreement(*(functional.agreement(student_logits[part], teacher_logits[part]) for part in parts))
+
+
+def bins_of(logits: Tensor, labels: Tensor) -> CalibrationBins:
+    """Sort the images into :data:`NUM_BINS` bins by the confidence of a network."""
+    return calibration_bins(logits.softmax(dim=1), labels, NUM_BINS)
+
+
+def spread_text(values: Sequence[float]) -> str:
+    """Format mean and standard deviation; a dash where there is no value.
+
+    >>> spread_text([70.0, 71.0]), spread_text([70.0]), spread_text([])
+    ('70.50 ± 0.71', '70.00', '–')
+    """
+    if not len(values):
+        return '–'
+    return format_spread(spread(list(values)))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from r2kd_mm.engine.fileio import check_writable
-from r2kd_mm.report.exhibits import Exhibit, Summary
-from r2kd_mm.report.figures import to_png, to_svg
+from r2kd_mm.report.exhibits.exhibit import Exhibit
+from r2kd_mm.report.style import to_png, to_svg
+from r2kd_mm.report.summary import Summary
 from r2kd_mm.version import __version__
 
 PAGE = 'index.html'

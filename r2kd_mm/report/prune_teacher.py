@@ -23,20 +23,13 @@ from r2kd_mm.engine import AtomicLocalBackend
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import data_preprocessor_of
+from r2kd_mm.environment import environment
 from r2kd_mm.pruning import ChannelPruner, MagnitudePruner, NMPruner, Pruner, PruningReport, RandomPruner
 from r2kd_mm.registry import DATASETS, MODELS, build_component
+from r2kd_mm.report.pruned import PrunedTeacher, judge, plot_pruned_teachers, pruned_to_csv, pruned_to_markdown
 from r2kd_mm.report.views import View
-from r2kd_mm.runs import (
-    PrunedTeacher,
-    environment,
-    judge,
-    plot_pruned_teachers,
-    pruned_to_csv,
-    pruned_to_markdown,
-    validation_logits,
-)
-from r2kd_mm.teachers.build import RECORD_KEY, load_weights_
-from r2kd_mm.weights import forget_initial_weights_
+from r2kd_mm.runs import load_network, validation_logits
+from r2kd_mm.teachers.build import RECORD_KEY
 
 PRUNERS: dict[str, Callable[..., Pruner]] = {
     'magnitude': MagnitudePruner,
@@ -78,10 +71,7 @@ def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
     if not cfg.get('val_dataloader'):
         raise ValueError(f'{args.config} has no val_dataloader to take images from')
     init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
-    forget_initial_weights_(cfg.model)
-    classifier = MODELS.build(cfg.model.get('architecture', cfg.model))
-    load_weights_(classifier, args.checkpoint)
-    return classifier.to(get_device()).eval(), cfg
+    return load_network(cfg, args.checkpoint).to(get_device()), cfg
 
 
 def look(

@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from r2kd_mm import functional
 from r2kd_mm.engine.run_config import read_changed_config
-from r2kd_mm.functional import pearson
 from r2kd_mm.registry import MODELS
 from r2kd_mm.teachers.engine import TeacherEngine
 
@@ -54,13 +54,13 @@ def load_batches(cfg: Config, distiller: Any, count: int) -> list[Tensor]:
     return [distiller.data_preprocessor(batch)['inputs'] for batch in islice(loader, count)]
 
 
-def agreement(plain: Tensor, engine: Tensor) -> str:
+def compare(plain: Tensor, engine: Tensor) -> str:
     """Describe how well two computations of the same logits, shape ``(N, num_classes)``, agree."""
-    same = int((plain.argmax(1) == engine.argmax(1)).sum())
-    correlation = pearson(plain, engine, dim=1)
+    same = functional.agreement(plain, engine)
+    correlation = functional.pearson(plain, engine, dim=1)
     difference = (plain - engine).abs().max().item()
     return (
-        f'  top-1 agreement      {100 * same / len(plain):.2f} % ({same} of {len(plain)} images)\n'
+        f'  top-1 agreement      {same:.2f} % ({round(same / 100 * len(plain))} of {len(plain)} images)\n'
         f'  Pearson correlation  {correlation.mean().item():.6f} on average, {correlation.min().item():.6f} at least\n'
         f'  largest difference   {difference:.3g}, {difference / plain.abs().max().item():.3g} of the largest logit'
     )
@@ -98,5 +98,5 @@ def check_teacher_engine(args: argparse.Namespace) -> None:
             print('  runs as it is, because it is in train mode')
             continue
         logits = (torch.cat([run.logits(network, images) for images in batches]) for run in (plain, engine))
-        print(agreement(*logits))
+        print(compare(*logits))
         print(speed(partial(plain.logits, network, first), partial(engine.logits, network, first)))

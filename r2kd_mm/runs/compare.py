@@ -1,17 +1,19 @@
-"""Run a comparison: look at what is there, train the rest, write what was found."""
+"""Run a comparison: look at what is there, train the rest, collect what was found."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.runs.plots import plot_accuracy, plot_differences
+from r2kd_mm.moved import old_names
+from r2kd_mm.runs.plan import Method, Run
 from r2kd_mm.runs.progress import ProgressPrinter
-from r2kd_mm.runs.report import Row, to_markdown, write_report
-from r2kd_mm.runs.runs import Method, Result, Run, State, load_result, look_at
+from r2kd_mm.runs.result import Result, load_result
+from r2kd_mm.runs.state import State, look_at
 from r2kd_mm.runs.workers import train_all
+
+__getattr__ = old_names(__name__)
 
 
 def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
@@ -71,36 +73,3 @@ def run_to_exit(task: Callable[[], int]) -> None:
                 file=sys.stderr,
             )
             sys.exit(1)
-
-
-def write_comparison(
-    folder: Path,
-    rows: Sequence[Row],
-    baseline: str | None = None,
-    teachers: Mapping[str, float] | None = None,
-    subject: str = '',
-) -> str:
-    """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
-
-    Args:
-        folder: Where; made if need be.
-        rows: The methods; at least one.
-        baseline: Name of the method that the others are compared with.
-        teachers: Name to accuracy of the teachers in percent, on the images of the table.
-        subject: What was trained on what, for the titles of the plots.
-
-    Returns:
-        The table.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    table = to_markdown(rows, baseline, teachers)
-    (folder / 'table.md').write_text(table)
-    write_report(folder / 'results.json', rows, baseline)
-    prefix = f'{subject}: ' if subject else ''
-    validation_is_test = not any(result.test for row in rows for result in row.results.values())
-    plot_accuracy(
-        folder / 'accuracy.png', rows, f'{prefix}accuracy while training', teachers if validation_is_test else None
-    )
-    if any(row.difference for row in rows):
-        plot_differences(folder / 'differences.png', rows, baseline, f'{prefix}difference to {baseline}')
-    return table

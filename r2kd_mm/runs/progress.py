@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TextIO
 
-from r2kd_mm.runs.runs import Run, load_result
+from r2kd_mm.runs.plan import Run
+from r2kd_mm.runs.result import load_result
 
 _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal, to show that something happens
 

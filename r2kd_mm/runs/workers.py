@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from r2kd_mm.runs.runs import Run, train
+from r2kd_mm.runs.plan import Run
+from r2kd_mm.runs.training import train
 
 _POLL_SECONDS = 1.0
 
@@ -55,7 +56,8 @@ def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
             while pending and len(busy) < jobs:
                 connection, process = _start_worker()
                 busy[connection] = (process, _assign(connection, pending, listener))
-            for connection in wait(list(busy), _POLL_SECONDS):
+            ready = wait(list(busy), _POLL_SECONDS)
+            for connection in [one for one in busy if one in ready]:
                 process, run = busy[connection]
                 try:
                     event, content = connection.recv()
@@ -147,7 +149,7 @@ def _work(connection: Connection) -> None:
         _redirect_output(run)
         try:
             train(run, lambda share: connection.send(('advanced', share)))
-            event = ('finished', None)
+            event: tuple[str, str | None] = ('finished', None)
         except Exception as error:
             traceback.print_exc()
             event = ('failed', readable_message(error))
@@ -159,7 +161,9 @@ def _end_with_parent() -> None:
 
     Who starts the comparison again would else have two processes train in one folder.
     """
-    wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, 'only workers wait for the end of their parent'
+    wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 

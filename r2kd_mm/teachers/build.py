@@ -84,7 +84,7 @@ def _load(teacher: dict | str | nn.Module, model: nn.Module, checkpoint: str | N
             model.init_weights()
 
 
-def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
+def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None, logger: str = 'current') -> None:
     """Load the weights at a path or URL into ``model``; the names and shapes must agree exactly.
 
     The classes and the normalisation that the checkpoint states, if any, are kept at the model for later checks.
@@ -93,12 +93,13 @@ def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None) 
         model: The network.
         checkpoint: Path or URL; after a ``#``, the name of one of several sets of weights.
         prefix: How the names of the weights begin in the file; ``None`` knows those of a distillation.
+        logger: Name of the logger that is told of the file; ``'silent'`` for none.
 
     Raises:
         ValueError: The file holds no state dict, or one of another network.
         FileNotFoundError: There is no such file.
     """
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger=logger)
     try:
         weights = select_weights(loaded) if prefix is None else weights_below(held_weights(loaded), prefix)
     except WrongWeights as error:

@@ -16,9 +16,8 @@ from mmengine.runner import Runner
 from r2kd_mm.engine import SampleIndex, set_resume
 from r2kd_mm.engine.run_config import load_run_config
 from r2kd_mm.export import FORMATS, Predictor, load_student
-from r2kd_mm.report.runs import find_groups
-from r2kd_mm.runs import Method, State, collect, make_rows, plan_runs
-from r2kd_mm.runs.runs import look_at
+from r2kd_mm.report import find_groups, make_rows
+from r2kd_mm.runs import Method, State, collect, look_at, plan_runs
 
 DATA = toolbox.ROOT / 'tests/data/v0_1_0'
 EXPECTED = json.loads((DATA / 'expected.json').read_text())

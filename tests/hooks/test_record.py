@@ -152,8 +152,8 @@ class TestResume:
         assert 'env_cfg.cudnn_benchmark: False -> True' in log
 
     def test_other_code_is_reported(self, first, monkeypatch):
-        monkeypatch.setattr('r2kd_mm.hooks.record._commit', lambda: 'abc')
-        monkeypatch.setattr('r2kd_mm.hooks.record._version', lambda package: '1.0')
+        monkeypatch.setattr('r2kd_mm.hooks.record.commit', lambda: 'abc')
+        monkeypatch.setattr('r2kd_mm.hooks.record.versions', lambda: dict(torch='1.0'))
         log = first()
         assert "-> 'abc'" in log
         assert 'record.versions.torch' in log

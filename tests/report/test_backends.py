@@ -8,8 +8,8 @@ import torch
 import toys
 
 from r2kd_mm.registry import MODELS
-from r2kd_mm.report.runs import read_scalars
-from r2kd_mm.runs.runs import SCALARS
+from r2kd_mm.report.trained_runs import read_scalars
+from r2kd_mm.runs.logs import SCALARS
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from r2kd_mm.report import figures
+from r2kd_mm.report import figures, style
 from r2kd_mm.report.figures import Line, Panel, Points
 from r2kd_mm.report.views import Picture
 
-STYLES = figures.styles(['a', 'b'], ['teacher'])
+STYLES = style.styles(['a', 'b'], ['teacher'])
 CURVES = Panel(
     'loss',
     'iteration',
@@ -40,10 +40,10 @@ EVERY = pytest.mark.parametrize('draw', DRAWERS.values(), ids=DRAWERS)
 
 @EVERY
 def test_an_svg_takes_the_colour_of_the_page_and_shares_no_id_with_another(draw):
-    svg = figures.to_svg(draw, 'here')
+    svg = style.to_svg(draw, 'here')
     assert svg.startswith('<svg')
     assert 'currentColor' in svg
-    assert figures.SCREEN_INK not in svg
+    assert style.SCREEN_INK not in svg
     assert 'width="' not in svg.split('>')[0].replace('stroke-width', '')
     ids = [part.split('"')[0] for part in svg.split(' id="')[1:]]
     assert ids
@@ -54,10 +54,10 @@ def test_an_svg_takes_the_colour_of_the_page_and_shares_no_id_with_another(draw)
 
 @EVERY
 def test_a_figure_is_the_same_each_time_whatever_the_user_has_set(draw):
-    svg, png = figures.to_svg(draw, 'x'), figures.to_png(draw)
+    svg, png = style.to_svg(draw, 'x'), style.to_png(draw)
     with matplotlib.rc_context({'font.size': 30, 'xtick.major.size': 20}):
-        assert figures.to_svg(draw, 'x') == svg
-        assert figures.to_png(draw) == png
+        assert style.to_svg(draw, 'x') == svg
+        assert style.to_png(draw) == png
         assert matplotlib.rcParams['font.size'] == 30
     assert png.startswith(b'\x89PNG')
     assert b'Date' not in png + svg.encode()
@@ -103,7 +103,7 @@ def test_empty_bins_are_left_out_of_a_reliability_diagram():
 
 
 def test_many_methods_are_drawn_in_different_styles():
-    looks = figures.styles([str(index) for index in range(24)], ['t', 'u'])
+    looks = style.styles([str(index) for index in range(24)], ['t', 'u'])
     assert len({(look.color, look.line) for look in looks.values()}) == 26
 
 

@@ -15,7 +15,7 @@ from r2kd_mm.datasets import Digits, NormalizeContrast
 from r2kd_mm.pruning import MagnitudePruner
 from r2kd_mm.registry import MODELS
 from r2kd_mm.report import find_groups, measure
-from r2kd_mm.report.measure import corrupted_config, looked_at
+from r2kd_mm.report.images import corrupted_config, looked_at
 from r2kd_mm.report.views import spread_out
 from r2kd_mm.runs import accuracy
 from r2kd_mm.teachers.build import load_weights_

@@ -48,5 +48,5 @@ def test_the_most_confused_pairs_come_first_and_none_that_never_occurs():
 def test_agreement_is_split_by_what_the_teacher_knows():
     labels = torch.tensor([0, 1, 2, 0])
     teacher, student = (torch.eye(3)[classes] for classes in ([0, 1, 0, 1], [0, 2, 0, 1]))
-    assert numbers.agreement(student, teacher, labels) == (75, 50, 100)
-    assert math.isnan(numbers.agreement(student, torch.eye(3)[labels], labels).where_wrong)
+    assert numbers.split_agreement(student, teacher, labels) == (75, 50, 100)
+    assert math.isnan(numbers.split_agreement(student, torch.eye(3)[labels], labels).where_wrong)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from r2kd_mm.report import Exhibit, Summary, write_page
-from r2kd_mm.report.figures import Line, Panel, draw_curves, styles
+from r2kd_mm.report.figures import Line, Panel, draw_curves
 from r2kd_mm.report.page import to_csv
+from r2kd_mm.report.style import styles
 
 NAME = '<b>R2KD</b> & more'
 PANEL = Panel('', 'epoch', 'accuracy (%)', {NAME: Line(np.array([1, 2]), np.array([[1.0, 2.0]]))})

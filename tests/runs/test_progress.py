@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r2kd_mm.runs import Method, Result, progress
-from r2kd_mm.runs.runs import Run
+from r2kd_mm.runs.plan import Run
 
 RUNS = [Run(Method('kd', 'kd.py'), seed, Path('runs')) for seed in range(4)]
 

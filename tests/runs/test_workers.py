@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from r2kd_mm.runs import Method, State, complete, plan_runs
-from r2kd_mm.runs.runs import look_at
+from r2kd_mm.runs import Method, State, complete, look_at, plan_runs
 from r2kd_mm.runs.workers import train_all
 
 ROOT = Path(__file__).resolve().parents[2]

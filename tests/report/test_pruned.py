@@ -7,7 +7,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from r2kd_mm.runs import PrunedTeacher, judge, pruned_to_csv, pruned_to_markdown
+from r2kd_mm.report import PrunedTeacher, judge, plot_pruned_teachers, pruned_to_csv, pruned_to_markdown
 
 
 def test_the_measures_are_those_of_scipy():
@@ -50,3 +50,25 @@ def test_the_table_has_what_was_measured_and_marks_the_default():
     assert cells[3] == ['magnitude (R2KD)', '0.1', '9.99', '0.123', '98.77', '0.005']
     assert cells[4][0] == 'random'
     assert pruned_to_csv(full, [pruned]).splitlines()[-1] == 'magnitude,0.1,0.0999,,,0.12345,98.765,0.004567'
+
+
+@pytest.mark.parametrize(('accuracy', 'panels'), [(90.0, 5), (None, 3)])
+def test_the_plot_has_a_panel_for_each_measure_and_a_line_for_each_pruner(accuracy, panels, monkeypatch, tmp_path):
+    full = PrunedTeacher('none', 0.0, 0.0, accuracy, accuracy, 0.1, 100.0, 0.0)
+    pruned = [
+        PrunedTeacher(name, amount, amount, accuracy, accuracy, amount, 90.0, amount)
+        for name in ('magnitude', 'random')
+        for amount in (0.1, 0.5)
+    ]
+    figures = []
+    monkeypatch.setattr('r2kd_mm.report.pruned.save_png', lambda draw, path: figures.append(draw()))
+    plot_pruned_teachers(tmp_path / 'pruned.png', full, pruned, 'digits', 0.1)
+    (figure,) = figures
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert len(shown) == panels
+    entropy = next(axes for axes in shown if axes.get_ylabel() == 'mean entropy, nats')
+    lines = {line.get_label(): list(line.get_ydata()) for line in entropy.lines}
+    assert lines['magnitude'] == lines['random'] == [0.1, 0.5]
+    assert lines['full teacher'] == [0.1, 0.1]
+    assert 'amount in R2KD (0.1)' in lines
+    assert figure.legends[0].get_title().get_text() == 'digits'

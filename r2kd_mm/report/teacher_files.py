@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2kd_mm.checkpoint import digest_of_file
-from r2kd_mm.report.runs import TrainedRun
+from r2kd_mm.report.trained_runs import TrainedRun
 
 _MAIN = 'teacher'  # what a checkpoint calls the only teacher
 

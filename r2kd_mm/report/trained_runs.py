@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine.resume import POINTER
 from r2kd_mm.engine.train_loop import has_stopped_early
-from r2kd_mm.runs.runs import SCALARS, images_of, logged_rows
+from r2kd_mm.runs.logs import SCALARS, logged_rows
+from r2kd_mm.runs.state import images_of
 from r2kd_mm.teachers.build import RECORD_KEY
 
 _SEED_SUFFIX = re.compile(r'(?:^|[-_])seed[-_]?\d+$')

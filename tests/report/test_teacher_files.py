@@ -4,8 +4,8 @@ import pytest
 from mmengine.config import Config
 
 from r2kd_mm.checkpoint import digest_of_file
-from r2kd_mm.report.moved import find_file, model_with_teachers
-from r2kd_mm.report.runs import TrainedRun
+from r2kd_mm.report.teacher_files import find_file, model_with_teachers
+from r2kd_mm.report.trained_runs import TrainedRun
 
 
 def run(folder, work_dir, model=None, **fields):

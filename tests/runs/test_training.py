@@ -1,7 +1,6 @@
-"""Runs of a comparison: planned, recognised, trained, resumed. Two epochs on the digits, in this process."""
+"""Runs of a comparison are trained, resumed and read back. Two epochs on the digits, in this process."""
 
 import fcntl
-import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -9,49 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
-from mmpretrain.datasets import CustomDataset, PackInputs
+from mmengine.config import Config
+from mmpretrain.datasets import PackInputs
 from PIL import Image
+from short_runs import short_run, state
 
+from r2kd_mm.report import make_rows, to_markdown
 from r2kd_mm.runs import (
-    Method,
+    Run,
     State,
     accuracy,
     complete,
+    last_checkpoint,
     load_result,
-    make_rows,
-    plan_runs,
-    to_markdown,
     trained_student,
     validation_logits,
 )
-from r2kd_mm.runs.runs import Run, fingerprint, images_of, last_checkpoint, load_config, look_at, train
-
-ROOT = Path(__file__).resolve().parents[2]
-NETWORK = str(ROOT / 'configs/supervised/res14_digits.py')  # learns something in two epochs
-KD = str(ROOT / 'configs/kd/kd_res14_res6_digits.py')
-SHORT = {
-    'train_cfg.max_epochs': 2,
-    'train_cfg.val_interval': 1,
-    'default_hooks.checkpoint.interval': 1,
-    'log_level': 'ERROR',
-}
-
-
-_counter = itertools.count()
+from r2kd_mm.runs.training import train
 
 
 class Interrupted(Exception):
     """Raised where a test stops a run."""
-
-
-def short_run(folder: Path, seed: int = 0, **options) -> Run:
-    name = f'network {next(_counter)}'  # MMEngine keeps one visualizer for each name and second
-    return plan_runs([Method(name, NETWORK, {**SHORT, **options})], [seed], folder)[0]
-
-
-def state(run: Run) -> State:
-    return look_at([run])[run]
 
 
 @pytest.fixture(scope='module')
@@ -60,26 +37,6 @@ def finished(tmp_path_factory) -> Run:
     assert state(run) is State.NEW
     train(run, lambda share: None)
     return run
-
-
-def test_every_method_meets_every_seed_seed_by_seed(tmp_path):
-    runs = plan_runs([Method('a, b', 'a.py'), Method('c', 'c.py')], [3, 1], tmp_path)
-    assert [str(run) for run in runs] == ['a, b, seed 3', 'c, seed 3', 'a, b, seed 1', 'c, seed 1']
-    assert runs[0].folder == tmp_path / 'a_b' / 'seed_3'
-
-
-@pytest.mark.parametrize(
-    ('names', 'seeds', 'message'),
-    [
-        (['a'], [0, 1, 0], '--seeds 0 is given twice'),
-        (['a'], [-1], 'a seed must be >= 0, got -1'),
-        (['a', 'b', 'a'], [0], "2 configs have the name 'a': x0/a.py, x2/a.py"),
-        ([], [0], 'at least one config'),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(names, seeds, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        plan_runs([Method(name, f'x{index}/{name}.py') for index, name in enumerate(names)], seeds, tmp_path)
 
 
 def test_a_result_has_the_accuracy_of_each_epoch(finished):
@@ -144,7 +101,7 @@ def test_equal_seeds_give_equal_results_and_others_do_not(finished, tmp_path):
     assert train(other, lambda share: None).accuracy != load_result(finished).accuracy
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_without_the_interruption(finished, tmp_path):
+def test_a_resumed_run_ends_as_without_the_interruption(finished, tmp_path):
     run = short_run(tmp_path)
     shares = []
 
@@ -192,7 +149,7 @@ def test_an_evaluation_that_the_interruption_took_is_made_up_for(finished, tmp_p
     assert train(run, lambda share: None).accuracy == load_result(finished).accuracy
 
 
-def test_a_changed_config_is_noticed_and_trained_anew(finished, tmp_path):
+def test_a_changed_config_is_noticed_and_trained_again(finished, tmp_path):
     run = short_run(tmp_path, **{'optim_wrapper.optimizer.lr': 0.07})
     shutil.copytree(finished.folder, run.folder)
     (run.folder / 'stale').touch()
@@ -209,15 +166,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ('slip', 'message'),
+    ('typo', 'message'),
     [
         ({'optim_wrapper.optimizer.learning_rate': 0.4}, "SGD does not take 'learning_rate'"),  # when it is read
         ({'optim_wrapper.optimizer.lr': -1}, 'Invalid learning rate: -1'),  # when it is built
         ({'model.head.num_classes': 11}, 'train_dataloader has 10 classes, but the head'),  # when training begins
     ],
 )
-def test_a_slip_costs_no_run(finished, slip, message, tmp_path):
-    run = short_run(tmp_path, **slip)
+def test_a_mistake_in_the_config_costs_no_run(finished, typo, message, tmp_path):
+    run = short_run(tmp_path, **typo)
     shutil.copytree(finished.folder, run.folder)
     with pytest.raises((TypeError, ValueError), match=message):
         train(run, lambda share: None)
@@ -248,38 +205,6 @@ def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(fin
     assert train(first, stop) == load_result(finished)
     assert contents(first.folder) == contents(finished.folder)
     assert not first.set_aside.exists()
-
-
-ENSEMBLE = dict(type='TeacherEnsemble', members=dict(teacher=dict(teacher=dict(type='ResNet'))), _delete_=True)
-
-
-@pytest.mark.parametrize('teacher', [{}, {'model.teacher': ENSEMBLE}], ids=['one teacher', 'ensemble'])
-def test_the_fingerprint_follows_the_content_of_the_teacher_and_not_its_path(teacher, tmp_path):
-    place = 'model.teacher.members.teacher.teacher_ckpt' if teacher else 'model.teacher_ckpt'
-
-    def teach(name: str, content: bytes) -> str:
-        (tmp_path / name).write_bytes(content)
-        run = plan_runs([Method('kd', KD, {**teacher, place: str(tmp_path / name)})], [0], tmp_path)[0]
-        return fingerprint(load_config(run))
-
-    assert teach('a.pth', b'one') == teach('b.pth', b'one')
-    assert teach('a.pth', b'one') != teach('a.pth', b'two')
-
-
-@pytest.mark.parametrize('place', ['load_from', 'model.init_cfg'])
-def test_the_fingerprint_follows_the_weights_that_the_student_begins_from(place, tmp_path):
-    def begun_from(content: bytes) -> str:
-        (tmp_path / 'a.pth').write_bytes(content)
-        start = str(tmp_path / 'a.pth')
-        value = start if place == 'load_from' else dict(type='Pretrained', checkpoint=start)
-        return fingerprint(load_config(plan_runs([Method('a', NETWORK, {place: value})], [0], tmp_path)[0]))
-
-    assert begun_from(b'one') == begun_from(b'one')
-    assert begun_from(b'one') != begun_from(b'two')
-
-
-def test_seeds_have_fingerprints_of_their_own(tmp_path):
-    assert fingerprint(load_config(short_run(tmp_path))) != fingerprint(load_config(short_run(tmp_path, seed=1)))
 
 
 def test_options_may_state_types_as_a_config_does(tmp_path):
@@ -313,31 +238,6 @@ def test_a_config_whose_accuracy_would_not_be_known_is_refused_before_the_traini
     with pytest.raises(ValueError, match=message):
         train(short_run(tmp_path, **options), shares.append)
     assert shares == []
-
-
-def test_what_prepares_the_images_of_wrapped_data_sets_is_no_other_set_of_images():
-    def joined(root, step, split='val'):
-        member = dict(type=CustomDataset, data_root=root, data_prefix=split, pipeline=[dict(type=step)])
-        return images_of(ConfigDict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=member)]))
-
-    assert joined('here', PackInputs) == joined('there', 'PackInputs')
-    assert joined('here', PackInputs) != joined('here', PackInputs, split='test')
-
-
-def test_methods_measured_on_other_images_are_refused(tmp_path):
-    plain, subset, tested = (
-        Method(name, NETWORK, {**SHORT, **options})
-        for name, options in (
-            ('plain', {}),
-            ('subset', {'val_dataloader.dataset.indices': 100, 'test_dataloader.dataset.indices': 100}),
-            ('tested', {'test_dataloader.dataset.indices': 200}),
-        )
-    )
-    for other in (subset, tested):
-        with pytest.raises(ValueError, match=f"'{other.name}' is measured on other images than 'plain': .* compare"):
-            look_at(plan_runs([plain, other], [0], tmp_path))
-    with pytest.raises(ValueError, match='needs a val_dataloader'):
-        look_at([short_run(tmp_path, val_dataloader=None, val_cfg=None, val_evaluator=None)])
 
 
 def test_the_accuracy_of_an_average_is_that_of_the_weights_in_its_checkpoint(tmp_path):

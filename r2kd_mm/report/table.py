@@ -1,27 +1,22 @@
-"""What a comparison found: a table to read and a JSON file to compute with."""
+"""Turn the results of a comparison into a table to read and a JSON file to compute with."""
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from mmengine.utils import get_git_hash
 
 from r2kd_mm.engine import AtomicLocalBackend
-from r2kd_mm.runs.runs import Method, Result
-from r2kd_mm.runs.statistics import Difference, Spread, paired_difference, spread
+from r2kd_mm.environment import environment
+from r2kd_mm.moved import old_names
+from r2kd_mm.runs import Difference, Method, Result, Spread, paired_difference, spread
 
-_PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor', 'numpy')
+__getattr__ = old_names(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +41,8 @@ class Row:
     @property
     def best(self) -> Spread | None:
         """Accuracy of the best epoch, over seeds; ``None`` where a run does not know it."""
-        best = [result.best for result in self.results.values()]
-        return None if None in best else spread(best)
+        known = [result.best for result in self.results.values() if result.best is not None]
+        return spread(known) if len(known) == len(self.results) else None
 
     @property
     def curve(self) -> tuple[list[int], np.ndarray]:
@@ -58,7 +53,7 @@ class Row:
 
 
 def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | None = None) -> list[Row]:
-    """One row for each method that has a result, in the order given.
+    """Make one row for each method that has a result, in the given order.
 
     Args:
         results: Method to seed to result.
@@ -79,7 +74,7 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
 
 
 def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapping[str, float] | None = None) -> str:
-    """The comparison as a Markdown table; its foot gives the accuracy of the teachers and the compute, where known."""
+    """Format the comparison as a Markdown table; its foot gives accuracy of the teachers and compute, where known."""
     results = [result for row in rows for result in row.results.values()]
     if all(result.test for result in results):
         header = ['method', 'test, last epoch, %', 'test, epoch chosen by validation, %', 'seeds']
@@ -95,15 +90,15 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapp
         lines.append(cells)
     for name, accuracy in (teachers or {}).items():
         lines.append([name, f'{accuracy:.2f}'] + [''] * (len(header) - 2))
-    times = [result.cpu_seconds for result in results]
-    if None not in times:
+    times = [result.cpu_seconds for result in results if result.cpu_seconds is not None]
+    if len(times) == len(results):
         hours = f'{math.fsum(times) / 3600:.2f} processor hours'
         lines.append(['all', hours] + [''] * (len(header) - 3) + [f'{len(results)} runs'])
     return markdown_table(lines)
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, the header first, as a Markdown table that is aligned in its source too."""
+    """Format lines of cells, the header first, as a Markdown table that is aligned in its source too."""
     lines = [lines[0], ['---'] * len(lines[0]), *lines[1:]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return (
@@ -112,7 +107,7 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -> None:
+def write_results(path: Path, rows: Sequence[Row], baseline: str | None = None) -> None:
     """Write every number of the comparison, and where it was measured, as JSON."""
     methods = [
         dict(
@@ -132,26 +127,20 @@ def write_report(path: Path, rows: Sequence[Row], baseline: str | None = None) -
     AtomicLocalBackend().put_text(json.dumps(content, indent=2, default=str) + '\n', path)
 
 
-def environment() -> dict[str, Any]:
-    """Date, versions, and machine with the instructions that decide how it rounds."""
-    return dict(
-        date=datetime.date.today().isoformat(),
-        commit=get_git_hash(fallback='not in a git repository', digits=12),
-        python=platform.python_version(),
-        machine=f'{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}',
-        packages={name: version(name) for name in _PACKAGES},
-    )
-
-
 def _difference_cell(row: Row) -> str:
     """The difference, with the number of common seeds where the baseline lacks some of the row's."""
     text = format_difference(row.difference)
-    lacks = row.difference is not None and row.difference.count < len(row.results)
-    return f'{text} ({row.difference.count} seeds)' if lacks else text
+    if row.difference is None or row.difference.count == len(row.results):
+        return text
+    return f'{text} ({row.difference.count} seeds)'
 
 
 def format_difference(difference: Difference | None) -> str:
-    """``+1.20 [+0.50, +1.90]``."""
+    """Format a difference with its interval.
+
+    >>> format_difference(Difference(1.2, 0.5, 1.9, 3))
+    '+1.20 [+0.50, +1.90]'
+    """
     if difference is None:
         return 'no common seed'
     if difference.low is None:
@@ -160,7 +149,11 @@ def format_difference(difference: Difference | None) -> str:
 
 
 def format_spread(value: Spread | None) -> str:
-    """``70.12 ± 0.31``."""
+    """Format a mean with its standard deviation.
+
+    >>> format_spread(Spread(70.12, 0.31))
+    '70.12 ± 0.31'
+    """
     if value is None:
         return 'not known'
     return f'{value.mean:.2f}' if value.std is None else f'{value.mean:.2f} ± {value.std:.2f}'

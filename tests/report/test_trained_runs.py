@@ -10,7 +10,7 @@ import torch
 from run_folders import ALONE, R2KD, write_run
 
 from r2kd_mm.report import RunError, find_groups
-from r2kd_mm.report.runs import Series, common_steps, label_noise, read_run, read_scalars
+from r2kd_mm.report.trained_runs import Series, common_steps, label_noise, read_run, read_scalars
 
 
 def write_lines(folder, start, *rows, resume=False):

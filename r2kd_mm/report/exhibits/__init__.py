@@ -1,0 +1,39 @@
+"""Turn measurements into what the page shows: a figure, its numbers, and a sentence about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from r2kd_mm.moved import old_names
+from r2kd_mm.report.exhibits.corruptions import show_corruptions
+from r2kd_mm.report.exhibits.costs import show_costs
+from r2kd_mm.report.exhibits.exhibit import Exhibit
+from r2kd_mm.report.exhibits.pictures import show_views
+from r2kd_mm.report.exhibits.students import show_agreements, show_class_accuracies, show_confusions, show_reliability
+from r2kd_mm.report.exhibits.teachers import show_correlations, show_entropies
+from r2kd_mm.report.exhibits.training import show_accuracy, show_label_noise, show_losses
+from r2kd_mm.report.measurements import Measurements
+from r2kd_mm.report.trained_runs import RunGroup
+
+__all__ = ['Exhibit', 'make_exhibits']
+
+__getattr__ = old_names(__name__)
+
+
+def make_exhibits(groups: Sequence[RunGroup], found: Measurements) -> list[Exhibit]:
+    """Everything that applies to these runs, in the order of the page."""
+    makers: list[Iterator[Exhibit]] = [
+        show_accuracy(groups, found),
+        show_losses(groups, found),
+        show_entropies(found),
+        show_correlations(found),
+        show_class_accuracies(found),
+        show_confusions(found),
+        show_agreements(found),
+        show_reliability(found),
+        show_corruptions(found),
+        show_label_noise(groups),
+        show_views(found),
+        show_costs(found),
+    ]
+    return [exhibit for maker in makers for exhibit in maker]

@@ -1,0 +1,141 @@
+"""Show what the students predict: by class, next to the teacher, and how sure they are."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from r2kd_mm.metrics import calibration_bins, calibration_error
+from r2kd_mm.report.exhibits.exhibit import BAR, Exhibit, mean_and_deviation, styles_of
+from r2kd_mm.report.figures import draw_dots, draw_reliability
+from r2kd_mm.report.measurements import Measurements
+from r2kd_mm.report.numbers import (
+    NUM_BINS,
+    bins_of,
+    class_accuracies,
+    confusions,
+    most_confused,
+    split_agreement,
+    spread_text,
+)
+
+MOST_CLASSES = 20
+MOST_PAIRS = 12
+
+
+def show_class_accuracies(found: Measurements) -> Iterator[Exhibit]:
+    values = {
+        method.name: np.stack([class_accuracies(logits, found.labels) for logits in method.students])
+        for method in found.methods
+    }
+    mean = np.nanmean(np.concatenate(list(values.values())), axis=0)
+    shown = np.argsort(np.nan_to_num(mean, nan=np.inf), kind='stable')[:MOST_CLASSES]
+    if len(found.classes) <= MOST_CLASSES:
+        shown = np.arange(len(found.classes))
+    which = '' if len(shown) == len(found.classes) else f' The {len(shown)} hardest of {len(found.classes)} classes.'
+    yield Exhibit(
+        'class_accuracy',
+        'Accuracy of each class',
+        f'Share of the images of a class that are recognised, of {found.data}.{which} {BAR}',
+        partial(
+            draw_dots,
+            [found.classes[place] for place in shown],
+            {name: mean_and_deviation(array[:, shown]) for name, array in values.items()},
+            styles_of(found),
+            'accuracy (%)',
+            'class',
+        ),
+        ('method', 'seed', 'class', 'accuracy_percent'),
+        [
+            (method.name, seed, found.classes[place], values[method.name][row, place])
+            for method in found.methods
+            for row, seed in enumerate(method.seeds)
+            for place in range(len(found.classes))
+        ],
+    )
+
+
+def show_confusions(found: Measurements) -> Iterator[Exhibit]:
+    shares = {
+        method.name: np.stack([confusions(logits, found.labels) for logits in method.students])
+        for method in found.methods
+    }
+    pairs = most_confused(np.mean([array.mean(axis=0) for array in shares.values()], axis=0), MOST_PAIRS)
+    if not pairs:
+        return
+    rows, columns = map(list, zip(*pairs))
+    yield Exhibit(
+        'confusions',
+        'Most confused classes',
+        f'Share of the images of the first class that are taken for the second, of {found.data}; the pairs that are '
+        f'confused most in the mean over methods. {BAR}',
+        partial(
+            draw_dots,
+            [f'{found.classes[i]} → {found.classes[j]}' for i, j in pairs],
+            {name: mean_and_deviation(array[:, rows, columns]) for name, array in shares.items()},
+            styles_of(found),
+            'share of the images of the class (%)',
+        ),
+        ('method', 'seed', 'class', 'taken_for', 'share_percent'),
+        [
+            (method.name, seed, found.classes[i], found.classes[j], shares[method.name][row, i, j])
+            for method in found.methods
+            for row, seed in enumerate(method.seeds)
+            for i, j in zip(*np.nonzero(shares[method.name][row]))
+        ],
+    )
+
+
+def show_agreements(found: Measurements) -> Iterator[Exhibit]:
+    values = {
+        method.name: np.array([split_agreement(logits, target, found.labels) for logits in method.students])
+        for method in found.methods
+        if (target := found.target_of(method)) is not None
+    }
+    if values:
+        yield Exhibit(
+            'agreement',
+            'Agreement with the teacher',
+            f'Share of {found.data} on which student and teacher name the same class: all of them, and those on which '
+            f'the teacher is right or wrong. A student without a teacher is compared with that of the others. {BAR}',
+            partial(
+                draw_dots,
+                ('all images', 'teacher right', 'teacher wrong'),
+                {name: mean_and_deviation(array) for name, array in values.items()},
+                styles_of(found),
+                'same class (%)',
+            ),
+            ('method', 'seed', 'all_percent', 'teacher_right_percent', 'teacher_wrong_percent'),
+            [
+                (method.name, seed, *values[method.name][row])
+                for method in found.methods
+                if method.name in values
+                for row, seed in enumerate(method.seeds)
+            ],
+        )
+
+
+def show_reliability(found: Measurements) -> Iterator[Exhibit]:
+    everyone = {method.name: method.students for method in found.methods}
+    everyone |= {name: [teacher.logits] for name, teacher in found.teachers().items()}
+    panels, rows = {}, []
+    for name, students in everyone.items():
+        error = spread_text([100 * calibration_error(bins_of(logits, found.labels)) for logits in students])
+        together = calibration_bins(torch.cat(students).softmax(dim=1), found.labels.repeat(len(students)), NUM_BINS)
+        counts, confidence, correct = (values.numpy() for values in together)
+        panels[f'{textwrap.fill(name, 24)}\nECE {error} %'] = (counts, confidence, correct)
+        rows += [(name, place, *row) for place, row in enumerate(zip(counts, confidence, correct))]
+    yield Exhibit(
+        'calibration',
+        'Is a network as often right as it is sure?',
+        f'Accuracy against confidence, the probability of the predicted class, in {NUM_BINS} bins of equal width, '
+        f'over {found.data} and all seeds together; on the dashed line they are equal. ECE: expected calibration '
+        'error, its mean distance to that line, of each seed.',
+        partial(draw_reliability, panels),
+        ('network', 'bin', 'images', 'confidence', 'accuracy'),
+        rows,
+    )

@@ -1,0 +1,75 @@
+"""Load trained networks and ask them about the validation set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from r2kd_mm.engine.wrapped_data import data_preprocessor_of
+from r2kd_mm.registry import MODELS
+from r2kd_mm.runs.plan import Run, load_config
+from r2kd_mm.runs.result import last_checkpoint
+from r2kd_mm.teachers.build import load_weights_
+from r2kd_mm.weights import forget_initial_weights_
+
+
+def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """Build the network that a run trains, of a distillation the student, and load its weights.
+
+    Args:
+        cfg: Config of the run; left as it is.
+        checkpoint: Path or URL of the weights.
+
+    Returns:
+        The classifier in eval mode, on the CPU.
+
+    Raises:
+        ValueError: The checkpoint is that of another network.
+        FileNotFoundError: There is no such file.
+    """
+    model = copy.deepcopy(cfg.model)
+    forget_initial_weights_(model)
+    network = MODELS.build({'data_preprocessor': data_preprocessor_of(cfg), **model.get('architecture', model)})
+    load_weights_(network, str(checkpoint), logger='silent')
+    return network.eval()
+
+
+def trained_student(run: Run) -> tuple[nn.Module, Config]:
+    """Load the network of a finished run of a comparison, see :func:`load_network`, and the config of the run."""
+    cfg = load_config(run)
+    return load_network(cfg, last_checkpoint(run)), cfg
+
+
+@torch.no_grad()
+def validation_logits(networks: Mapping[str, Callable[..., Tensor]], cfg: Config) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the logits ``(images, classes)`` of each network by its name, and the labels ``(images,)``.
+
+    Args:
+        networks: Classifiers in eval mode, or functions that are called like them. They share the normalisation of the
+            config.
+        cfg: Config with a ``val_dataloader``.
+    """
+    preprocessor = MODELS.build(data_preprocessor_of(cfg))
+    logits: dict[str, list[Tensor]] = {name: [] for name in networks}
+    labels = []
+    for batch in Runner.build_dataloader(cfg.val_dataloader):
+        data = preprocessor(batch, training=False)
+        labels += [sample.gt_label for sample in data['data_samples']]
+        for name, network in networks.items():
+            logits[name].append(network(data['inputs'], mode='tensor'))
+    return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in percent.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    50.0
+    """
+    return 100 * (logits.argmax(dim=1) == labels).float().mean().item()

@@ -1,0 +1,112 @@
+"""Plan a comparison: which method is trained with which seed, and in which folder."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from mmengine.config import Config
+
+from r2kd_mm.engine.run_config import load_run_config
+from r2kd_mm.moved import old_names
+
+__getattr__ = old_names(__name__)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison.
+
+    Args:
+        name: What the tables and plots call it; unique in a comparison.
+        config: Path of the config.
+        options: Dotted keys and their values, as ``--cfg-options``; a type as itself or by its name.
+    """
+
+    name: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder_name(self) -> str:
+        """The name without what a shell or a file system might mind."""
+        return re.sub(r'[^\w.+-]+', '_', self.name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method with a seed, and the folder for its logs, checkpoints and result."""
+
+    method: Method
+    seed: int
+    folder: Path
+
+    @property
+    def set_aside(self) -> Path:
+        """Where the run waits whose folder this one has taken, until this one is finished."""
+        return self.folder.with_name(f'{self.folder.name}.set_aside')
+
+    @property
+    def output_file(self) -> Path:
+        """Where a worker sends what the run prints, beside the folder, which may be emptied."""
+        return self.folder.with_suffix('.log')
+
+    def __str__(self) -> str:
+        """How a person calls the run."""
+        return f'{self.method.name}, seed {self.seed}'
+
+
+def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> list[Run]:
+    """Every method with every seed, seed by seed, so that an early look compares all methods.
+
+    Raises:
+        ValueError: A seed or a name comes twice, or a seed is negative.
+    """
+    if not methods or not seeds:
+        raise ValueError('a comparison needs at least one config and one seed')
+    if repeated := _repeated(seeds):
+        raise ValueError(f'--seeds {repeated[0]} is given twice; a run repeated with one seed is no second measurement')
+    if negative := [seed for seed in seeds if seed < 0]:
+        raise ValueError(f'a seed must be >= 0, got {negative[0]}')
+    if repeated := _repeated(method.folder_name for method in methods):
+        configs = [method.config for method in methods if method.folder_name == repeated[0]]
+        raise ValueError(
+            f'{len(configs)} configs have the name {repeated[0]!r}: {", ".join(configs)}; '
+            'rename one, since tables and folders go by the name'
+        )
+    return [Run(method, seed, folder / method.folder_name / f'seed_{seed}') for seed in seeds for method in methods]
+
+
+def load_config(run: Run) -> Config:
+    """The config of a run, as ``tools/train.py`` would read it, with the seed and the folder of the run."""
+    cfg = load_run_config(
+        argparse.Namespace(
+            config=run.method.config,
+            cfg_options=_by_name(run.method.options),
+            work_dir=str(run.folder),
+            launcher='none',
+            local_rank=0,
+            no_pin_memory=False,
+        )
+    )
+    cfg.merge_from_dict(dict(randomness=dict(seed=run.seed), experiment_name=str(run)))
+    return cfg
+
+
+def _by_name(value: Any) -> Any:
+    """The value with classes and functions named, since the Runner writes down what it was configured with."""
+    if isinstance(value, Mapping):
+        return {key: _by_name(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_by_name, value))
+    return f'{value.__module__}.{value.__qualname__}' if isinstance(value, (type, FunctionType)) else value
+
+
+def _repeated(values: Iterable) -> list:
+    values = list(values)
+    return [value for index, value in enumerate(values) if value in values[:index]]

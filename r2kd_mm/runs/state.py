@@ -1,0 +1,124 @@
+"""Look at the folder of a run: does it hold this run, a part of it, or another one?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from r2kd_mm.checkpoint import digest_of_file, split_weights_name
+from r2kd_mm.engine.wrapped_data import short_types
+from r2kd_mm.runs.plan import Method, Run, load_config
+from r2kd_mm.runs.result import has_result
+
+DIGEST_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
+_UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_level')
+
+
+class State(Enum):
+    """What the folder of a run holds."""
+
+    NEW = 'nothing'
+    INTERRUPTED = 'a part of this run'
+    CHANGED = 'a run of another config or teacher'
+    SET_ASIDE = 'a run of another config or teacher, for which this run was set aside'
+    FINISHED = 'this run, finished'
+
+
+def settings_digest(cfg: Config) -> str:
+    """Short hash of all that decides a result: the config, its seed, and the content of the checkpoints it reads."""
+    content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
+    if content.get('load_from') is None:  # as before it counted, so that finished runs stay so
+        content.pop('load_from', None)
+    _name_by_content(content)
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _name_by_content(fields: dict[str, Any]) -> None:
+    """Put the digest of its file in the place of the path of every checkpoint that teachers or students begin from."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _name_by_content(value)
+        elif isinstance(value, str) and name in ('teacher_ckpt', 'checkpoint', 'load_from'):
+            # of a teacher that is missing, the digest says so; a student may begin from weights at a URL
+            is_file = Path(split_weights_name(value)[0]).is_file()
+            fields[name] = digest_of_file(value) if name == 'teacher_ckpt' or is_file else value
+
+
+def look_at(runs: Iterable[Run]) -> dict[Run, State]:
+    """What there is of each run; reads every config, so that a slip in one shows before anything is trained.
+
+    Raises:
+        ValueError: The runs would be measured on different images.
+    """
+    configs: dict[Method, Config] = {}
+    states = {}
+    for run in runs:
+        if run.method not in configs:
+            configs[run.method] = load_config(run)
+        cfg = configs[run.method]
+        cfg.randomness.seed = run.seed
+        states[run] = state_of(run, cfg)
+    _check_same_images(configs)
+    return states
+
+
+def _check_same_images(configs: Mapping[Method, Config]) -> None:
+    """Refuse methods whose accuracies are of different images, so that no difference means anything."""
+    measured = [(method, _measured_images(cfg)) for method, cfg in configs.items()]
+    for method, images in measured[1:]:
+        first, expected = measured[0]
+        if images != expected:
+            raise ValueError(
+                f'{method.name!r} is measured on other images than {first.name!r}: {images} and {expected}; '
+                'compare configs that have one data set in test_dataloader, or all none of their own and one in '
+                'val_dataloader'
+            )
+
+
+def _measured_images(cfg: Config) -> dict[str, Any]:
+    """The data set that is reported, its type by name: one config has the class, another its path."""
+    if cfg.get('val_dataloader') is None:
+        raise ValueError('a config that is to be compared needs a val_dataloader')
+    loader = cfg.test_dataloader if has_test_set(cfg) else cfg.val_dataloader
+    return images_of(loader.dataset)
+
+
+def images_of(dataset: ConfigDict) -> dict[str, Any]:
+    """The config of a data set, and of those within it, without what happens to their images, and where they lie."""
+    return short_types(_without_preparation(dataset.to_dict()))
+
+
+def _without_preparation(value: Any) -> Any:
+    if isinstance(value, dict):
+        ignored = ('pipeline', 'data_root', 'lazy_init')
+        return {name: _without_preparation(item) for name, item in value.items() if name not in ignored}
+    return [_without_preparation(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def state_of(run: Run, cfg: Config) -> State:
+    """What there is in the folder of ``run``, whose config is ``cfg``."""
+    found, waiting = read_digest(run.folder), read_digest(run.set_aside)
+    if found is waiting is None:
+        return State.NEW  # without reading the teacher's checkpoint for a digest
+    wanted = settings_digest(cfg)
+    if found == wanted:
+        return State.FINISHED if has_result(run) else State.INTERRUPTED
+    if waiting == wanted:
+        return State.SET_ASIDE
+    return State.NEW if found is None else State.CHANGED
+
+
+def read_digest(folder: Path) -> str | None:
+    path = folder / DIGEST_FILE
+    return path.read_text() if path.is_file() else None
+
+
+def has_test_set(cfg: Config) -> bool:
+    """Whether there are images to test on that are not those of the validation."""
+    return cfg.get('test_dataloader') is not None and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset

@@ -1,0 +1,180 @@
+"""Train one run of a comparison through MMEngine's Runner, from where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.utils import mkdir_or_exist
+from mmengine.visualization import LocalVisBackend
+from mmpretrain.evaluation import Accuracy
+
+from r2kd_mm.engine import AtomicLocalBackend, set_resume
+from r2kd_mm.engine.classes import check_same_classes, classes_of
+from r2kd_mm.engine.resume import AUTO, POINTER
+from r2kd_mm.runs.logs import METRIC, read_accuracies
+from r2kd_mm.runs.plan import Run, load_config
+from r2kd_mm.runs.result import Result, load_result, save_result
+from r2kd_mm.runs.state import DIGEST_FILE, State, has_test_set, read_digest, settings_digest, state_of
+
+_ELAPSED = 'comparison_seconds'  # in the message hub, which checkpoints hold: wall time and that of the processors
+
+
+def train(run: Run, report_progress: Callable[[float], None]) -> Result:
+    """Train ``run`` through MMEngine's Runner, from where it stopped, and write down the result.
+
+    A run that is in the folder already, of another config or of another teacher, is set aside and deleted when this one
+    is finished. It is put back when it is asked for before, or when this one fails without a checkpoint.
+
+    Args:
+        run: What to train; nothing where it was set aside when it was finished.
+        report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
+
+    Raises:
+        BlockingIOError: Another process trains it.
+    """
+    with _locked(run):
+        return _train_in_folder(run, report_progress)
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[None]:
+    """Keep other processes from the folder, in which two would write over each other's checkpoints."""
+    path = run.folder.with_suffix('.lock')
+    mkdir_or_exist(path.parent)
+    with path.open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f'{run} is being trained in {str(run.folder)!r} by another process; wait for it, or give another folder'
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _train_in_folder(run: Run, report_progress: Callable[[float], None]) -> Result:
+    cfg = load_config(run)
+    state = state_of(run, cfg)
+    if state is State.SET_ASIDE:
+        _put_back(run)
+        state = state_of(run, cfg)
+        if state is State.FINISHED:
+            return load_result(run)
+    if state is not State.INTERRUPTED:
+        _set_aside(run)
+        AtomicLocalBackend().put_text(settings_digest(cfg), run.folder / DIGEST_FILE)
+    try:
+        result = _train(run, cfg, report_progress)
+    except Exception:
+        if run.set_aside.is_dir() and not (run.folder / POINTER).is_file():
+            _put_back(run)
+        raise
+    shutil.rmtree(run.set_aside, ignore_errors=True)
+    save_result(run, result)
+    return result
+
+
+def _set_aside(run: Run) -> None:
+    """Empty the folder; what was set aside first stays, since nothing that came after it was finished."""
+    if read_digest(run.folder) is not None and not run.set_aside.exists():
+        run.folder.rename(run.set_aside)
+    shutil.rmtree(run.folder, ignore_errors=True)
+    mkdir_or_exist(run.folder)
+
+
+def _put_back(run: Run) -> None:
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.set_aside.rename(run.folder)
+
+
+def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> Result:
+    set_resume(cfg, AUTO)
+    stopwatch = _StopwatchHook()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(stopwatch)
+    runner.register_hook(_ProgressHook(report_progress))
+    _check_measured(runner)
+    if has_test_set(cfg):
+        # built now, so that missing test data are not an error after the training
+        check_same_classes(
+            classes_of(runner.train_dataloader.dataset),
+            classes_of(runner.test_dataloader.dataset),
+            owners='train_dataloader and test_dataloader',
+        )
+    runner.train()
+    if runner.epoch not in read_accuracies(run.folder)[0]:  # killed between the last checkpoint and its evaluation
+        runner.val()
+    seconds, cpu_seconds = (round(value, 1) for value in stopwatch.elapsed())
+
+    accuracy, teachers = read_accuracies(run.folder)
+    return Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
+
+
+def _check_measured(runner: Runner) -> None:
+    """Refuse a run whose accuracy would not be known when it is trained."""
+    loops = [runner.val_loop, *([runner.test_loop] if has_test_set(runner.cfg) else [])]
+    for name, loop in zip(('val_evaluator', 'test_evaluator'), loops):
+        metrics = [metric for metric in loop.evaluator.metrics if isinstance(metric, Accuracy)]
+        if not any(f'{metric.prefix}/top{k}' == METRIC for metric in metrics for k in metric.topk):
+            raise ValueError(
+                f"{name} measures no {METRIC!r}: a config that is to be compared needs mmpretrain's Accuracy there, "
+                'with 1 in its topk'
+            )
+    if not all(getattr(hook, 'evaluate_on_ema', True) for hook in runner.hooks):
+        raise ValueError(
+            'a config that is to be compared cannot have an EMAHook with evaluate_on_ema=False: the accuracy would be '
+            'that of the raw weights, and a checkpoint ships the averaged ones; leave the hook out, or the argument'
+        )
+    if not any(isinstance(backend, LocalVisBackend) for backend in runner.visualizer._vis_backends.values()):
+        raise ValueError(
+            'a config that is to be compared needs a LocalVisBackend in the vis_backends of its visualizer'
+        )
+
+
+class _StopwatchHook(Hook):
+    """Time since it was made, to which checkpoints add that of the run that they are resumed from."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
+
+    def elapsed(self) -> tuple[float, float]:
+        """Wall time and time of the processors, in seconds."""
+        return time.monotonic() - self._started, time.process_time() - self._cpu_started
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:  # resumed
+            seconds, cpu_seconds = runner.message_hub.runtime_info.get(_ELAPSED, (0.0, 0.0))
+            self._started -= seconds
+            self._cpu_started -= cpu_seconds
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        runner.message_hub.update_info(_ELAPSED, self.elapsed())  # a checkpoint may follow any iteration
+
+
+class _ProgressHook(Hook):
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self.report = report
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self.report((runner.epoch + 1) / runner.max_epochs)
+
+
+def _test(runner: Runner) -> dict[str, float]:
+    """Accuracy on the test set after the last epoch, and of the weights that did best on the validation set."""
+    if not has_test_set(runner.cfg):
+        return {}
+    found = dict(last=runner.test()[METRIC])
+    best = runner.message_hub.runtime_info.get('best_ckpt')
+    if best is not None:
+        runner.load_checkpoint(best)
+        found['best'] = runner.test()[METRIC]
+    return found
