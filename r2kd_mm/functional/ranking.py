@@ -58,7 +58,7 @@ def soft_rank(x: Tensor, dim: int = -1, estimator: str = 'sigmoid', smoothing: f
         estimator: ``'hard'`` has no gradient. ``'sigmoid'`` adds up pairwise sigmoids (:func:`sigmoid_rank`): the best
             gradient up to about a thousand classes, in O(C^2) time. ``'permutahedron'`` projects onto the
             permutahedron (:func:`permutahedron_rank`). ``'blackbox'`` keeps the exact rank and replaces its gradient
-            (:func:`blackbox_rank`), in O(C log C) time. ``benchmarks/rank_estimators.py`` compares them.
+            (:func:`blackbox_rank`), in O(C log C) time. ``benchmarks/speed/rank_estimators.py`` compares them.
         smoothing: Softness, positive and dimensionless; each function explains its own. ``None`` takes the default of
             the estimator.
 

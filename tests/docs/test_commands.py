@@ -293,7 +293,9 @@ COMMANDS = {
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/plain --format mmpretrain': as_it_stands,
     # docs/evidence.md
     **{
-        f'python benchmarks/evidence/{rest}': Covered(f'tests/benchmarks/test_evidence.py::{test}', 'it takes hours')
+        f'python benchmarks/accuracy/evidence/{rest}': Covered(
+            f'tests/benchmarks/accuracy/test_evidence.py::{test}', 'it takes hours'
+        )
         for test, rests in {
             'test_a_question_is_answered': (
                 'run.py ends --scale hard --jobs 2',
@@ -324,8 +326,8 @@ COMMANDS = {
     f'{TRAIN} configs/r2kd/r2kd_res14w16_res14w8_glyph100.py': Short((*GLYPHS, *UNTRAINED)),
     # docs/digits.md, docs/glyph100.md
     'make compare': shown,
-    # hours; a slip in the options would show
-    'python benchmarks/digits_rank_term.py --seeds 0 1 2 --jobs 2': Short(arguments=('--help',)),
+    # hours; a typo in the options would show
+    'python benchmarks/accuracy/digits_rank_term.py --seeds 0 1 2 --jobs 2': Short(arguments=('--help',)),
     'python tools/compare.py configs/supervised/res6_digits.py --seeds 0 1 2 --out work_dirs/lr_0.4 '
     '--cfg-options optim_wrapper.optimizer.lr=0.4': one_seed,
     f'{TRAIN} configs/supervised/res14w8_glyph100.py': Short(GLYPHS),

@@ -6,13 +6,23 @@ import toolbox
 
 CONFIG = toolbox.ROOT / 'configs' / 'r2kd' / 'r2kd_res14_res6_digits.py'
 ROUNDS = 2
+SCRIPT = '../benchmarks/speed/epoch.py'
 
 
 @pytest.fixture(scope='module')
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp('epoch') / 'epoch.json'
     finished = toolbox.run_forked(
-        '../benchmarks/epoch.py', CONFIG, '--rounds', str(ROUNDS), '--processes', '2', '--steps', '1', '--out', out
+        SCRIPT,
+        CONFIG,
+        '--rounds',
+        str(ROUNDS),
+        '--processes',
+        '2',
+        '--steps',
+        '1',
+        '--out',
+        out,
     )
     assert finished.returncode == 0, finished.stderr
     assert out.with_suffix('.md').read_text() in finished.stdout

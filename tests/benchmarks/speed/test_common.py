@@ -26,7 +26,7 @@ def test_a_ratio_is_that_of_the_medians_with_the_quartiles_of_the_rounds():
 
 
 def test_one_value_is_its_own_median_and_quartiles():
-    assert common.spread([3.0]) == dict(median=3.0, q1=3.0, q3=3.0)
+    assert common.quartiles([3.0]) == dict(median=3.0, q1=3.0, q3=3.0)
 
 
 def test_peak_memory_sees_what_is_freed_again_and_not_what_was_there_before():
@@ -37,9 +37,9 @@ def test_peak_memory_sees_what_is_freed_again_and_not_what_was_there_before():
     assert common.peak_extra_bytes(lambda: kept[0].item()) < 0.1 * size
 
 
-def test_a_report_is_json_with_markdown_beside_it(tmp_path, capsys):
+def test_a_result_is_json_with_markdown_next_to_it(tmp_path, capsys):
     args = argparse.Namespace(out=tmp_path / 'new' / 'x.json', config='some.py')
-    common.write_report(args, 'name', dict(ratio=0.5), common.table(['a', 'b'], [['1', '2']]))
+    common.write_result(args, 'name', dict(ratio=0.5), common.table(['a', 'b'], [['1', '2']]))
     assert json.loads((tmp_path / 'new' / 'x.json').read_text()) == dict(ratio=0.5)
     assert (tmp_path / 'new' / 'x.md').read_text() == '| a | b |\n| --- | --- |\n| 1 | 2 |\n'
     assert '| 1 | 2 |' in capsys.readouterr().out
@@ -49,3 +49,8 @@ def test_a_report_is_json_with_markdown_beside_it(tmp_path, capsys):
 def test_a_count_below_1_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match=f'must be at least 1, got {text}'):
         common.positive(text)
+
+
+def test_a_result_says_where_it_was_measured():
+    line = common.describe(dict(date='2026-11-30', gpu=None, versions=dict(python='3.11', torch='2.13')))
+    assert line == 'date 2026-11-30, python 3.11, torch 2.13'

@@ -216,13 +216,13 @@ def test_a_question_is_answered(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('folder', sorted(path.parent.name for path in RESULTS.glob('*/table.md')))
 def test_the_page_shows_every_table_as_it_was_measured(folder):
-    page = (RESULTS.parents[2] / 'docs/evidence.md').read_text()
+    page = (RESULTS.parents[3] / 'docs/evidence.md').read_text()
     assert (RESULTS / folder / 'table.md').read_text() in page
-    assert f'benchmarks/evidence/results/{folder}/results.json' in page
+    assert f'benchmarks/accuracy/evidence/results/{folder}/results.json' in page
 
 
 def test_the_readme_shows_the_main_table():
-    readme = (RESULTS.parents[2] / 'README.md').read_text()
+    readme = (RESULTS.parents[3] / 'README.md').read_text()
     assert (RESULTS / 'methods_same-family_short/table.md').read_text() in readme
 
 

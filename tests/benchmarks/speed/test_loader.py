@@ -8,6 +8,7 @@ import torch
 from mmpretrain.datasets import CustomDataset
 
 CONFIG = toolbox.ROOT / 'configs' / 'r2kd' / 'r2kd_vgg13_mv2_tiny-imagenet.py'
+SCRIPT = '../benchmarks/speed/loader.py'
 
 
 @pytest.fixture(scope='module')
@@ -18,7 +19,17 @@ def result(tmp_path_factory):
     out = folder / 'loader.json'
     option = f'train_dataloader.dataset.data_root={folder / "mini"}'
     finished = toolbox.run_forked(
-        '../benchmarks/loader.py', CONFIG, '--rounds', '2', '--workers', '0', '1', '--out', out, '--cfg-options', option
+        SCRIPT,
+        CONFIG,
+        '--rounds',
+        '2',
+        '--workers',
+        '0',
+        '1',
+        '--out',
+        out,
+        '--cfg-options',
+        option,
     )
     assert finished.returncode == 0, finished.stderr
     assert out.with_suffix('.md').read_text() in finished.stdout

@@ -6,23 +6,13 @@ import argparse
 import copy
 import ctypes
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import mmengine
-import mmpretrain
-import mmrazor
-import numpy
 import torch
-import torchvision
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
@@ -32,14 +22,13 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import r2kd_mm
 from r2kd_mm.engine import SampleIndex, clear_errors
 from r2kd_mm.engine.arguments import add_config_options
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.registry import MODELS
 from r2kd_mm.teachers.build import build_teacher
 
-RESULTS = Path(__file__).parent / 'results'
+RESULTS = Path(__file__).parents[1] / 'results'
 MIB = 2**20
 
 
@@ -89,11 +78,11 @@ def run(
     """Measure and report, with errors that a user can read."""
     with clear_errors():
         result = measure(args)
-        write_report(args, benchmark, result, to_markdown(result))
+        write_result(args, benchmark, result, to_markdown(result))
 
 
-def write_report(args: argparse.Namespace, benchmark: str, result: Mapping[str, Any], markdown: str) -> None:
-    """Write ``result`` as JSON and ``markdown`` beside it, and print the latter."""
+def write_result(args: argparse.Namespace, benchmark: str, result: Mapping[str, Any], markdown: str) -> None:
+    """Write ``result`` as JSON and ``markdown`` next to it, and print the latter."""
     name = f'{benchmark}_{Path(args.config).stem}_{get_device()}.json'
     path = args.out or RESULTS / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,15 +214,15 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
     return times
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the quartiles."""
     q1, median, q3 = statistics.quantiles(values, n=4, method='inclusive') if len(values) > 1 else [values[0]] * 3
     return dict(median=median, q1=q1, q3=q3)
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Ratio of the medians, and the quartiles of the ratios of each round."""
-    per_round = spread([time / other for time, other in zip(times, base)])
+    per_round = quartiles([time / other for time, other in zip(times, base)])
     return dict(ratio=statistics.median(times) / statistics.median(base), q1=per_round['q1'], q3=per_round['q3'])
 
 
@@ -265,36 +254,10 @@ def resident_bytes(field: str) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------- reports
-def environment() -> dict[str, Any]:
-    """Describe the machine and the versions, on which the numbers depend."""
-    cpu = platform.processor()
-    with suppress(OSError, StopIteration):
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        cpu = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
-    git = subprocess.run(
-        ['git', 'describe', '--always', '--dirty'],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    packages = (torch, torchvision, numpy, mmengine, mmpretrain, mmrazor, r2kd_mm)
-    return dict(
-        date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
-        commit=git.stdout.strip() or None,
-        cpu=cpu,
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        load=round(os.getloadavg()[0], 2),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        python=platform.python_version(),
-        **{package.__name__: package.__version__ for package in packages},
-    )
-
-
-def describe(environment: Mapping[str, Any]) -> str:
-    """One line of what :func:`environment` found."""
-    return ', '.join(f'{key} {value}' for key, value in environment.items() if value is not None)
+def describe(found: Mapping[str, Any]) -> str:
+    """Format what :func:`r2kd_mm.environment.environment` found as one line."""
+    flat = {**found, **found['versions']}
+    return ', '.join(f'{key} {value}' for key, value in flat.items() if value is not None and key != 'versions')
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from r2kd_mm.hooks import LossScheduleHook
 from r2kd_mm.runs import Method
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 TEACHER = 'res14w16'
 TEACHER_WIDTH = 16
 # Pair to student; the teacher is the same.

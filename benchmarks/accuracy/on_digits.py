@@ -14,7 +14,7 @@ from r2kd_mm.runs import (
     run_to_exit,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'benchmarks' / 'results'
 
 

@@ -1,0 +1,44 @@
+"""Measure the accuracy on the digits of replayed teacher logits, by the cycle, and of joint student views.
+
+Everything else is ``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
+``python tools/train.py configs/supervised/res14_digits.py``. A second call goes on where the first one stopped.
+"""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
+
+from pathlib import Path
+
+from on_digits import ROOT, compare_on_digits
+
+from r2kd_mm.runs import Method
+
+REPLAY = ROOT / 'configs' / 'r2kd' / 'r2kd-replay_res14_res6_digits.py'
+LIVE = ROOT / 'configs' / 'r2kd' / 'r2kd_res14_res6_digits.py'
+BASELINE = 'live teachers, a box for each image'
+CYCLES = (1, 4, 16)
+
+
+def methods(teacher: Path, runs: Path) -> list[Method]:
+    """The variants, the baseline first: it draws as a replay does, and never repeats."""
+    live = {
+        BASELINE: {'model.augmentation.per_image': True, 'train_dataloader.sampler.type': 'r2kd_mm.PairedSampler'},
+        'live teachers, a box for each batch': {},
+        'live teachers, joint student views': {
+            'model.augmentation.per_image': True,
+            'train_dataloader.sampler.type': 'r2kd_mm.PairedSampler',
+            'model.joint_views': True,
+        },
+    }
+    replayed = {
+        f'replay, cycle {cycle}': {'train_cfg.cycle': cycle, 'model.replay.folder': str(runs / 'store')}
+        for cycle in CYCLES
+    }
+    return [
+        Method(name, str(config), {'model.teacher_ckpt': str(teacher), **options})
+        for config, group in ((LIVE, live), (REPLAY, replayed))
+        for name, options in group.items()
+    ]
+
+
+if __name__ == '__main__':
+    compare_on_digits(__doc__, 'digits_replay', BASELINE, methods)

@@ -1,0 +1,92 @@
+"""Answer one question of the evidence benchmark: train what is missing, and write table, plots and every number.
+
+The teacher is trained first, unless it is there. Runs are shared between questions, and a second call goes on where
+the first one stopped.
+"""
+
+import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
+
+from r2kd_mm.report import make_rows, write_comparison
+from r2kd_mm.runs import (
+    Run,
+    collect,
+    complete,
+    last_checkpoint,
+    load_result,
+    plan_runs,
+    report_failures,
+    run_to_exit,
+)
+
+HERE = Path(__file__).resolve().parent
+
+
+def parse_args(description: str | None = __doc__) -> argparse.Namespace:
+    """Read the command line, of this script or of one that measures the runs of this one."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('question', choices=QUESTIONS, help='which table')
+    parser.add_argument('--scale', choices=SCALES, default='short', help='how much is trained (default %(default)s)')
+    parser.add_argument('--pair', choices=PAIRS, default='same-family', help='of networks (default %(default)s)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=list(range(5)), metavar='SEED', help='default: 0 to 4')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each')
+    parser.add_argument(
+        '--runs', type=Path, default=Path('work_dirs/evidence'), metavar='DIR', help='of the runs (default %(default)s)'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=HERE / 'results', metavar='DIR', help='of tables and plots (default %(default)s)'
+    )
+    return parser.parse_args()
+
+
+def answer_folder(args: argparse.Namespace) -> Path:
+    """The file of the answer."""
+    return args.out / f'{args.question}_{args.pair}_{args.scale}'
+
+
+def plan_teachers(args: argparse.Namespace) -> dict[Teacher, Run]:
+    """The runs that train the teachers of the question, the one that teaches by default first."""
+    teachers = QUESTIONS[args.question].teachers
+    methods = [teacher.training(SCALES[args.scale]) for teacher in teachers]
+    return dict(zip(teachers, plan_runs(methods, [0], args.runs / args.scale)))
+
+
+def plan_students(args: argparse.Namespace, teachers: Mapping[Teacher, Run]) -> list[Run]:
+    """The runs of the question, once its teachers are trained."""
+    question = QUESTIONS[args.question]
+    checkpoints = {teacher: last_checkpoint(run) for teacher, run in teachers.items()}
+    setting = Setting(SCALES[args.scale], args.pair, checkpoints, question.teachers[0])
+    return plan_runs(question.methods(setting), args.seeds, args.runs / args.scale / args.pair)
+
+
+def answer(args: argparse.Namespace) -> int:
+    """Train, write the report, and return the exit status."""
+    teachers = plan_teachers(args)
+    failures = complete(list(teachers.values()), args.jobs)
+    if not failures:
+        runs = plan_students(args, teachers)
+        failures = complete(runs, args.jobs)
+        baseline = QUESTIONS[args.question].baseline
+        rows = make_rows(collect(runs, failures), baseline)
+        if rows:
+            out = answer_folder(args)
+            subject = f'Glyph-100, {args.pair} pair, {args.scale} scale'
+            accuracies = {teacher.name: load_result(run).last for teacher, run in teachers.items()}
+            table = write_comparison(out, rows, baseline, accuracies, subject)
+            print(f'\n{table}\nwritten to {out}: table.md, results.json and plots')
+    return report_failures(failures)
+
+
+def main() -> None:
+    """Answer, and keep what is done when the user stops it."""
+    args = parse_args()
+    run_to_exit(lambda: answer(args))
+
+
+if __name__ == '__main__':
+    main()
