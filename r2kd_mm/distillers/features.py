@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from inspect import signature
 from typing import Any
 
@@ -13,10 +13,59 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, RecorderManager
 from torch import Tensor, nn
 
+from r2kd_mm.distillers.objective import scaled
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.targets import no_gradient
 
 # Those whose records belong to one network: recorders of functions and methods see student and teacher alike.
 RECORDERS = ('ModuleOutputs', 'ModuleInputs')
+
+
+class Features:
+    """Compute losses between features of student and teacher on the clean images; without a config, do nothing.
+
+    Attributes:
+        module: The recorders, connectors and losses; ``None`` without a config.
+        stopped: Whether features are no longer matched.
+
+    Args:
+        config: See :func:`build_features`.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self.module = None if config is None else build_features(config)
+        self.stopped = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether features are matched now."""
+        return self.module is not None and not self.stopped
+
+    def of_student(self, network: nn.Module) -> AbstractContextManager:
+        """Record the features of the student while the context is open."""
+        return recorded(self.module.student_recorders, network) if self.acts else nullcontext()
+
+    def of_teacher(self, network: nn.Module) -> AbstractContextManager:
+        """Record the features of the teacher while the context is open."""
+        return recorded(self.module.teacher_recorders, network) if self.acts else nullcontext()
+
+    def losses(self, labels: object, share: float) -> dict[str, Tensor]:
+        """Return the losses of what was recorded last.
+
+        Args:
+            labels: Not used.
+            share: The part of this process in the mean over all processes.
+        """
+        if self.acts:
+            return {f'features.{name}': loss for name, loss in scaled(feature_losses(self.module), share).items()}
+        if self.module is not None and next(self.module.parameters(), None) is not None:
+            return {'features.loss': no_gradient(self.module)}
+        return {}
+
+    def forget(self) -> None:
+        """Free what was recorded last, which no copy of a model may hold."""
+        if self.module is not None:
+            forget(self.module)
 
 
 def build_features(config: Mapping[str, Any]) -> ConfigurableDistiller:

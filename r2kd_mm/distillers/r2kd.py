@@ -10,12 +10,13 @@ from torch import nn
 
 from r2kd_mm.arguments import is_number
 from r2kd_mm.augmentations import BatchAugmentation, CutMix
+from r2kd_mm.distillers.combinations import FORBIDDEN_IN_R2KD, check_combinations
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
 from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
 from r2kd_mm.pruning import MagnitudePruner, Pruner
 from r2kd_mm.registry import MODELS
 from r2kd_mm.teachers.engine import TeacherEngine
-from r2kd_mm.teachers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble, is_ensemble
+from r2kd_mm.teachers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble
 from r2kd_mm.teachers.identity import describe
 from r2kd_mm.teachers.replay import Replay
 
@@ -107,13 +108,7 @@ class R2KD(LogitDistiller):
             )
         if pruned_teacher_mode not in MODES:
             raise ValueError(f'pruned_teacher_mode must be one of {MODES}, got {pruned_teacher_mode!r}')
-        if is_ensemble(teacher):
-            raise ValueError(
-                'R2KD makes the ensemble of its teacher and the pruned copy itself; give it one teacher, or give the '
-                'TeacherEnsemble to LogitDistiller with the same losses and augmentation'
-            )
-        if weighting is not None and pruner is None:
-            raise ValueError('weighting weighs the teacher and its pruned copy; give a pruner as well, or leave it out')
+        check_combinations(FORBIDDEN_IN_R2KD, teacher=teacher, weighting=weighting, pruner=pruner)
         ensemble = None
         if teacher is not None:
             members: dict[str, dict[str, Any]] = {MAIN_MEMBER: dict(teacher=teacher, teacher_ckpt=teacher_ckpt)}

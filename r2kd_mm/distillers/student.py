@@ -1,17 +1,69 @@
-"""Reach the logits of a student without knowing how it is wrapped."""
+"""Run a student of mmpretrain, however it is wrapped, and reach its logits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from r2kd_mm.classifiers import first_rows, predicted_logits
+from r2kd_mm.classifiers import classifier_logits, first_rows, predicted_logits
+from r2kd_mm.distillers.algorithms import sub_networks
+from r2kd_mm.distillers.features import Features
+from r2kd_mm.distillers.objective import Batch
+from r2kd_mm.distillers.views import AUGMENTED, CLEAN
 
 _MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
+
+
+class ClassifierStudent:
+    """Run an mmpretrain classifier, perhaps inside algorithms of mmrazor, on the views of a batch.
+
+    Args:
+        architecture: The student.
+        joint_views: Run it once over both views together.
+        features: Records features on the clean images.
+    """
+
+    def __init__(self, architecture: nn.Module, joint_views: bool = False, features: Features | None = None) -> None:
+        self.architecture = architecture
+        self.joint_views = joint_views
+        self.features = features
+
+    def sub_networks(self) -> Iterator[tuple[str, float]]:
+        """Select one sub-network after the other, and yield its name and share in the step.
+
+        Yields one empty name where a step trains the student as it is.
+        """
+        choices = sub_networks(self.architecture) or {'': _as_it_is}
+        for name, choose in choices.items():
+            choose()
+            yield name, 1 / len(choices)
+
+    def __call__(self, batch: Batch, view: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the student's own losses on the clean images by name, and its logits ``(N, C)`` by view.
+
+        Args:
+            batch: The clean images and their samples.
+            view: The augmented view, if a loss acts on it.
+        """
+        clean = batch.images
+        joint = self.joint_views and view is not None
+        classifier = unwrap_student(self.architecture)
+        recording = nullcontext() if self.features is None else self.features.of_student(classifier)
+        with recorded_logits(logits_module(classifier), shown=len(clean) if joint else None) as outputs, recording:
+            images = torch.cat([clean, view]) if joint else clean
+            task_losses = self.architecture(images, batch.samples, mode='loss')
+        logits = {CLEAN: outputs[-1][: len(clean)]}
+        if view is not None:
+            logits[AUGMENTED] = outputs[-1][len(clean) :] if joint else classifier_logits(self.architecture, view)
+        return task_losses, logits
+
+
+def _as_it_is() -> None:
+    pass
 
 
 def unwrap_student(architecture: nn.Module) -> nn.Module:

@@ -81,7 +81,7 @@ class ReplayHook(Hook):
             sampler = loader.sampler.sampler  # which draws the partners
             if (sampler.seed, sampler.shuffle) != (runner.seed, True):
                 made_from['pairing'] = f'seed {sampler.seed}, shuffle {sampler.shuffle}'
-        if distiller.teacher_engine.dtype is None:
+        if distiller.step.targets.engine.dtype is None:
             engine = distiller.made_from()['teacher_engine']
             made_from['teacher_engine'] = f'{engine} in {_arithmetic(runner, distiller)}'
         differences = distiller.open_replay(made_from, runner.seed, data['images'], self.cycle)

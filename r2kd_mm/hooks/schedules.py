@@ -93,7 +93,7 @@ class AugmentationScheduleHook(_ScheduleHook):
 
     def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
         """Scale all losses of the augmented view."""
-        distiller.set_augmented_scale(scale)
+        distiller.step.objective.set_augmented_scale(scale)
 
 
 @HOOKS.register_module()
@@ -125,7 +125,7 @@ class LossScheduleHook(_ScheduleHook):
 
     def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
         """Scale the loss on both views."""
-        distiller.set_loss_scale(self.loss, scale)
+        distiller.step.objective.set_loss_scale(self.loss, scale)
 
 
 def unwrapped_distiller(runner: Runner, asker: str) -> LogitDistiller:

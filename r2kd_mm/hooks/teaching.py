@@ -47,7 +47,7 @@ def check_losses(
     for name in shown:
         logger.warning(f'{name} trains nothing: by its settings it is a value without gradient, and only logged.')
     for name, loss in stated.items():
-        factor = processes if distiller.gather and loss.batch_wise else 1
+        factor = processes if distiller.step.objective.gather and loss.batch_wise else 1
         images, images_at_end = (None if size is None else size * factor for size in (full, last))
         silent = [part for part in loss.parts if part.is_silent(num_classes, images)]
         facts = _facts(silent, num_classes, images)

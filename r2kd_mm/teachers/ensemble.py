@@ -20,10 +20,9 @@ from r2kd_mm.registry import MODELS, build_component
 from r2kd_mm.teachers.build import build_teacher
 from r2kd_mm.teachers.frozen import FrozenNetworks, apart_from
 from r2kd_mm.teachers.identity import describe, digest_of_weights
+from r2kd_mm.teachers.targets import MAIN_MEMBER
 from r2kd_mm.teachers.weighting import FixedWeights, Weighting
 
-# The member that augmentations ask, and whose accuracy is the teacher's wherever one is shown.
-MAIN_MEMBER = 'teacher'
 MODES = ('eval', 'train')
 WEIGHT_TOLERANCE = 1e-6  # of the sum: weights are written with a few digits
 
@@ -171,24 +170,6 @@ class TeacherEnsemble:
             networks: The members; only those whose weights are in no file are asked.
         """
         return {name: self._digest(name, networks) for name in self.originals}
-
-    def check_replay(self) -> None:
-        """Refuse an ensemble whose logits for an image are not always the same.
-
-        Raises:
-            ValueError: It is one.
-        """
-        if self.weighting.is_learned:
-            raise ValueError(
-                'a replay needs logits that do not change in training, unlike those of learned weights; take '
-                'ConfidenceWeights or fixed weights, or no replay'
-            )
-        for name, member in self.members.items():
-            if member.mode == 'train':
-                raise ValueError(
-                    f"a replay needs logits that do not depend on the batch, unlike those of {name} in mode 'train'; "
-                    "set that to 'eval', or take no replay"
-                )
 
     def _build_original(self, name: str, allow_untrained: bool, check: Callable[[str, nn.Module], None]) -> nn.Module:
         member = self.members[name]

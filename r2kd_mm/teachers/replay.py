@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2kd_mm.augmentations import SampleDraws
 from r2kd_mm.engine.seeding import SampleIndex, derived_seed
@@ -60,24 +60,6 @@ class Replay:
         self._made_from = made_from
         self._mixed_views = mixed_views
         return self.store.open(dict(made_from, seed=str(seed)), num_classes, num_images, cycle, views)
-
-    def check_losses(self, losses: Mapping[str, nn.Module]) -> None:
-        """Refuse losses that compare all classes where only the largest logits are kept.
-
-        Raises:
-            ValueError: There is one.
-        """
-        if self.store.top_k is None:
-            return
-        for name, loss in losses.items():
-            for part in getattr(loss, 'parts', ()):
-                if part.all_classes:
-                    raise ValueError(
-                        f'replay keeps the {self.store.top_k} largest logits (top_k), and {name} '
-                        f'({type(loss).__name__}) compares the {part.name}, all of them: the other classes would be '
-                        'ties that the student learns; leave top_k out, which takes 2 bytes a class, view, image and '
-                        'round, or leave the loss out'
-                    )
 
     def check_origin(self, made_from: Mapping[str, str]) -> None:
         """Refuse teachers that changed after the replay was opened, which their logits would not belong to.

@@ -140,7 +140,7 @@ class TestWhatIsMatched:
 
     def test_features_are_matched_where_no_logits_are(self):
         model = build().eval()
-        model.set_loss_scale('loss_kd', 0)
+        model.step.objective.set_loss_scale('loss_kd', 0)
         images, samples = toys.batch()
         losses = model.loss(images, samples)
         assert set(losses) == {'student.loss', 'features.loss_map'}

@@ -216,9 +216,9 @@ class TestConsistency:
     def test_goes_with_the_augmented_view(self):
         model = build(consistency=SquaredError(), augmentation=Cutout(32)).eval()  # of images without a pixel left
         whole = model.loss(*toys.batch())['consistency.loss']
-        model.set_augmented_scale(0.25)
+        model.step.objective.set_augmented_scale(0.25)
         torch.testing.assert_close(model.loss(*toys.batch())['consistency.loss'], 0.25 * whole)
-        model.set_augmented_scale(0)
+        model.step.objective.set_augmented_scale(0)
         assert set(model.loss(*toys.batch())) == {'student.loss', 'clean.loss_kd'}
 
     @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ class TestScales:
             losses=dict(loss_square=SquaredError(), loss_kd=KLDivergenceLoss()), augmentation=Negative()
         ).eval()
         before = model.loss(images, samples)
-        model.set_loss_scale('loss_kd', 0.5)
-        model.set_augmented_scale(0.5)
+        model.step.objective.set_loss_scale('loss_kd', 0.5)
+        model.step.objective.set_augmented_scale(0.5)
         after = model.loss(images, samples)
         for name, share in {
             'clean.loss_kd': 0.5,
@@ -269,21 +269,21 @@ class TestScales:
         images, samples = toys.batch()
         stopped, unscaled = build(augmentation=Negative()), build(augmentation=Negative())
         stopped.distillation_stopped = True
-        unscaled.set_loss_scale('loss_kd', 0)
+        unscaled.step.objective.set_loss_scale('loss_kd', 0)
         for model in (stopped, unscaled):
             monkeypatch.setattr(model.teacher, 'forward', None)  # calling it would fail
             assert set(model.loss(images, samples)) == {'student.loss'}
 
     def test_an_augmented_scale_of_zero_skips_the_view(self):
         model = build(augmentation=Negative())
-        model.set_augmented_scale(0)
+        model.step.objective.set_augmented_scale(0)
         assert set(model.loss(*toys.batch())) == {'student.loss', 'clean.loss_kd'}
 
     def test_refuse_what_is_not_there(self):
         with pytest.raises(ValueError, match=r"no distillation loss 'loss_kl'; this model has \['loss_kd'\]"):
-            build().set_loss_scale('loss_kl', 1)
+            build().step.objective.set_loss_scale('loss_kl', 1)
         with pytest.raises(ValueError, match='no augmented view to schedule'):
-            build().set_augmented_scale(1)
+            build().step.objective.set_augmented_scale(1)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from mmengine.runner import save_checkpoint
 from ranks import run_on_ranks
 
 from r2kd_mm.datasets import LoadImageFromFile
-from r2kd_mm.distillers import R2KD, LogitDistiller
+from r2kd_mm.distillers import R2KD
 from r2kd_mm.hooks.replay import _check_hooks
 from r2kd_mm.registry import HOOKS, MODELS
 from r2kd_mm.teachers.replay import Replay
+from r2kd_mm.teachers.targets import Targets
 
 CYCLE = 2
 EPOCHS = 5
@@ -72,13 +73,13 @@ def replaying(
 def asked(monkeypatch):
     """The sizes of the batches that the teachers were asked for."""
     sizes = []
-    real = LogitDistiller._run_teachers
+    real = Targets._ask_all
 
-    def run_teachers(self, images):
+    def ask_all(self, images, watch):
         sizes.append(len(images['clean']))
-        return real(self, images)
+        return real(self, images, watch)
 
-    monkeypatch.setattr(LogitDistiller, '_run_teachers', run_teachers)
+    monkeypatch.setattr(Targets, '_ask_all', ask_all)
     return sizes
 
 
@@ -110,13 +111,13 @@ def test_the_same_batch_gives_the_same_losses_bit_by_bit(tmp_path, teacher_ckpt,
     runner.train()
     batch = next(iter(runner.train_dataloader))
     data = runner.model.data_preprocessor(batch)
-    stored = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    stored = runner.model.step.targets({'clean': data['inputs']}, data['data_samples'])['clean']
     path = runner.model.replay.store.folder / 'clean_0000.rows'
     path.write_bytes(bytes(path.stat().st_size))
-    asked = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    asked = runner.model.step.targets({'clean': data['inputs']}, data['data_samples'])['clean']
     tolerance = 1e-5 if engine == 'exact' else 2e-2  # the first time they were in one batch with the other view
     torch.testing.assert_close(stored, asked, rtol=tolerance, atol=tolerance)
-    again = runner.model._teach({'clean': data['inputs']}, data['data_samples'])['clean']
+    again = runner.model.step.targets({'clean': data['inputs']}, data['data_samples'])['clean']
     assert torch.equal(asked, again)
 
 
@@ -527,7 +528,7 @@ MIXING = dict(
         (dict(augmentation=dict(type='CutMix')), 'set per_image=True in the augmentation'),
         (dict(augmentation=dict(type='CutMixPick')), 'unlike those of CutMixPick'),
         (dict(pruned_teacher_mode='train'), "unlike those of pruned_teacher in mode 'train'"),
-        (dict(data_preprocessor=MIXING), 'batch_augments of the data_preprocessor mixes them anew'),
+        (dict(data_preprocessor=MIXING), 'batch_augments of the data_preprocessor mixes them again'),
     ],
     ids=['sampler', 'batch size', 'repeats', 'cycle', 'no replay', 'one box', 'picked', 'train mode', 'mixed batches'],
 )
