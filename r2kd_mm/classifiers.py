@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmpretrain.models.heads import ConformerHead, MultiLabelClsHead
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -48,7 +46,7 @@ def as_logits(output: Any, network: nn.Module) -> Tensor:
         logits = output.get('logits', output)
     elif hasattr(output, 'logits'):
         logits = output.logits
-    elif isinstance(output, tuple) and isinstance(getattr(network, 'head', network), ConformerHead):
+    elif isinstance(output, tuple) and _is_of_mmpretrain(getattr(network, 'head', network), 'ConformerHead'):
         logits = sum(output)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise TypeError(
@@ -142,7 +140,10 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
     own_loss = getattr(head, 'loss_module', getattr(classifier, 'loss_module', None))
     last = _last_layer(network if head is None else head)
     fault = None
-    if isinstance(head, MultiLabelClsHead) or getattr(config, 'problem_type', None) == 'multi_label_classification':
+    if (
+        _is_of_mmpretrain(head, 'MultiLabelClsHead')
+        or getattr(config, 'problem_type', None) == 'multi_label_classification'
+    ):
         fault = f'predicts several labels an image by sigmoids ({type(head or classifier).__name__})'
     elif isinstance(last, PROBABILITIES):
         fault = f'ends in a {type(last).__name__}, so it gives probabilities'
@@ -169,7 +170,12 @@ def _is_label(value: Any, logits: Tensor) -> bool:
     if isinstance(value, Tensor):
         is_index = not (value.is_floating_point() or value.dtype == torch.bool) and value.shape[:1] == logits.shape[:1]
         return is_index or value.shape == logits.shape
-    return isinstance(value, list) and bool(value) and isinstance(value[0], DataSample)
+    return isinstance(value, list) and bool(value) and _is_of_mmpretrain(value[0], 'DataSample')
+
+
+def _is_of_mmpretrain(value: Any, name: str) -> bool:
+    """Return whether a value is of the class ``name`` of mmpretrain, without importing mmpretrain."""
+    return any(cls.__name__ == name and cls.__module__.startswith('mmpretrain.') for cls in type(value).__mro__)
 
 
 def _last_layer(network: nn.Module) -> nn.Module:

@@ -22,6 +22,7 @@ LOCATIONS = [
     'r2kd_mm.losses',
     'r2kd_mm.pruning',
     'r2kd_mm.augmentations',
+    'r2kd_mm.teachers',
     'r2kd_mm.distillers',
     'r2kd_mm.backbones',
     'r2kd_mm.zoo',

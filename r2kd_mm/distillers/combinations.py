@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from r2kd_mm.distillers.objective import needs_target
-from r2kd_mm.teachers.ensemble import is_ensemble
 
 
 class Combination(NamedTuple):
@@ -162,7 +161,7 @@ FORBIDDEN_IN_R2KD = (
     Combination(
         '`R2KD`',
         'a `TeacherEnsemble` as the `teacher`',
-        _when(lambda of: is_ensemble(of.teacher)),
+        _when(lambda of: of.teacher_is_ensemble),
         'R2KD makes the ensemble of its teacher and the pruned copy itself; give it one teacher, or give the '
         'TeacherEnsemble to LogitDistiller with the same losses and augmentation',
     ),

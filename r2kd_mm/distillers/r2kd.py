@@ -8,22 +8,23 @@ from typing import Any
 
 from torch import nn
 
-from r2kd_mm.arguments import is_number
-from r2kd_mm.augmentations import BatchAugmentation, CutMix
+from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers.combinations import FORBIDDEN_IN_R2KD, check_combinations
 from r2kd_mm.distillers.logit_distiller import LogitDistiller
+from r2kd_mm.distillers.plain import (
+    METHOD_AUGMENTATION,
+    METHOD_PRUNER,
+    METHOD_TEACHER_WEIGHT,
+    PRUNED_MEMBER,
+    check_teacher_weight,
+)
 from r2kd_mm.losses import CorrelationDistanceLoss, RankDistanceLoss
-from r2kd_mm.pruning import MagnitudePruner, Pruner
+from r2kd_mm.pruning import Pruner
 from r2kd_mm.registry import MODELS
 from r2kd_mm.teachers.engine import TeacherEngine
-from r2kd_mm.teachers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble
+from r2kd_mm.teachers.ensemble import MAIN_MEMBER, MODES, TeacherEnsemble, is_ensemble
 from r2kd_mm.teachers.identity import describe
 from r2kd_mm.teachers.replay import Replay
-
-PRUNED_MEMBER = 'pruned_teacher'
-# the method's own parts; both are immutable
-METHOD_PRUNER = MagnitudePruner(amount=0.1)
-METHOD_AUGMENTATION = CutMix(alpha=1.0)
 
 
 @MODELS.register_module()
@@ -92,7 +93,7 @@ class R2KD(LogitDistiller):
         init_cfg: dict | None = None,
         *,
         pruner: dict | Pruner | None = METHOD_PRUNER,
-        teacher_weight: float = 0.7,
+        teacher_weight: float = METHOD_TEACHER_WEIGHT,
         pruned_teacher_mode: str = 'eval',
         weighting: dict | None = None,
     ) -> None:
@@ -101,14 +102,12 @@ class R2KD(LogitDistiller):
         else:
             pruner = _as_in_0_1('pruner', pruner, METHOD_PRUNER)
             augmentation = _as_in_0_1('augmentation', augmentation, METHOD_AUGMENTATION)
-        if not (is_number(teacher_weight) and 0 <= teacher_weight <= 1):
-            raise ValueError(
-                'teacher_weight is the share of the full teacher beside its pruned copy and must be in '
-                f'[0, 1], got {teacher_weight!r}'
-            )
+        check_teacher_weight(teacher_weight)
         if pruned_teacher_mode not in MODES:
             raise ValueError(f'pruned_teacher_mode must be one of {MODES}, got {pruned_teacher_mode!r}')
-        check_combinations(FORBIDDEN_IN_R2KD, teacher=teacher, weighting=weighting, pruner=pruner)
+        check_combinations(
+            FORBIDDEN_IN_R2KD, teacher_is_ensemble=is_ensemble(teacher), weighting=weighting, pruner=pruner
+        )
         ensemble = None
         if teacher is not None:
             members: dict[str, dict[str, Any]] = {MAIN_MEMBER: dict(teacher=teacher, teacher_ckpt=teacher_ckpt)}

@@ -8,16 +8,8 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from r2kd_mm.devices import computes_in_bf16
 from r2kd_mm.registry import OPTIM_WRAPPERS
-
-
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether ``device`` has instructions for bf16, so that it is faster than float32; others emulate it."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # PyTorch 2.6 and later can tell; AMX, too, comes only with AVX512-BF16
-    supported = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
-    return device.type == 'cpu' and supported is not None and supported()
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -1,9 +1,16 @@
 """Teacher pruners: score the weights, choose, apply."""
 
-from r2kd_mm.pruning.channels import ChannelPruner
-from r2kd_mm.pruning.magnitude import MagnitudePruner
-from r2kd_mm.pruning.n_m import NMPruner
-from r2kd_mm.pruning.random import RandomPruner
-from r2kd_mm.pruning.weights import Pruner, PruningReport
+from typing import TYPE_CHECKING
+
+from r2kd_mm.lazy import import_on_demand
+
+if TYPE_CHECKING:
+    from r2kd_mm.pruning.channels import ChannelPruner
+    from r2kd_mm.pruning.magnitude import MagnitudePruner
+    from r2kd_mm.pruning.n_m import NMPruner
+    from r2kd_mm.pruning.random import RandomPruner
+    from r2kd_mm.pruning.weights import Pruner, PruningReport
 
 __all__ = ['ChannelPruner', 'MagnitudePruner', 'NMPruner', 'Pruner', 'PruningReport', 'RandomPruner']
+
+__getattr__ = import_on_demand(__name__)

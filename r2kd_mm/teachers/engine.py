@@ -18,7 +18,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from r2kd_mm.classifiers import classifier_logits
-from r2kd_mm.engine.optim import computes_in_bf16
+from r2kd_mm.devices import computes_in_bf16
 from r2kd_mm.teachers.folding import FOLDABLE, fold_batch_norms_, log, summary, try_out
 
 LOW_PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 # Images that go through a network in float64 to see what can be folded.
 TRIAL_SIZE = 2
-# How often, in calls, all weights of a network are compared with those of which a copy was made.
+# How often, in calls, all weights of a network are compared with those that were copied; each call compares a share.
 COMPARISON_INTERVAL = 100
 
 
@@ -269,25 +269,41 @@ class _Weights:
         self.versions = self._versions(network)
         self.values = [tensor.detach().clone() for tensor in _tensors(network)]
         self.times_asked = 0
+        floats = sum(tensor.numel() for tensor in self.values if tensor.is_floating_point())
+        self._share = floats / COMPARISON_INTERVAL
+        self._turn = itertools.cycle(range(len(self.values)))
 
     def are_those_of(self, network: nn.Module) -> bool:
         """Whether no weight of ``network`` was replaced, moved or changed in place since.
 
         Raises:
-            RuntimeError: A weight was written through ``.data``, which has no version. All values are compared at the
-                first, second, fourth, ... and at each 100th question: that takes a part of the time of a forward pass.
+            RuntimeError: A weight was written through ``.data``, which has no version. Each call compares some weights
+                in turn, a hundredth of all. So a write of all weights, as by an average, is seen before the copy is
+                used again. All are compared at the first, second, fourth, ... and each 100th call: a comparison of all
+                takes a part of the time of a forward pass.
         """
         if self.versions != self._versions(network):
             return False
         self.times_asked += 1
         is_due = self.times_asked & (self.times_asked - 1) == 0 or self.times_asked % COMPARISON_INTERVAL == 0
-        if is_due and not all(map(_are_equal, self.values, _tensors(network))):
+        tensors = list(_tensors(network))
+        compared = range(len(tensors)) if is_due else self._next_in_turn()
+        if not all(_are_equal(self.values[place], tensors[place]) for place in compared):
             raise RuntimeError(
                 f'the weights of {type(network).__name__} were written through .data, which PyTorch does not count, so '
                 'the logits of the copy that the teacher engine prepared are out of date; write them in place under '
                 "torch.no_grad(), as by weight.copy_(...), or set teacher_engine='plain'"
             )
         return True
+
+    def _next_in_turn(self) -> list[int]:
+        places: list[int] = []
+        values = 0
+        while values < self._share:
+            places.append(next(self._turn))
+            if self.values[places[-1]].is_floating_point():  # counters of batch norm may well stay as they are
+                values += self.values[places[-1]].numel()
+        return places
 
     @staticmethod
     def _versions(network: nn.Module) -> tuple:

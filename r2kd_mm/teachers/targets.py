@@ -49,7 +49,7 @@ class Targets:
         ask: Callable[[str, Tensor], Tensor] | None = None,
     ) -> None:
         self.networks = networks
-        self.weighting = FixedWeights([1 / len(networks)] * len(networks)) if weighting is None else weighting
+        self.weighting = FixedWeights([1 / len(networks) for _ in networks]) if weighting is None else weighting
         self.engine = TeacherEngine() if engine is None else engine
         self.replay = replay
         self.members: Tensor | None = None

@@ -132,7 +132,7 @@ class TestTeacherIsFrozenForGood:
         model = build()
         student = toys.classifier()
         assert len(list(model.parameters())) == len(list(MODELS.build(student).parameters()))
-        assert all(name.startswith('architecture.') for name in model.state_dict())
+        assert list(model.state_dict()) == [f'architecture.{name}' for name in model.architecture.state_dict()]
         optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))).optimizer
         trained = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
         assert trained == {id(parameter) for parameter in model.architecture.parameters()}

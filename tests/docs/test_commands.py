@@ -340,6 +340,7 @@ QUICK = 'cmkd.md'  # the page of `make test`; the others are in `make test-all`
 EXCERPTS = {
     ('README.md', 'model = dict('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
     ('README.md', 'model.update('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
+    ('docs/own_distiller.md', 'from r2kd_mm.distillers import Distill'): 'tests/distillers/test_plain.py',
     ('docs/teachers.md', 'model = dict('): 'tests/teachers/test_ensemble.py',
     ('docs/glyph100.md', "dict(type=Glyph100, split='train')"): 'tests/datasets/test_glyph100.py',
     ('docs/export.md', 'import torch'): 'tests/export/test_formats.py',

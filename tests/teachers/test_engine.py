@@ -217,6 +217,17 @@ def test_weights_written_behind_the_back_of_pytorch_are_refused(network, calls):
         ask(calls + 1)
 
 
+@pytest.mark.parametrize('calls', [1, 3, 50, 120])
+def test_an_average_written_behind_the_back_of_pytorch_is_refused_before_it_teaches(network, calls):
+    engine = TeacherEngine()
+    for _ in range(calls):
+        engine.logits(network, images(1))
+    for weight in network.parameters():
+        weight.data.mul_(0.9).add_(0.01)
+    with pytest.raises(RuntimeError, match=r'were written through \.data'):
+        engine.logits(network, images(1))
+
+
 def test_a_moved_network_gets_a_copy_of_its_own(network):
     engine = TeacherEngine()
     engine.logits(network, images())

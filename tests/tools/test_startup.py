@@ -18,6 +18,15 @@ TOOLS = sorted(
 STACK = ('mmengine.runner', 'mmengine.model', 'mmpretrain', 'mmrazor')
 HEAVY = (*STACK, 'torchvision', 'scipy', 'sklearn', 'matplotlib', 'pandas', 'transformers')
 TORCH = ('torch', 'torchvision', 'cv2', 'mmcv')
+# R2KD in a loop of one's own
+DISTILL = """
+import torch
+from r2kd_mm.distillers import Distillation
+
+student, teacher = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)) for _ in range(2))
+losses = Distillation.r2kd(student, teacher)(torch.randn(6, 3, 2, 2), torch.arange(6) % 3)
+assert len(losses) == 5
+"""
 IMPORTS = {
     'import r2kd_mm': (*HEAVY, *TORCH, 'mmengine', 'numpy'),
     'from r2kd_mm.engine import RunStopped, clear_errors': (*HEAVY, *TORCH, 'mmengine', 'numpy'),
@@ -26,6 +35,7 @@ IMPORTS = {
     'from r2kd_mm.losses import CorrelationDistanceLoss': (*HEAVY, 'cv2', 'mmcv', 'mmengine.dist'),
     'from r2kd_mm.checkpoint import load_checkpoint_file': HEAVY,
     'from r2kd_mm.datasets import LoadImageFromFile': HEAVY,
+    DISTILL: ('mmengine.runner', 'mmpretrain', 'mmrazor'),
 }
 LIGHT_FORMATS = sorted(FORMATS.keys() - {'mmpretrain'})
 
