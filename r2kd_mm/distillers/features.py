@@ -33,7 +33,7 @@ class Features:
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        self.module = None if config is None else build_features(config)
+        self.module: Any = None if config is None else build_features(config)
         self.stopped = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel
@@ -11,7 +12,7 @@ from mmrazor.models.algorithms.base import BaseAlgorithm
 from torch import Tensor, nn
 
 from r2kd_mm.arguments import check_switches, check_weights
-from r2kd_mm.augmentations import BatchAugmentation
+from r2kd_mm.augmentations import BatchAugmentation, ViewContext
 from r2kd_mm.classifiers import check_single_label, num_classes
 from r2kd_mm.distillers.algorithms import algorithms, check_algorithms, check_group_fisher
 from r2kd_mm.distillers.combinations import FORBIDDEN, check_combinations
@@ -182,7 +183,7 @@ class LogitDistiller(BaseAlgorithm):
             self.consistency,
             parts=(matching.losses, targets.losses),
         )
-        views = Views(augmentation, self.data_preprocessor)
+        views = Views(augmentation, partial(ViewContext.behind, self.data_preprocessor))
         self.step = Step(views, targets, ClassifierStudent(architecture, joint_views, matching), objective, matching)
         if self._ensemble is not None:
             check_single_label(student, 'student', trains=task_loss_weight > 0)

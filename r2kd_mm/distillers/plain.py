@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from r2kd_mm.arguments import check_weights, is_number
-from r2kd_mm.augmentations import BatchAugmentation, CutMix
+from r2kd_mm.augmentations import BatchAugmentation, CutMix, ViewContext
 from r2kd_mm.classifiers import check_single_label, classifier_logits
 from r2kd_mm.distillers.combinations import FORBIDDEN, check_combinations
 from r2kd_mm.distillers.objective import Batch, Objective, check_names
@@ -61,6 +61,7 @@ class Distillation(Step):
         TypeError: ``pruner`` is given for a teacher that is no network.
 
     Example:
+        >>> import torch
         >>> from r2kd_mm.losses import KLDivergenceLoss
         >>> student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)) for _ in range(2))
         >>> distillation = Distillation(student, teacher, {'loss_kd': KLDivergenceLoss(temperature=4.0)})
@@ -101,7 +102,7 @@ class Distillation(Step):
             networks[PRUNED_MEMBER], _ = pruner(copy.deepcopy(network))
             shares = [teacher_weight, 1 - teacher_weight]
         super().__init__(
-            Views(view, SimpleNamespace(_enable_normalize=mean is not None, mean=mean, std=std)),
+            Views(view, partial(ViewContext, mean=mean, std=std)),
             Targets(FrozenNetworks(networks), FixedWeights(shares), TeacherEngine.from_config(engine)),
             NetworkStudent(student, task_loss),
             Objective(losses, view, task_loss_weight, gather, consistency),
@@ -147,7 +148,7 @@ class StudentModule(nn.Module):
 
     def __init__(self, distillation: Distillation) -> None:
         super().__init__()
-        self.student = distillation.student.network
+        self.student = cast(NetworkStudent, distillation.student).network
         self._distillation = distillation
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

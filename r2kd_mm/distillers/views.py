@@ -15,11 +15,10 @@ from r2kd_mm.augmentations import BatchAugmentation, BatchDraws, ViewContext
 from r2kd_mm.augmentations.draws import Draws
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from r2kd_mm.teachers.replay import Replay
 
 CLEAN, AUGMENTED = 'clean', 'augmented'
+TeacherLogits = Callable[[Tensor], Tensor]
 
 
 class Views:
@@ -27,14 +26,16 @@ class Views:
 
     Args:
         augmentation: Makes the augmented view; ``None`` leaves the clean images alone.
-        data_preprocessor: Has normalised the images, see :meth:`~r2kd_mm.augmentations.ViewContext.behind`.
+        context: Makes the context of the augmentation from the draws and a function that asks the teacher.
     """
 
     def __init__(
-        self, augmentation: BatchAugmentation | None = None, data_preprocessor: nn.Module | None = None
+        self,
+        augmentation: BatchAugmentation | None = None,
+        context: Callable[[Draws, TeacherLogits], ViewContext] = ViewContext,
     ) -> None:
         self.augmentation = augmentation
-        self.data_preprocessor = data_preprocessor
+        self.context = context
         self._iteration, self._repeats = -1, 0
 
     @property
@@ -51,7 +52,7 @@ class Views:
         self,
         images: Tensor,
         names: Iterable[str],
-        teacher_logits: Callable[[Tensor], Tensor],
+        teacher_logits: TeacherLogits,
         samples: Sequence[Any] | None = None,
         replay: Replay | None = None,
     ) -> dict[str, Tensor]:
@@ -70,7 +71,7 @@ class Views:
         if AUGMENTED in names:
             assert self.augmentation is not None
             draws: Draws = BatchDraws(self._generator()) if replay is None else replay.draws(samples)
-            context = ViewContext.behind(self.data_preprocessor, draws, teacher_logits)
+            context = self.context(draws, teacher_logits)
             views[AUGMENTED] = self.augmentation(images, context)
         return views
 

@@ -77,13 +77,13 @@ class Replay:
                 'that the stored logits were made from; put the old file back, or start again with the new one'
             )
 
-    def draws(self, data_samples: Sequence[DataSample]) -> SampleDraws:
+    def draws(self, data_samples: Sequence[DataSample] | None) -> SampleDraws:
         """The draws of the augmented view of a batch."""
         number, places = _drawn_as(data_samples)
         seeds = [derived_seed('view', self._seed, number, int(place)) for place in places]
         return SampleDraws(seeds, torch.arange(len(places)) ^ 1)
 
-    def read(self, views: Mapping[str, Tensor], data_samples: Sequence[DataSample]) -> dict[str, Tensor] | None:
+    def read(self, views: Mapping[str, Tensor], data_samples: Sequence[DataSample] | None) -> dict[str, Tensor] | None:
         """The logits of each view of a batch, on the device of its images; ``None`` unless all are in the store.
 
         Logits that were made for another input are not in the store.
@@ -101,7 +101,7 @@ class Replay:
             stored[view] = logits.to(batch.device)
         return stored
 
-    def write(self, logits: Mapping[str, Tensor], data_samples: Sequence[DataSample]) -> None:
+    def write(self, logits: Mapping[str, Tensor], data_samples: Sequence[DataSample] | None) -> None:
         """Keep the logits of each view of a batch, shape ``(N, num_classes)``."""
         number, places = _drawn_as(data_samples)
         for view, of_view in logits.items():
@@ -115,10 +115,10 @@ class Replay:
         return [zlib.crc32(inputs[number ^ 1].to_bytes(4, 'little'), own) for number, own in enumerate(inputs)]
 
 
-def _drawn_as(data_samples: Sequence[DataSample]) -> tuple[int, list[SampleIndex]]:
+def _drawn_as(data_samples: Sequence[DataSample] | None) -> tuple[int, list[SampleIndex]]:
     """The round that a batch is drawn in, and its images as places in the data set."""
-    places = [sample.get('sample_idx') for sample in data_samples]
-    if not all(isinstance(place, SampleIndex) for place in places):
+    places = [sample.get('sample_idx') for sample in data_samples or ()]
+    if not places or not all(isinstance(place, SampleIndex) for place in places):
         raise ValueError(
             'a replay must know the image and the round of each sample: train by ResumableTrainLoop(cycle=...), whose '
             'data set notes them in each sample'

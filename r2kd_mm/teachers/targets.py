@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.logging import print_log
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.teachers.engine import TeacherEngine
 from r2kd_mm.teachers.frozen import FrozenNetworks
-from r2kd_mm.teachers.weighting import FixedWeights, Weighting, mix
+from r2kd_mm.teachers.weighting import FixedWeights, LearnedWeights, Weighting, mix
 
 if TYPE_CHECKING:
     from r2kd_mm.teachers.replay import Replay
@@ -109,7 +109,7 @@ class Targets:
             return terms
         members = self.members
         if self.weighting.is_learned:
-            loss = None if members is None else share * self.weighting.loss(members, labels())
+            loss = None if members is None else share * cast(LearnedWeights, self.weighting).loss(members, labels())
             terms['ensemble.loss'] = no_gradient(self.weighting) if loss is None else loss
         if members is not None:  # no name of a teacher contains 'loss', so these are shown and not trained
             weights = self.weighting(members).detach().reshape(len(members), -1).mean(dim=1)
