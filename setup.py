@@ -59,6 +59,7 @@ setup(
     cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
     package_data={'r2kd_mm': ['py.typed'], 'r2kd_mm.report': ['page.html']},
+    entry_points={'console_scripts': ['r2kd-mm = r2kd_mm.command:main']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},

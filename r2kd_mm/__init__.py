@@ -1,12 +1,20 @@
 """Correlation-based knowledge distillation, R2KD and its relatives, on the OpenMMLab stack."""
 
+from typing import TYPE_CHECKING
+
 from r2kd_mm import compat
 from r2kd_mm.check_env import explain_import_errors
 from r2kd_mm.import_hook import wrap_import
+from r2kd_mm.lazy import import_on_demand
 from r2kd_mm.moved import keep_old_modules
 from r2kd_mm.version import __version__
 
-__all__ = ['__version__']
+if TYPE_CHECKING:
+    from r2kd_mm.photos import distill
+
+__all__ = ['__version__', 'distill']
+
+__getattr__ = import_on_demand(__name__)
 
 compat.apply()
 keep_old_modules()

@@ -195,8 +195,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     if path.stat().st_size == 0:
         raise ValueError(f'checkpoint {str(path)!r} is empty; copy or download it again')
     if path.suffix == SAFETENSORS:
-        checkpoint = read_safetensors(path, map_location)
-        return checkpoint if name is None else _only(checkpoint, name, str(path))
+        weights = read_safetensors(path, map_location)
+        return dict(weights) if name is None else _only(weights, name, str(path))
     with path.open('rb') as file:
         is_archive = file.read(4) == b'PK\x03\x04'
     if is_archive:

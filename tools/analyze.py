@@ -38,33 +38,9 @@ def main() -> None:
     """Find, measure, write."""
     args = parse_args()
     with clear_errors():
-        from mmengine.logging import MMLogger
-        from mmengine.registry import init_default_scope
+        from r2kd_mm.report import analyze
 
-        from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
-        from r2kd_mm.engine.fileio import check_writable
-        from r2kd_mm.report import find_groups, make_exhibits, make_summary, measure, write_page
-
-        names, severities = NAMES, SEVERITIES
-        if args.fast:
-            names, severities = [family[0] for family in FAMILIES.values()], SEVERITIES[::2]
-        check_writable(args.out, 'folder', '--out')  # before minutes of measuring
-        groups = find_groups(args.runs, args.names)
-        init_default_scope('r2kd_mm')
-        MMLogger.get_instance('analyze', log_level='WARNING')  # which checkpoints are loaded goes without saying
-        found = measure(groups, args.images, [(name, severity) for name in names for severity in severities])
-        unreadable = sum(run.unreadable_lines for group in groups for run in group.runs)
-        lines = 'line' if unreadable == 1 else 'lines'
-        notes = found.notes + ([f'{unreadable} {lines} of the logs could not be read.'] if unreadable else [])
-        page = write_page(
-            args.out,
-            'What the runs did',
-            f'{len(groups)} methods, {sum(len(group.runs) for group in groups)} runs. Measured on {found.data}, '
-            f'{len(found.classes)} classes.',
-            make_summary(found),
-            make_exhibits(groups, found),
-            notes,
-        )
+        page = analyze(args.runs, args.out, args.names, args.images, args.fast)
         print(f'wrote {page}')
         if not args.open_no:
             webbrowser.open(page.resolve().as_uri())

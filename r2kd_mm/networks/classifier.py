@@ -45,7 +45,7 @@ class NetworkClassifier(TimmClassifier):
             raise TypeError(
                 f'network of NetworkClassifier must build a torch.nn.Module, got a {type(self.model).__name__}'
             )
-        self.model.is_init = True  # BaseModule.init_weights passes over such a module
+        vars(self.model)['is_init'] = True  # BaseModule.init_weights passes over such a module
         loss = dict(type='CrossEntropyLoss', loss_weight=1.0) if loss is None else loss
         self.loss_module = MODELS.build(loss) if isinstance(loss, dict) else loss
         self._register_state_dict_hook(self._remove_state_dict_prefix)

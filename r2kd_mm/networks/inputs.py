@@ -37,8 +37,9 @@ class Inputs:
         cls, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str, fixed: bool = False
     ) -> Inputs:
         """What a package states whose pixels go from 0 to 1, in RGB."""
-        scaled = [tuple(round(PIXEL * float(value), 4) for value in values) for values in (mean, std)]
-        return cls(size, *scaled, interpolation=INTERPOLATIONS.get(interpolation, 'bilinear'), fixed=fixed)
+        scaled_mean, scaled_std = (tuple(round(PIXEL * float(value), 4) for value in part) for part in (mean, std))
+        kind = INTERPOLATIONS.get(interpolation, 'bilinear')
+        return cls(size, scaled_mean, scaled_std, interpolation=kind, fixed=fixed)
 
     @property
     def normalisation(self) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _timm(name: str, num_classes: int) -> NamedNetwork:
     inputs = Inputs.of_unit_pixels(
         stated.input_size[-1], stated.mean, stated.std, stated.interpolation, stated.fixed_input_size
     )
-    return NamedNetwork(name, config, inputs, stated.hf_hub_id or stated.url or None)
+    return NamedNetwork(name, config, inputs, str(stated.hf_hub_id or stated.url or '') or None)
 
 
 def _mmpretrain(name: str, num_classes: int) -> NamedNetwork:
@@ -217,7 +217,7 @@ def _of_function(name: str, num_classes: int) -> NamedNetwork:
             f'{name!r} cannot be imported ({error}); give module:function of a function that takes num_classes and '
             'returns a network, and set PYTHONPATH to where the module is'
         ) from error
-    if not isinstance(found, Callable):
+    if not callable(found):
         raise ValueError(f'{name!r} is a {type(found).__name__}; expected a function or a class of a network')
     network = dict(type=f'{module}.{function}', num_classes=num_classes)
     return NamedNetwork(name, dict(type=NetworkClassifier.__name__, network=network), runs_code=True)

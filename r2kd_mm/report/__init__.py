@@ -1,6 +1,7 @@
 """Show what runs did, as numbers, tables, figures and one page."""
 
 from r2kd_mm.moved import old_names
+from r2kd_mm.report.analyze import analyze
 from r2kd_mm.report.comparison import plot_accuracy, plot_class_correlations, plot_differences, write_comparison
 from r2kd_mm.report.exhibits import Exhibit, make_exhibits
 from r2kd_mm.report.measure import measure
@@ -22,6 +23,7 @@ __all__ = [
     'RunGroup',
     'Summary',
     'TrainedRun',
+    'analyze',
     'find_groups',
     'judge',
     'make_exhibits',

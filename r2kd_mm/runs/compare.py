@@ -16,8 +16,13 @@ from r2kd_mm.runs.workers import train_all
 __getattr__ = old_names(__name__)
 
 
-def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
+def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]:
     """Train the runs that are not finished, in at most ``jobs`` processes, and print how they get on.
+
+    Args:
+        runs: All of them.
+        jobs: Runs at a time.
+        threads: Of each process.
 
     Returns:
         The runs that failed, and why.
@@ -42,7 +47,7 @@ def complete(runs: Sequence[Run], jobs: int) -> dict[Run, str]:
         return {}
     print(f'{len(pending)} runs to train, {min(jobs, len(pending))} at a time', flush=True)
     printer = ProgressPrinter(len(pending))
-    train_all(pending, jobs, printer)
+    train_all(pending, jobs, printer, threads)
     return printer.failures
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 CONFIDENCE = 0.95
@@ -59,3 +60,19 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
         return Difference(differences.mean, None, None, count)
     half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * differences.std / math.sqrt(count)
     return Difference(differences.mean, differences.mean - half_width, differences.mean + half_width, count)
+
+
+def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was counted on ``count`` images (Wilson, JASA 22, 1927).
+
+    It covers the choice of the images, not that of the seed, and stays within 0 and 1.
+
+    Args:
+        correct: Number of images that were right.
+        count: Number of all, at least 1.
+
+    >>> [round(bound, 3) for bound in wilson_interval(80, 96)]
+    [0.746, 0.895]
+    """
+    interval = binomtest(round(correct), count).proportion_ci(CONFIDENCE, method='wilson')
+    return float(interval.low), float(interval.high)

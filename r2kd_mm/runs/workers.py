@@ -1,4 +1,4 @@
-"""Many runs in a few processes: one thread each, and a crash stays where it happened."""
+"""Many runs in a few processes: one thread each by default, and a crash stays where it happened."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Listener(Protocol):
         """About a second has passed."""
 
 
-def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
+def train_all(runs: Sequence[Run], jobs: int, listener: Listener, threads: int = 1) -> None:
     """Train ``runs`` in at most ``jobs`` processes; whatever happens to one of them, the others go on.
 
     Importing the packages takes longer than a small run, so a process takes one run after another. What a run prints,
@@ -54,7 +54,7 @@ def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
     try:
         while pending or busy:
             while pending and len(busy) < jobs:
-                connection, process = _start_worker()
+                connection, process = _start_worker(threads)
                 busy[connection] = (process, _assign(connection, pending, listener))
             ready = wait(list(busy), _POLL_SECONDS)
             for connection in [one for one in busy if one in ready]:
@@ -84,10 +84,10 @@ def train_all(runs: Sequence[Run], jobs: int, listener: Listener) -> None:
             process.join()
 
 
-def _start_worker() -> tuple[Connection, BaseProcess]:
+def _start_worker(threads: int) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads that it does not have
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,), daemon=False)  # a daemon may have no data workers
+    process = context.Process(target=_work, args=(there, threads), daemon=False)  # a daemon may have no data workers
     with _apart_from_this_process():
         process.start()
     there.close()
@@ -131,14 +131,14 @@ def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> 
     return run
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, threads: int) -> None:
     """Main loop of a worker: receive a run, train it, tell."""
     import torch
 
     from r2kd_mm.engine.cli import readable_message
 
     warnings.simplefilter('default')
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     gc.freeze()  # mmengine looks for garbage at each data set, and all that was imported is none
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:

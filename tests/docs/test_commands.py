@@ -232,6 +232,9 @@ COMMANDS = {
     # docs/mim.md
     'pip install -r requirements/mim.txt': installs,
     'pip install --no-deps openmim==0.3.9': installs,
+    'r2kd-mm distill photos --teacher timm/resnet34 --student timm/resnet18 --out runs/photos': Covered(
+        'tests/e2e/test_distill.py::test_it_leaves_a_student_its_configs_and_a_table', 'the weights are downloaded'
+    ),
     'mim train r2kd_mm res14_digits.py --gpus 0': Covered(
         f'{MIM}::test_mim_train_trains_a_config_of_the_package', 'mim looks for an installed package'
     ),
@@ -346,6 +349,7 @@ EXCERPTS = {
     ('docs/export.md', 'import torch'): 'tests/export/test_formats.py',
     ('docs/export.md', 'import onnxruntime'): 'tests/export/test_formats.py',
     ('docs/export.md', 'from mmpretrain import ImageClassificationInferencer'): 'tests/export/test_formats.py',
+    ('docs/own_photos.md', 'import r2kd_mm'): 'tests/e2e/test_distill.py',
     ('docs/mim.md', 'import r2kd_mm'): f'{MIM}::test_a_config_of_the_package_goes_by_its_name',
     ('docs/analysis.md', 'from mmengine.visualization import Tens'): 'tests/report/test_backends.py',
     ('docs/compose.md', 'model.features = dict('): 'tests/compose/test_feature_losses.py',

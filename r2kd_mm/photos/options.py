@@ -1,0 +1,161 @@
+"""What a user asks of ``r2kd-mm distill``, checked before the stack is imported."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+AUTO = 'auto'
+METHODS = ('r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')  # the files of configs/_base_/methods
+FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx')  # of r2kd_mm.export
+INITIAL = "'none' for random weights, 'published', or a checkpoint file"
+# What may differ in a later call with the same folder, because no finished stage depends on it.
+FREE = ('out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'workers', 'allow_duplicates')
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a call; the command line has the same ones.
+
+    Args:
+        data: Folder of photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
+        teacher: Name of the teacher, see :func:`~r2kd_mm.networks.find_network`.
+        student: Name of the student.
+        out: Folder for all that is written.
+        teacher_ckpt: Weights of a teacher that knows these classes already; ``None`` trains it on the photos first.
+        teacher_classes: Text file with one class a line, in the order of the logits of ``teacher_ckpt``, where these
+            are more than the classes of the photos or in another order.
+        teacher_init: What the teacher starts from where it is trained.
+        student_init: What the student starts from.
+        method: How the student learns from the teacher; ``'auto'`` takes what did best on pictures.
+        epochs: Length of each training.
+        lr: Learning rate of the student; ``None`` takes that of the recipe.
+        teacher_lr: Learning rate of the teacher; ``None`` takes that of the recipe.
+        batch_size: Images a step.
+        image_size: Side of the student's images; ``None`` takes that which its collection states.
+        teacher_image_size: The same of the teacher.
+        flip: Mirror pictures in training.
+        amp: Mixed precision.
+        seeds: Number of runs of the student, each with another seed.
+        baseline: Train the student alone too.
+        val_split: Share of each class that is set aside where there is no validation folder.
+        formats: What the student is exported to.
+        page: Write a page with figures.
+        jobs: Runs of the student at a time.
+        workers: Processes that load images, in each run.
+        allow_duplicates: Accept images that are in both parts.
+
+    Raises:
+        ValueError: An option is out of range or unknown.
+    """
+
+    data: Path
+    teacher: str
+    student: str
+    out: Path
+    teacher_ckpt: str | None = None
+    teacher_classes: str | None = None
+    teacher_init: str = 'published'
+    student_init: str = 'published'
+    method: str = AUTO
+    epochs: int = 60
+    lr: float | None = None
+    teacher_lr: float | None = None
+    batch_size: int = 32
+    image_size: int | None = None
+    teacher_image_size: int | None = None
+    flip: bool = True
+    amp: bool = False
+    seeds: int = 1
+    baseline: bool = True
+    val_split: float = 0.2
+    formats: tuple[str, ...] = ('torchscript',)
+    page: bool = True
+    jobs: int = 1
+    workers: int = 2
+    allow_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'data', Path(self.data))
+        object.__setattr__(self, 'out', Path(self.out))
+        object.__setattr__(self, 'formats', tuple(self.formats))
+        for name, least in dict(epochs=1, batch_size=2, seeds=1, jobs=1, workers=0).items():
+            if getattr(self, name) < least:
+                raise ValueError(f'{_flag(name)} must be at least {least}, got {getattr(self, name)}')
+        for name in ('image_size', 'teacher_image_size', 'lr', 'teacher_lr'):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f'{_flag(name)} must be above 0, got {value}')
+        if not 0 < self.val_split < 1:
+            raise ValueError(f'--val-split is a share of the images, above 0 and below 1, got {self.val_split}')
+        if self.method not in (AUTO, *METHODS):
+            raise ValueError(f'--method must be one of {", ".join((AUTO, *METHODS))}, got {self.method!r}')
+        for name in self.formats:
+            if name not in FORMATS:
+                raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
+        if self.teacher_classes is not None and self.teacher_ckpt is None:
+            raise ValueError('--teacher-classes names the classes of a trained teacher, so it needs --teacher-ckpt')
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the results, as JSON takes it."""
+        found = {name: value for name, value in asdict(self).items() if name not in FREE}
+        return dict(found, data=str(self.data.resolve()))
+
+
+def _flag(name: str) -> str:
+    return f'--{name.replace("_", "-")}'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; their defaults are those of :class:`Options`."""
+    defaults = {field.name: field.default for field in fields(Options)}
+
+    def add(name: str, help: str, **settings: Any) -> None:
+        value = defaults[name]
+        shown = '' if value is None or value is False else f' (default: {value})'
+        parser.add_argument(_flag(name), default=value, help=help + shown, **settings)
+
+    parser.add_argument(
+        'data',
+        type=Path,
+        metavar='PHOTOS',
+        help='folder with train/<class>/ and val/<class>/, or with <class>/ alone, of which a part is set aside',
+    )
+    names = 'timm/NAME, mmpretrain/NAME, torchvision/NAME, hf/FOLDER, r2kd/NAME, a config NAME.py or module:function'
+    parser.add_argument('--teacher', required=True, metavar='NAME', help=names)
+    parser.add_argument('--student', required=True, metavar='NAME', help='likewise')
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder for all that is written')
+    add('teacher_ckpt', 'trained weights of the teacher, which is then not fine-tuned', metavar='FILE')
+    add('teacher_classes', 'text file with the classes of these weights, one a line', metavar='FILE')
+    add('teacher_init', f'what the teacher is fine-tuned from: {INITIAL}', metavar='WEIGHTS')
+    add('student_init', f'what the student starts from: {INITIAL}', metavar='WEIGHTS')
+    add('method', 'how the student learns', choices=(AUTO, *METHODS))
+    add('epochs', 'length of each training', type=int, metavar='N')
+    add('lr', 'learning rate of the student; of the recipe by default', type=float)
+    add('teacher_lr', 'learning rate of the teacher; of the recipe by default', type=float, metavar='LR')
+    add('batch_size', 'images a step', type=int, metavar='N')
+    add('image_size', 'side of the images of the student; its own by default', type=int, metavar='PIXELS')
+    add('teacher_image_size', 'side of the images of the teacher; its own by default', type=int, metavar='PIXELS')
+    add('seeds', 'runs of the student, each with another seed', type=int, metavar='N')
+    add('val_split', 'share of each class that is set aside where there is no val folder', type=float, metavar='SHARE')
+    add('jobs', 'runs of the student at a time', type=int, metavar='N')
+    add('workers', 'processes that load images, in each run', type=int, metavar='N')
+    parser.add_argument(
+        '--format',
+        dest='formats',
+        nargs='*',
+        choices=FORMATS,
+        default=defaults['formats'],
+        help=f'what the student is exported to (default: {" ".join(Options.formats)})',
+    )
+    add('amp', 'mixed precision', action='store_true')
+    add('allow_duplicates', 'accept images that are in both parts', action='store_true')
+    for name, help in (
+        ('flip', 'do not mirror pictures in training'),
+        ('baseline', 'do not train the student alone'),
+        ('page', 'write no page with figures'),
+    ):
+        parser.add_argument(f'--no-{name}', dest=name, action='store_false', help=help)

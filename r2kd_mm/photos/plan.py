@@ -1,0 +1,248 @@
+"""What a call of the command will do: the networks, their images, and a config file for each stage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from r2kd_mm.classifiers import classifier_logits
+from r2kd_mm.cost import count_flops, measure_latency
+from r2kd_mm.engine.classes import check_same_classes
+from r2kd_mm.networks import Inputs, NamedNetwork, find_network
+from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, write_config
+from r2kd_mm.photos.folder import Photos
+from r2kd_mm.photos.options import AUTO, Options
+from r2kd_mm.registry import MODELS
+from r2kd_mm.runs import Method, Run
+from r2kd_mm.teachers.build import build_teacher
+
+DEFAULT_SIZE = 224  # where a collection states no size
+TEACHER, ALONE, DISTILLED = 'teacher', 'student_alone', 'student_distilled'
+BEST_METHOD, WITH_TWO_CLASSES = 'r2kd', 'kd'  # with two classes there is no ranking to learn
+BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, two moments beside it, and up to four files
+
+
+@dataclass(frozen=True)
+class Side:
+    """Teacher or student.
+
+    Args:
+        network: As it was found.
+        inputs: The images that it gets in its own training.
+        num_classes: Number of its logits.
+    """
+
+    network: NamedNetwork
+    inputs: Inputs
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Args:
+        parameters: Their number.
+        flops: Multiply-adds of one image.
+        milliseconds: Of one image on this machine, the median of some.
+    """
+
+    parameters: int
+    flops: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a call.
+
+    Args:
+        options: What was asked for.
+        photos: The data.
+        teacher: The teacher.
+        student: The student.
+        method: How the student learns.
+        teacher_run: Trains the teacher; ``None`` where it is trained.
+        student_runs: Train the student, alone and from the teacher.
+    """
+
+    options: Options
+    photos: Photos
+    teacher: Side
+    student: Side
+    method: str
+    teacher_run: Run | None
+    student_runs: tuple[Run, ...]
+
+    @property
+    def distilled(self) -> Run:
+        """The first run of the distilled student, which is exported."""
+        return next(run for run in self.student_runs if run.method.name == DISTILLED)
+
+
+def make_plan(options: Options, photos: Photos) -> Plan:
+    """Find both networks and write the config of each stage.
+
+    Raises:
+        ValueError: A network is unknown, or has no such weights.
+        FileNotFoundError: A file is missing.
+    """
+    count = len(photos.classes)
+    names = _lines(options.teacher_classes) if options.teacher_classes else None
+    trained = options.teacher_ckpt is not None
+    if trained and not Path(str(options.teacher_ckpt)).expanduser().is_file():
+        raise FileNotFoundError(f'--teacher-ckpt: there is no file {options.teacher_ckpt!r}')
+    student = _side(options.student, count, options.student_init, options.image_size, None)
+    teacher_count = len(names) if names else count
+    initial = 'none' if trained else options.teacher_init
+    teacher = _side(options.teacher, teacher_count, initial, options.teacher_image_size, student.inputs)
+
+    method = options.method
+    if method == AUTO:
+        method = WITH_TWO_CLASSES if count == 2 else BEST_METHOD
+    folder = options.out.resolve()
+    runs = folder / 'runs'
+    data = Data(str(photos.root.resolve()), photos.classes, photos.train, photos.val, options.workers)
+    recipe = Recipe(
+        options.epochs, options.batch_size, options.lr, options.student_init != 'none', options.flip, options.amp
+    )
+    of_teacher = replace(recipe, lr=options.teacher_lr, pretrained=options.teacher_init != 'none')
+
+    def planned(name: str, cfg: Mapping[str, Any], says: str, seed: int = 0) -> Run:
+        path = folder / 'configs' / f'{name}.py'
+        again = f'python tools/train.py {path} --work-dir work_dirs/{name} trains it again with the same result.'
+        write_config(cfg, path, [says, again])
+        return Run(Method(name, str(path)), seed, runs / name / f'seed_{seed}')
+
+    teacher_run, checkpoint = None, str(Path(str(options.teacher_ckpt)).expanduser().resolve())
+    if not trained:
+        cfg = classifier_run(teacher.network, teacher.inputs, data, of_teacher)
+        says = (
+            f'The teacher {options.teacher}, trained on {options.data.resolve()} from weights: {options.teacher_init}.'
+        )
+        teacher_run = planned(TEACHER, cfg, says)
+        checkpoint = str(teacher_run.folder / f'epoch_{options.epochs}.pth')
+    fields = dict(classes=list(photos.classes), network_classes=names) if names else {}
+    within = find_network(options.teacher, teacher_count).config  # without initial weights
+    taught = adapted(_sized(within, teacher.inputs, teacher.network.inputs), teacher.inputs, **fields)
+    cfgs = {
+        ALONE: (
+            classifier_run(student.network, student.inputs, data, recipe),
+            f'The student {options.student} alone, from weights: {options.student_init}.',
+        ),
+        DISTILLED: (
+            distillation_run(student.network, student.inputs, taught, checkpoint, method, data, recipe),
+            f'The student {options.student}, distilled from {options.teacher} by {method}.',
+        ),
+    }
+    if not options.baseline:
+        del cfgs[ALONE]
+    student_runs = [
+        planned(name, cfg, says, seed) for seed in range(options.seeds) for name, (cfg, says) in cfgs.items()
+    ]
+    return Plan(options, photos, teacher, student, method, teacher_run, tuple(student_runs))
+
+
+def check_plan(plan: Plan) -> dict[str, Cost]:
+    """Build both networks, load what they start from, and show them an image, before anything is trained.
+
+    Returns:
+        What teacher and student cost.
+
+    Raises:
+        ValueError: Weights do not fit or cannot be had, a network does not take its images, or the disk is too small.
+    """
+    costs = {}
+    options = plan.options
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        if options.teacher_ckpt is not None:
+            config = adapted(plan.teacher.network.config, plan.teacher.inputs)
+            teacher = build_teacher(config, options.teacher_ckpt).get_submodule('network')
+            if options.teacher_classes is None:
+                check_same_classes(
+                    getattr(teacher, '_dataset_meta', {}).get('classes'),
+                    plan.photos.classes,
+                    owners='--teacher-ckpt and the photos',
+                    remedy='name the classes of the teacher by --teacher-classes, or fine-tune it on the photos',
+                )
+        else:
+            teacher = _initial(plan.teacher, options.teacher, options.teacher_init)
+        costs[TEACHER] = _cost(teacher, plan.teacher, options.teacher)
+        student = _initial(plan.student, options.student, options.student_init)
+        costs[DISTILLED] = costs[ALONE] = _cost(student, plan.student, options.student)
+    runs = [plan.teacher_run] if plan.teacher_run is not None else []
+    needed = sum(BYTES * costs[run.method.name].parameters for run in [*runs, *plan.student_runs])
+    options.out.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(options.out).free
+    if free < needed:
+        raise ValueError(
+            f'--out {str(options.out)!r} has {free / 1e9:.1f} GB free, and the checkpoints and exports need about '
+            f'{needed / 1e9:.1f} GB; give another folder'
+        )
+    return costs
+
+
+def _side(name: str, count: int, weights: str, size: int | None, other: Inputs | None) -> Side:
+    found = find_network(name, count, weights)
+    stated = found.inputs or other or Inputs(DEFAULT_SIZE)
+    inputs = stated if size is None else replace(stated, size=size)
+    return Side(replace(found, config=_sized(found.config, inputs, found.inputs)), inputs, count)
+
+
+def _sized(config: Mapping[str, Any], inputs: Inputs, stated: Inputs | None) -> dict[str, Any]:
+    """The config of a network of fixed size for images of another one, where its collection can build such."""
+    sized = dict(config)
+    if stated is not None and stated.fixed and inputs.size != stated.size and sized['type'] == 'TimmClassifier':
+        sized['img_size'] = inputs.size
+    return sized
+
+
+def _initial(side: Side, name: str, weights: str) -> nn.Module:
+    """A network with the weights that it starts from."""
+    try:
+        network = MODELS.build(ConfigDict(side.network.config))
+        if hasattr(network, 'init_weights'):
+            network.init_weights()
+    except Exception as error:  # whatever a collection raises where it has no connection
+        if weights == 'none':
+            raise
+        source = 'published' if weights == 'published' else f'in {weights!r}'
+        raise ValueError(
+            f'{name} cannot start from its weights {source}: {str(error).splitlines()[0]}. Give their file '
+            "(--teacher-init, --student-init), or 'none' for random weights"
+        ) from error
+    return network
+
+
+def _cost(network: nn.Module, side: Side, name: str) -> Cost:
+    size = side.inputs.size
+    images = torch.zeros(1, len(side.inputs.mean), size, size)
+    network.eval()
+    try:
+        with torch.no_grad():
+            logits = classifier_logits(network, images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(
+            f'{name} does not take images of {size} x {size} pixels: {str(error).splitlines()[0]}; give another '
+            '--image-size or --teacher-image-size'
+        ) from error
+    if logits.shape[1] != side.num_classes:
+        raise ValueError(f'{name} gives {logits.shape[1]} logits for {side.num_classes} classes; take another network')
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    milliseconds = measure_latency(lambda batch: classifier_logits(network, batch), images)
+    return Cost(parameters, count_flops(network, images), milliseconds)
+
+
+def _lines(path: str) -> list[str]:
+    if not Path(path).expanduser().is_file():
+        raise FileNotFoundError(f'--teacher-classes: there is no file {path!r}; give a text file with one class a line')
+    text = Path(path).expanduser().read_text(encoding='utf-8-sig')
+    return [line.strip() for line in text.splitlines() if line.strip()]

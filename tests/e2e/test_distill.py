@@ -1,0 +1,84 @@
+"""The command `r2kd-mm distill`: from a folder of photos to an exported student, again, and by its config files."""
+
+import json
+import shutil
+
+import pytest
+import toolbox
+
+pytest.importorskip('timm', reason='the networks of this test are those of timm')
+
+pytestmark = pytest.mark.slow
+NETWORKS = ('--teacher', 'timm/test_resnet', '--student', 'timm/test_efficientnet')
+SMALL = (
+    '--teacher-init', 'none', '--student-init', 'none', '--epochs', '10', '--batch-size', '16',
+    '--image-size', '40', '--teacher-image-size', '48', '--workers', '0', '--no-page',
+)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Folders of classes, without a validation folder."""
+    folder = tmp_path_factory.mktemp('photos')
+    made = toolbox.run_forked(
+        'dataset_converters/make_mini.py', 'imagenet', folder / 'mini', '--classes', '3', '--train', '32', '--val', '1'
+    )
+    assert made.returncode == 0, made.stderr
+    return shutil.move(folder / 'mini' / 'train', folder / 'photos')
+
+
+@pytest.fixture(scope='module')
+def out(photos, tmp_path_factory):
+    """What the command wrote."""
+    folder = tmp_path_factory.mktemp('out') / 'run'
+    done = toolbox.run_forked('distill.py', photos, *NETWORKS, *SMALL, '--out', folder, '--format', 'torchscript')
+    assert done.returncode == 0, done.stderr
+    assert '| student distilled |' in done.stdout
+    return folder
+
+
+def result(folder):
+    return json.loads((folder / 'result.json').read_text())
+
+
+def test_it_leaves_a_student_its_configs_and_a_table(out):
+    assert {path.name for path in out.iterdir()} >= {'configs', 'data', 'distill.json', 'export', 'runs', 'table.md'}
+    assert (out / 'export' / 'torchscript' / 'README.md').is_file()
+    for name in ('teacher', 'student_alone', 'student_distilled'):
+        assert (out / 'runs' / name / 'seed_0' / 'epoch_10.pth').is_file()
+    assert len((out / 'data' / 'meta' / 'val.txt').read_text().splitlines()) == 18  # a fifth of 96 photos
+    assert result(out / 'runs' / 'teacher' / 'seed_0')['accuracy'][-1] > 60
+
+
+def test_a_second_call_trains_nothing_and_adds_what_is_new(out, photos):
+    checkpoint = out / 'runs' / 'student_distilled' / 'seed_0' / 'epoch_10.pth'
+    written = checkpoint.stat().st_mtime_ns
+    done = toolbox.run_forked(
+        'distill.py', photos, *NETWORKS, *SMALL, '--out', out, '--format', 'torchscript', 'exported'
+    )
+    assert done.returncode == 0, done.stderr
+    assert '2 of 2 runs are finished and are not repeated' in done.stdout
+    assert checkpoint.stat().st_mtime_ns == written
+    assert (out / 'export' / 'exported').is_dir()
+
+
+def test_tools_train_gives_the_same_result_from_the_config_of_a_stage(out, tmp_path):
+    done = toolbox.run_forked('train.py', out / 'configs' / 'student_distilled.py', '--work-dir', tmp_path / 'again')
+    assert done.returncode == 0, done.stderr
+    scalars = next((tmp_path / 'again').glob('*/vis_data/scalars.json')).read_text().splitlines()
+    accuracies = [row['accuracy/top1'] for row in map(json.loads, scalars) if 'accuracy/top1' in row]
+    assert accuracies == result(out / 'runs' / 'student_distilled' / 'seed_0')['accuracy']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--epochs', '11'), 'holds another run: epochs: 10 there, 11 now'),
+        (('--teacher', 'timm/resnet19'), 'holds another run: teacher:'),
+    ],
+)
+def test_another_run_in_its_folder_is_refused(out, photos, arguments, message):
+    done = toolbox.run_forked('distill.py', photos, *NETWORKS, *SMALL, *arguments, '--out', out)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith('error: ')
+    assert message in done.stderr

@@ -1,0 +1,114 @@
+"""A folder of photos is listed, split and refused before anything is trained."""
+
+import re
+
+import pytest
+
+from r2kd_mm.datasets import ImageFolder
+from r2kd_mm.photos.folder import look_at_photos
+
+
+def write(root, counts, ending='.jpg', start=0):
+    """Files that differ from each other: nothing here decodes them."""
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(start, start + count):
+            (root / name / f'{index}{ending}').write_bytes(f'{root.name} {name} {index}'.encode())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return tmp_path / 'photos'
+
+
+def test_a_validation_folder_is_taken_as_it_is(photos, tmp_path):
+    write(photos / 'train', dict(cat=4, dog=3))
+    write(photos / 'valid', dict(cat=2, dog=1))
+    found = look_at_photos(photos, tmp_path / 'out')
+    assert (found.root, found.train, found.val, found.classes) == (photos, 'train', 'valid', ('cat', 'dog'))
+    assert found.counts == dict(cat=(4, 2), dog=(3, 1))
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('below', ['', 'train'])
+def test_without_one_a_part_of_each_class_is_set_aside(photos, tmp_path, below):
+    write(photos / below, {'a cat': 10, 'dog': 5, 'eel': 2})
+    out = tmp_path / 'out'
+    found = look_at_photos(photos, out, val_split=0.2, seed=1)
+    assert found.counts == {'a cat': (8, 2), 'dog': (4, 1), 'eel': (1, 1)}
+    train, val = (ImageFolder(str(found.root), split, lazy_init=False) for split in ('train', 'val'))
+    assert (len(train), len(val)) == (13, 4)
+    assert train.metainfo['classes'] == val.metainfo['classes'] == found.classes
+    listed = [[part.get_data_info(index)['img_path'] for index in range(len(part))] for part in (train, val)]
+    files = [{re.sub('.*/(train|val)/', '', path) for path in paths} for paths in listed]
+    assert not files[0] & files[1]
+    assert 'no validation folder: 4 images are set aside, 20% of each class (seed 1)' in found.notes[0]
+
+    write(photos / below, {'dog': 3}, start=20)
+    assert look_at_photos(photos, out, val_split=0.5, seed=2).counts == found.counts  # the lists that are there stay
+
+
+def test_the_seed_decides_which_ones(photos, tmp_path):
+    write(photos, dict(cat=20, dog=20))
+    lists = []
+    for number, seed in enumerate((0, 0, 1)):
+        look_at_photos(photos, tmp_path / str(number), seed=seed)
+        lists.append((tmp_path / str(number) / 'meta' / 'val.txt').read_text())
+    assert lists[0] == lists[1] != lists[2]
+
+
+def test_copies_are_not_set_aside(photos, tmp_path):
+    write(photos, dict(cat=4, dog=4))
+    for index in range(3):
+        (photos / 'cat' / f'{index}.jpg').write_bytes(b'the same')
+    look_at_photos(photos, tmp_path / 'out', val_split=0.5)
+    assert 'cat/3.jpg 0' in (tmp_path / 'out' / 'meta' / 'val.txt').read_text()
+    assert (tmp_path / 'out' / 'meta' / 'val.txt').read_text().count('cat/') == 1
+
+
+def test_validation_images_among_the_training_images_are_refused(photos, tmp_path):
+    write(photos / 'train', dict(cat=3, dog=3))
+    write(photos / 'val', dict(cat=2, dog=2))
+    (photos / 'val' / 'dog' / 'copy.jpg').write_bytes((photos / 'train' / 'dog' / '1.jpg').read_bytes())
+    message = r"1 validation images are byte for byte training images too, such as '.*copy\.jpg' and '.*1\.jpg'"
+    with pytest.raises(ValueError, match=message):
+        look_at_photos(photos, tmp_path / 'out')
+    assert look_at_photos(photos, tmp_path / 'out', allow_duplicates=True).num_val == 5
+
+
+def test_what_a_user_should_know_is_noted(photos, tmp_path):
+    write(photos / 'train', dict(cat=40, dog=3, eel=3))
+    write(photos / 'val', dict(cat=2, dog=2))
+    notes = look_at_photos(photos, tmp_path / 'out').notes
+    assert re.search('1 classes have no validation image: eel', notes[0])
+    assert notes[1].startswith('4 validation images say little: an accuracy of 50 % has the 95 % interval [15, 85]')
+    assert "3 training images of 'dog', 40 of 'cat'" in notes[2]
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ({}, 'has 0 folders of classes'),
+        ({'cat/1.jpg': ''}, 'has 1 folders of classes, and at least 2 are needed'),
+        ({'cat/1.txt': '', 'dog/1.txt': ''}, 'there is no image in '),
+        ({'cat/1.jpg': '', 'dog/1.heic': ''}, r"no image in the class folder '.*dog', only files that end in \.heic"),
+        ({'cat/1.jpg': '', 'cat/2.jpg': 'x', 'dog/1.jpg': 'y'}, r"class 'dog' has 1 image that .* at least 2"),
+        (
+            {'train/cat/1.jpg': 'a', 'train/dog/1.jpg': 'b', 'val/cow/1.jpg': 'c'},
+            r"val' has 1 classes that '.*train' lacks: 'cow'",
+        ),
+    ],
+)
+def test_refuses_what_cannot_be_trained_on(photos, tmp_path, files, message):
+    photos.mkdir()
+    for name, content in files.items():
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        look_at_photos(photos, tmp_path / 'out')
+    assert not (tmp_path / 'out' / 'meta').exists()
+
+
+def test_refuses_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder '.*nowhere'; expected PHOTOS/train/<class>"):
+        look_at_photos(tmp_path / 'nowhere', tmp_path / 'out')

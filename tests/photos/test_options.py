@@ -1,0 +1,59 @@
+"""What is asked of the command is checked before the stack is imported."""
+
+import argparse
+from dataclasses import fields
+
+import pytest
+
+from r2kd_mm.export import FORMATS
+from r2kd_mm.photos import options as module
+from r2kd_mm.photos.config import INSTALLED
+from r2kd_mm.photos.options import Options, add_arguments
+
+GIVEN = ['photos', '--teacher', 'timm/a', '--student', 'timm/b', '--out', 'runs/x']
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args([*GIVEN, *arguments]))
+
+
+def test_the_command_line_has_every_option_with_its_default():
+    assert parsed().keys() == {field.name for field in fields(Options)}
+    assert Options(**parsed()) == Options('photos', 'timm/a', 'timm/b', 'runs/x')
+
+
+def test_the_command_line_gives_what_was_asked_for():
+    asked = Options(**parsed('--epochs', '5', '--no-baseline', '--no-flip', '--format', 'onnx', 'torch', '--amp'))
+    assert (asked.epochs, asked.formats) == (5, ('onnx', 'torch'))
+    assert (asked.baseline, asked.flip, asked.amp) == (False, False, True)
+
+
+def test_the_names_are_those_of_the_installed_methods_and_of_the_exports():
+    assert set(module.FORMATS) == FORMATS.keys()
+    assert all((INSTALLED / 'methods' / f'{name}.py').is_file() for name in module.METHODS)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(epochs=0), '--epochs must be at least 1, got 0'),
+        (dict(batch_size=1), '--batch-size must be at least 2'),
+        (dict(image_size=0), '--image-size must be above 0'),
+        (dict(lr=-0.1), '--lr must be above 0'),
+        (dict(val_split=1.0), '--val-split is a share of the images, above 0 and below 1, got 1.0'),
+        (dict(method='r2d2'), "--method must be one of auto, r2kd, kd.* got 'r2d2'"),
+        (dict(formats=('tflite',)), "--format must be one of mmpretrain, torch.* got 'tflite'"),
+        (dict(teacher_classes='names.txt'), 'needs --teacher-ckpt'),
+    ],
+)
+def test_an_option_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Options('photos', 'timm/a', 'timm/b', 'runs/x', **changes)
+
+
+def test_what_no_finished_stage_depends_on_may_change():
+    one, other = (Options('photos', 'timm/a', 'timm/b', 'runs/x', seeds=seeds, formats=()) for seeds in (1, 3))
+    assert one.identity == other.identity
+    assert Options('photos', 'timm/a', 'timm/b', 'runs/x', epochs=5).identity != one.identity

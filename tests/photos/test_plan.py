@@ -1,0 +1,129 @@
+"""Networks are found, built and shown an image before anything is trained; each stage has a config file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from r2kd_mm.photos import distill as distill_function
+from r2kd_mm.photos.distill import RECORD, _check_record
+from r2kd_mm.photos.folder import Photos
+from r2kd_mm.photos.options import Options
+from r2kd_mm.photos.plan import DISTILLED, TEACHER, check_plan, make_plan
+from r2kd_mm.registry import MODELS
+from r2kd_mm.zoo import build_classifier
+
+NONE = dict(teacher_init='none', student_init='none')
+CLASSES = ('cat', 'dog', 'eel')
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return Photos(tmp_path / 'photos', 'train', 'val', CLASSES, dict.fromkeys(CLASSES, (8, 2)))
+
+
+def plan(tmp_path, photos, **changes):
+    fields = dict(dict(teacher='r2kd/cifar/resnet14', student='r2kd/cifar/resnet8', **NONE), **changes)
+    return make_plan(Options(data=photos.root, out=tmp_path / 'out', **fields), photos)
+
+
+def test_each_stage_has_a_config_and_each_seed_a_run(tmp_path, photos):
+    found = plan(tmp_path, photos, epochs=4, seeds=2)
+    assert found.teacher_run.folder == tmp_path / 'out' / 'runs' / 'teacher' / 'seed_0'
+    assert [str(run) for run in found.student_runs] == [
+        'student_alone, seed 0', 'student_distilled, seed 0', 'student_alone, seed 1', 'student_distilled, seed 1',
+    ]  # fmt: skip
+    cfg = Config.fromfile(found.distilled.method.config)
+    assert cfg.model.teacher_ckpt == str(found.teacher_run.folder / 'epoch_4.pth')
+    assert cfg.model.teacher.network.num_classes == cfg.model.architecture.num_classes == 3
+    costs = check_plan(found)
+    assert costs[TEACHER].parameters > costs[DISTILLED].parameters > 1000
+
+
+def test_without_a_baseline_the_student_is_only_distilled(tmp_path, photos):
+    assert [run.method.name for run in plan(tmp_path, photos, baseline=False).student_runs] == [DISTILLED]
+
+
+def test_with_two_classes_no_ranking_is_asked_for(tmp_path, photos):
+    two = Photos(photos.root, 'train', 'val', CLASSES[:2], {})
+    assert plan(tmp_path, two).method == 'kd'
+    assert plan(tmp_path, photos, method='dist').method == 'dist'
+
+
+class TestOfATrainedTeacher:
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        network = build_classifier('cifar/resnet14', 5)
+        meta = dict(dataset_meta=dict(classes=('ant', 'bee', 'cat', 'dog', 'eel')))
+        torch.save(dict(state_dict=network.state_dict(), meta=meta), tmp_path / 'teacher.pth')
+        return str(tmp_path / 'teacher.pth')
+
+    def test_its_classes_are_picked_by_name(self, tmp_path, photos, checkpoint):
+        (tmp_path / 'names.txt').write_text('ant\nbee\ncat\ndog\neel\n')
+        found = plan(tmp_path, photos, teacher_ckpt=checkpoint, teacher_classes=str(tmp_path / 'names.txt'))
+        assert found.teacher_run is None
+        check_plan(found)
+        teacher = MODELS.build(Config.fromfile(found.distilled.method.config).model.teacher)
+        assert teacher._columns.tolist() == [2, 3, 4]
+
+    def test_weights_of_other_classes_are_refused(self, tmp_path, photos, checkpoint):
+        with pytest.raises(ValueError, match=r'does not fit .* of shape|size mismatch'):
+            check_plan(plan(tmp_path, photos, teacher_ckpt=checkpoint))
+
+    def test_a_missing_file_is_named(self, tmp_path, photos):
+        with pytest.raises(FileNotFoundError, match='--teacher-ckpt: there is no file'):
+            plan(tmp_path, photos, teacher_ckpt=str(tmp_path / 'nowhere.pth'))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(teacher='r2kd/cifar/resnet15'), 'no network r2kd/cifar/resnet15; did you mean'),
+        (dict(student_init='published'), 'no weights of .* are published'),
+        (dict(student='timm/test_vit', image_size=161), 'timm/test_vit does not take images of 161 x 161 pixels'),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(tmp_path, photos, changes, message):
+    pytest.importorskip('timm')
+    with pytest.raises(ValueError, match=message):
+        check_plan(plan(tmp_path, photos, **changes))
+
+
+def test_a_vit_of_timm_takes_another_size(tmp_path, photos):
+    pytest.importorskip('timm')
+    found = plan(tmp_path, photos, student='timm/test_vit', image_size=64)
+    check_plan(found)
+    assert Config.fromfile(found.distilled.method.config).model.architecture.img_size == 64
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path, photos, monkeypatch):
+    usage = type('Usage', (), dict(free=1000))
+    monkeypatch.setattr('r2kd_mm.photos.plan.shutil.disk_usage', lambda path: usage)
+    with pytest.raises(ValueError, match=r'0\.0 GB free, and the checkpoints and exports need about'):
+        check_plan(plan(tmp_path, photos))
+
+
+class TestTheFolder:
+    def options(self, tmp_path, **changes):
+        return Options(tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out', **changes)
+
+    def test_of_another_run_is_refused_by_what_differs(self, tmp_path):
+        import json
+
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / RECORD).write_text(json.dumps(self.options(tmp_path).identity))
+        _check_record(self.options(tmp_path, seeds=3))
+        with pytest.raises(ValueError, match='holds another run: epochs: 60 there, 5 now. Give another folder'):
+            _check_record(self.options(tmp_path, epochs=5))
+
+    def test_with_other_files_is_refused(self, tmp_path):
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / 'thesis.tex').touch()
+        with pytest.raises(ValueError, match=r"holds other files, such as 'thesis\.tex'"):
+            _check_record(self.options(tmp_path))
+
+
+def test_a_typo_in_an_option_is_refused(tmp_path):
+    with pytest.raises(TypeError, match='epoch'):
+        distill_function(Path('photos'), 'timm/a', 'timm/b', tmp_path, epoch=3)
