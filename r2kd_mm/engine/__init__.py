@@ -1,4 +1,4 @@
-"""What plugs into MMEngine's Runner: train loop, wrappers of model and optimizer, file backend; errors of the tools."""
+"""Parts for MMEngine's Runner (train loop, model and optimizer wrappers, file backend), and errors of the tools."""
 
 from typing import TYPE_CHECKING
 

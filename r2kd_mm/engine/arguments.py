@@ -1,6 +1,6 @@
 """Arguments that several command-line tools share.
 
-The tools parse their command lines before they import what they need then, so that ``--help`` answers at once.
+The tools parse their command line before their heavy imports, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 class _ConfigOptions(DictAction):
-    """``--cfg-options key=value ...``; anything else is a usage error."""
+    """Action of ``--cfg-options key=value ...``; any other form is a usage error."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Parse the pairs into a dict of dotted keys."""
@@ -25,12 +25,12 @@ class _ConfigOptions(DictAction):
 
 
 def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
-    """Add ``--cfg-options``, which is a dict of dotted keys; ``help`` says what they change."""
+    """Add ``--cfg-options``, a dict of dotted keys; ``help`` says what they change."""
     parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing share; mmpretrain's names."""
+    """Add the arguments that training and testing share, with mmpretrain's names."""
     parser.add_argument('config', help='config file of the run, or r2kd_mm::<method>/<name>.py of what is installed')
     parser.add_argument(
         '--work-dir',

@@ -1,4 +1,4 @@
-"""The classes that networks and data sets know, which must be the same ones in the same order."""
+"""Compare the classes of networks and data sets, by name and order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.utils.data import Dataset
 def check_same_classes(
     known: Sequence[str] | None, given: Sequence[str] | None, owners: str, remedy: str = 'use the same for both'
 ) -> None:
-    """Refuse two lists of classes that are not the same in the same order: a label would mean another class.
+    """Refuse two lists of classes that differ in names or order: a label would mean another class.
 
-    Where no name is common to both, such as WordNet numbers and English words, only the number is compared.
+    If the lists have no name in common, such as WordNet numbers and English words, only the number is compared.
 
     Args:
-        known: Names of the classes; nothing is compared with those of nobody, ``None`` or none.
-        given: Those of the other.
-        owners: Who has them, in this order, for the message: ``'the model and the data'``.
-        remedy: What to do, for the message.
+        known: Names of the classes; ``None`` or an empty list is not compared.
+        given: Names of the other classes.
+        owners: Owners of the two lists for the message, such as ``'the model and the data'``.
+        remedy: Way out, for the message.
 
     Raises:
         ValueError: The classes differ.
@@ -37,7 +37,7 @@ def check_same_classes(
 
 
 def classes_of(dataset: Dataset) -> Sequence[str] | None:
-    """Names of the classes of a data set, in the order of their labels; ``None`` where it does not tell.
+    """Return the class names of a data set in the order of the labels; ``None`` if it does not state them.
 
     Raises:
         ValueError: It joins data sets whose classes differ, so that a label has several meanings.

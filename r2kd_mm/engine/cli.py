@@ -1,6 +1,6 @@
-"""What the command-line tools share: joining the processes of a launcher, and errors that a user can read.
+"""Run a command-line tool: join the processes of a launcher, and print errors that a user can read.
 
-Nothing of the stack is imported here before it is needed, since a tool may need none of it.
+The stack is imported only where it is needed, because some tools need none of it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 TRACEBACK_VARIABLE = 'R2KD_TRACEBACK'
-# Time for the launcher to end this process, where rank 0 has failed in the same way and said so.
+# Time for the launcher to end this process if rank 0 has failed with the same error.
 SECONDS_FOR_RANK_0 = 10.0
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
     """Make ``cfg`` run under ``launcher``, with or without a GPU; call it before ``Runner.from_cfg(cfg)``.
 
-    On a machine without CUDA the processes are joined by gloo here, since the Runner cannot. The model wrapper becomes
-    :class:`~r2kd_mm.engine.PortableDistributedDataParallel` where the config names none.
+    Without CUDA this joins the processes by gloo, because the Runner cannot. If the config names no model wrapper, it
+    becomes :class:`~r2kd_mm.engine.PortableDistributedDataParallel`.
 
     Args:
-        cfg: Changed in place: ``launcher``, ``model_wrapper_cfg``.
+        cfg: Config, changed in place: ``launcher`` and ``model_wrapper_cfg``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
@@ -51,19 +51,19 @@ def init_launcher(cfg: Config, launcher: str) -> None:
 
 
 class RunStopped(RuntimeError):
-    """What ended a run that was all right, explained in full by its message; :func:`clear_errors` shows that alone."""
+    """A healthy run stopped by its environment; :func:`clear_errors` prints the message without a traceback."""
 
 
 class ErrorGuard:
-    """Knows how far training has come, so that :func:`clear_errors` can tell a user's slip from a fault in training."""
+    """Record of the progress of a training, by which :func:`clear_errors` recognises the user's mistakes."""
 
     def __init__(self) -> None:
         self.runner: Runner | None = None
         self.training_began = False
-        self._earlier: tuple[str, int] | None = None  # what an earlier run in the work dir had written last
+        self._earlier: tuple[str, int] | None = None  # the last checkpoint of an earlier run in the work dir
 
     def watch(self, runner: Runner) -> None:
-        """Follow ``runner`` from here on: a full traceback is kept from the end of its first training iteration on."""
+        """Follow ``runner``; tracebacks are kept once its first training iteration has ended."""
         from mmengine.hooks import Hook
 
         guard = self
@@ -77,7 +77,7 @@ class ErrorGuard:
         runner.register_hook(FirstIterationHook(), priority='VERY_HIGH')
 
     def last_checkpoint(self) -> str | None:
-        """Path of the newest checkpoint that this run wrote, or else of the one that it goes on from."""
+        """Return the newest checkpoint of this run, or else the checkpoint that it resumes from."""
         if self.runner is None:
             return None
         newest = _read_pointer(self.runner)
@@ -88,18 +88,18 @@ class ErrorGuard:
 
 @contextmanager
 def clear_errors() -> Iterator[ErrorGuard]:
-    """End the program with one readable message, where the fault is most likely in what the user gave it.
+    """End the program with one readable message if the error is probably the user's mistake.
 
     - An exception before the end of the first training iteration: ``error: <message>`` on stderr, exit status 1.
-      The environment variable ``R2KD_TRACEBACK=1`` brings the traceback back.
-    - A later exception: untouched, other than a :class:`RunStopped`, which says all there is to know, and the death of
-      a data worker, which PyTorch raises wherever the program then is.
-    - Ctrl-C at any time: where training stopped and how to go on, exit status 1.
+      The environment variable ``R2KD_TRACEBACK=1`` shows the traceback.
+    - A later exception keeps its traceback, with two exceptions: a :class:`RunStopped`, and the death of a data worker,
+      which PyTorch raises at any place of the program.
+    - Ctrl-C at any time: where training stopped and how to resume it, exit status 1.
 
-    In a distributed run rank 0 speaks; another rank speaks only where rank 0 has not failed as well.
+    In a distributed run only rank 0 prints; another rank prints only if rank 0 has not failed too.
 
     Yields:
-        The guard; hand it the Runner by :meth:`ErrorGuard.watch` before training.
+        The guard; give it the Runner by :meth:`ErrorGuard.watch` before training.
     """
     guard = ErrorGuard()
     try:
@@ -133,7 +133,7 @@ def clear_errors() -> Iterator[ErrorGuard]:
 
 
 def readable_message(error: Exception) -> str:
-    """The message of ``error`` without its type, the quotes of ``KeyError`` and the stacks of other processes."""
+    """Return the message of ``error`` without its type, the quotes of ``KeyError`` and other stacks."""
     # str() of a KeyError is the repr of its message
     message = str(error.args[0] if isinstance(error, KeyError) and len(error.args) == 1 else error)
     if 'Original Traceback (most recent call last):' in message:  # raised in a worker of a DataLoader
@@ -144,11 +144,11 @@ def readable_message(error: Exception) -> str:
 
 
 def _end_one_of_several(status: str | int | None) -> None:
-    """End a process of a distributed run here, with all that Python does at exit but for tearing itself down.
+    """End a process of a distributed run as Python does, but without the teardown of the interpreter.
 
-    Threads of the process group outlive ``destroy_process_group`` as long as a model refers to it. One that lets go of
-    a Python object in the middle of the teardown aborts the program ("terminate called without an active exception"),
-    after all its work is done, and the launcher reports a failure. Seen with gloo on a busy machine.
+    Threads of the process group survive ``destroy_process_group`` while a model refers to it. If a thread releases a
+    Python object during the teardown, it aborts the program ("terminate called without an active exception"). All work
+    is done then, but the launcher reports a failure. Seen with gloo on a busy machine.
     """
     torch = sys.modules.get('torch')  # a tool may end without it
     if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
@@ -163,7 +163,7 @@ def _end_one_of_several(status: str | int | None) -> None:
 
 
 def _explain_dead_worker(error: Exception, guard: ErrorGuard) -> Exception:
-    """PyTorch's word that a data worker died, as a :class:`RunStopped`; any other error as it is."""
+    """Turn PyTorch's message that a data worker died into a :class:`RunStopped`; return other errors as they are."""
     words = (str(said).strip() for said in (error.__cause__, error))  # the cause names the signal
     death = next((said for said in words if said.startswith('DataLoader worker (pid')), None)
     if death is None:
@@ -175,7 +175,7 @@ def _explain_dead_worker(error: Exception, guard: ErrorGuard) -> Exception:
 
 
 def _read_pointer(runner: Runner) -> tuple[str, int] | None:
-    """The path of the newest checkpoint in the work dir, of this run or an earlier one, and when it was noted."""
+    """Return the newest checkpoint that the work dir notes, and the time of the note."""
     from r2kd_mm.engine.resume import POINTER
 
     pointer = Path(runner.work_dir) / POINTER
@@ -185,12 +185,12 @@ def _read_pointer(runner: Runner) -> tuple[str, int] | None:
 
 
 def _describe_progress(guard: ErrorGuard) -> str:
-    """How far training came, and how to go on."""
+    """Describe the progress of the training, and how to resume it."""
     runner, checkpoint = guard.runner, guard.last_checkpoint()
     if runner is None:
         return 'before training; nothing was trained'
     if checkpoint is not None:
-        advice = f'the last checkpoint is {checkpoint}; the same command with --resume goes on from there'
+        advice = f'the last checkpoint is {checkpoint}; the same command with --resume continues from there'
     else:
         advice = 'no checkpoint was written yet, so the same command starts again'
     return f'after {runner.iter} training iterations, in epoch {runner.epoch + 1}; {advice}'

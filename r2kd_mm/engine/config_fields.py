@@ -1,4 +1,4 @@
-"""The fields of a config, as its text names them."""
+"""Read the fields of a config from its text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 
 def config_fields(text: str) -> dict[str, Any]:
-    """The values of a dumped config by their dotted names.
+    """Return the values of a dumped config by their dotted names.
 
-    Its text is parsed, not run: it comes out of a file, which might hold any code.
+    The text is parsed, not run: it comes from a file that may hold any code.
+
+    Example:
+        >>> config_fields("train_cfg = dict(max_epochs=240)")
+        {'train_cfg.max_epochs': 240}
     """
     fields: dict[str, Any] = {}
     for statement in ast.parse(text).body:
@@ -19,7 +23,7 @@ def config_fields(text: str) -> dict[str, Any]:
 
 
 def _read_value(node: ast.expr) -> Any:
-    """What MMEngine's dump of a value says: dicts and lists of constants, and the text of anything else."""
+    """Read a value of MMEngine's dump: dicts and lists of constants, and the text of anything else."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
         return {keyword.arg: _read_value(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict):
@@ -31,7 +35,7 @@ def _read_value(node: ast.expr) -> Any:
 
 
 def flatten(value: Any, name: str) -> dict[str, Any]:
-    """Leaves of nested dicts and lists by their dotted names; hooks by their type, as their order is no matter."""
+    """Return the leaves of nested dicts and lists by dotted names; the names of hooks are their types."""
     if isinstance(value, dict) and value:
         return {leaf: x for key, item in value.items() for leaf, x in flatten(item, f'{name}.{key}').items()}
     if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):

@@ -1,4 +1,4 @@
-"""Read a config file: where an error in it is, and which of its names no run reads."""
+"""Read a config file, locate its errors, and find names that no run reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from r2kd_mm.engine.resume import warn
 
 # How alike two names must be, in [0, 1], for one to be a typo of the other: train_config and train_cfg are at 0.86.
 ALIKE = 0.81
-# What MMCV 1 called things, and what took their place.
+# Fields of MMCV 1, and their replacements.
 FORMER = {
     'checkpoint_config': 'default_hooks.checkpoint',
     'data': 'train_dataloader, val_dataloader and test_dataloader',
@@ -41,8 +41,8 @@ _OF_BASE = re.compile(r'_base_\.(\w+)')  # how a text config names a variable of
 def read_config(path: str, fields: Collection[str]) -> Config:
     """Read a config file, and refuse one that sets a name which no run reads.
 
-    A variable that something in the config uses is a helper, whatever its name. Of the others, one that resembles a
-    field, that has the name of a field of MMCV 1, or that a base has read already is refused. The rest is reported.
+    A variable that the config uses is a helper and may have any name. An unused variable is refused if its name
+    resembles a field, or is a field of MMCV 1, or if a base has already read it. Other unused variables are reported.
 
     Args:
         path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed. A file that was removed is composed.
@@ -66,9 +66,9 @@ def read_config(path: str, fields: Collection[str]) -> Config:
 
 @dataclass
 class _Source(ast.NodeVisitor):
-    """What a config file sets at its top level, by line, and the names whose values it uses.
+    """Names that a config file sets at its top level, by line, and names whose values it uses.
 
-    To change a variable, as in ``a.b = 1`` or ``a.update(b=1)``, is no use of it.
+    A change of a variable, as in ``a.b = 1`` or ``a.update(b=1)``, does not count as use.
     """
 
     path: Path
@@ -120,7 +120,7 @@ class _Source(ast.NodeVisitor):
         self.depth -= 1
 
     def _visit_target(self, node: ast.expr) -> None:
-        """What is set or changed: its root is not used, other names in it are."""
+        """Visit an assigned or changed expression: its root is not used, other names in it are."""
         if isinstance(node, ast.Name):
             if self.depth == 0 and isinstance(node.ctx, ast.Store):
                 self.is_set.setdefault(node.id, node.lineno)
@@ -168,7 +168,7 @@ def _bases(path: Path, tree: ast.Module) -> Iterator[Path]:
 
 
 def _check_names(cfg: Config, sources: list[_Source], fields: Collection[str]) -> None:
-    """Refuse what nothing reads and what was probably meant to be read."""
+    """Refuse names that nothing reads and that were probably meant to be read."""
     leaf, *bases = sources
     used = set().union(*(source.used for source in sources))
     for source in sources:
@@ -200,7 +200,7 @@ def _check_names(cfg: Config, sources: list[_Source], fields: Collection[str]) -
 
 
 def _object(source: _Source, line: int, message: str) -> None:
-    """Refuse a config; one of an installed package, which its user cannot mend, is only reported."""
+    """Refuse a config; only warn about one of an installed package, which its user cannot change."""
     message = f'{_place(source.path, line)}: {message}'
     if '.mim' not in source.path.parts:
         raise ValueError(message)
@@ -212,7 +212,7 @@ def _place(path: Path | str, line: int | None) -> str:
 
 
 def _is_part(value: Any, cfg: Config, fields: Collection[str]) -> bool:
-    """Whether a dict or list is a part of a field: in a config that a run has written, all helpers stand by value."""
+    """Tell whether a dict or list is part of a field; a config written by a run holds its helpers by value."""
     if not isinstance(value, (dict, list)) or not value:
         return False
 
@@ -244,7 +244,7 @@ def _way_out(error: Exception) -> str:
 
 
 def _place_of(error: Exception, path: str) -> str | None:
-    """File and line of the config that raised ``error``; the file alone where it cannot be known, None where it is."""
+    """Locate the config that raised ``error``: file and line, only the file, or ``None`` if the error names it."""
     if isinstance(error, SyntaxError):
         try:
             list(_read_sources(Path(path)))

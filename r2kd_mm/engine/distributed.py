@@ -1,4 +1,4 @@
-"""The data-parallel wrapper, on machines with and without a GPU."""
+"""Data-parallel wrapper for machines with and without a GPU."""
 
 import inspect
 from typing import Any
@@ -16,19 +16,19 @@ from r2kd_mm.registry import MODEL_WRAPPERS
 class PortableDistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's data-parallel wrapper, for modules on a GPU or on the CPU and for any version of PyTorch.
 
-    It cures two faults: the Runner always passes ``device_ids``, which PyTorch refuses for a module on the CPU
-    (``ValueError: DistributedDataParallel device_ids ... only work with ... GPU modules``), and MMEngine knows only the
+    It fixes two faults. The Runner always passes ``device_ids``, which PyTorch refuses for a module on the CPU
+    (``ValueError: DistributedDataParallel device_ids ... only work with ... GPU modules``). And MMEngine only knows the
     old name of a flag that PyTorch 2.13 renamed (``FutureWarning: broadcast_buffers is deprecated``).
 
-    A config names it with its scope, as ``dict(type='r2kd_mm.PortableDistributedDataParallel')``, since the Runner
-    looks it up in the root registry.
+    A config names it with its scope, ``dict(type='r2kd_mm.PortableDistributedDataParallel')``, because the Runner looks
+    in the root registry.
 
     Args:
-        module: The model of one rank.
-        device_ids: The GPU of this rank, as the Runner gives it; ignored for a module on the CPU.
-        sync_buffers: Overwrite the buffers of all ranks by those of rank 0 before each forward pass. The Runner's own
-            choice is False: batch-norm statistics stay per rank, and ``SyncBuffersHook`` averages them once an epoch.
-        find_unused_parameters: Needed where a forward pass leaves parameters of the student without gradient.
+        module: Model of one rank.
+        device_ids: GPU of this rank, as the Runner gives it; ignored for a module on the CPU.
+        sync_buffers: Copy the buffers of rank 0 to all ranks before each forward pass. The Runner sets False: each rank
+            keeps its batch-norm statistics, and ``SyncBuffersHook`` averages them once per epoch.
+        find_unused_parameters: Set this if a forward pass leaves parameters of the student without gradient.
         detect_anomalous_params: Log the parameters without gradient; slow, for debugging.
     """
 
@@ -51,7 +51,7 @@ class PortableDistributedDataParallel(MMDistributedDataParallel):
 
 
 def unwrapped_model(runner: Runner) -> nn.Module:
-    """The model that a runner trains or tests, without its data-parallel wrapper."""
+    """Return the model of a runner without its data-parallel wrapper."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files completely or not at all."""
 
 import errno
 import os
@@ -9,23 +9,23 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-# What a disk answers that is full (or at the quota, or at the largest size of a file) or broken.
+# Errors of a disk that is full (or at its quota, or at the largest size of a file) or broken.
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Local files that appear under their name only when they are complete and on the disk.
+    """Backend for local files that get their name only when they are complete and on the disk.
 
-    MMEngine's local backend writes into the file itself, so an interrupt, or a full disk, leaves half a checkpoint in
-    the place of the last good one. Used by ``CheckpointHook(backend_args=dict(backend='atomic'))``.
+    MMEngine's local backend writes directly into the file. An interrupt or a full disk then leaves half a checkpoint
+    in place of the last good one. Select this one by ``CheckpointHook(backend_args=dict(backend='atomic'))``.
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Write ``obj`` to ``filepath``, whose folder is made if need be.
+        """Write ``obj`` to ``filepath``, and make its folder if it is missing.
 
         Raises:
-            OSError: The folder cannot be written, or the disk is full; ``filepath`` is then as it was. For one of
-                :data:`STORAGE_ERRORS` the message has the bytes that were to be written and those that are free.
+            OSError: The folder cannot be written, or the disk is full; ``filepath`` then stays as it was. For an error
+                in :data:`STORAGE_ERRORS` the message states the bytes to write and the free bytes.
         """
         path = Path(os.path.realpath(filepath))  # through a symbolic link, as plain writing does
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,14 +52,14 @@ class AtomicLocalBackend(LocalBackend):
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Delete the temporary files of writers that were killed; call it while nobody writes into ``folder``."""
+    """Delete the temporary files of killed writers; call it only while nobody writes into ``folder``."""
     for path in Path(folder).iterdir():
         if re.fullmatch(r'\..+\.\d+\.tmp', path.name):
             path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in ``folder`` to the disk: without it, a renamed file may have its old name after a power cut."""
+    """Write the names in ``folder`` to the disk; otherwise a power cut may undo a renaming."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,12 +71,12 @@ register_backend('atomic', AtomicLocalBackend, force=True)
 
 
 def check_writable(folder: Path, name: str, option: str) -> None:
-    """Make ``folder``, called ``name``, and raise ``OSError`` where nothing can be written into it.
+    """Make ``folder`` and raise an ``OSError`` if nothing can be written into it.
 
     Args:
-        folder: The folder.
-        name: What the user knows it as.
-        option: By which another one is given.
+        folder: Folder to write into.
+        name: Name of the folder for the user, such as ``'work_dir'``.
+        option: Option that sets another folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Find the random generators that transforms keep for themselves, and seed them."""
+"""Find and seed the random generators that belong to transforms."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import torch
 from numpy.random import mtrand
 
 GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-# Those of the process, which are seeded for themselves.
+# Generators of the process, which are seeded elsewhere.
 SHARED = [random._inst, mtrand._rand, torch.default_generator]  # type: ignore[attr-defined]  # not in the stubs
 LEAVES = (str, bytes, int, float, complex, np.ndarray, torch.Tensor, type, ModuleType, BuiltinFunctionType)
 MAX_LENGTH = 64  # a longer list or dict is data, not a pipeline
 
 
 def own_generators(part: Any) -> list[Any]:
-    """Find the generators within ``part`` that are not those of the process, in a fixed order.
+    """Find the generators within ``part`` that are not the shared ones of the process, in a fixed order.
 
     Args:
-        part: A data set or transform. Its attributes are searched, and theirs, and what functions close over; so are
-            the classes and modules of its transforms. Lists of more than :data:`MAX_LENGTH` entries are taken for data.
+        part: Data set or transform. The search covers its attributes at any depth, variables in closures, and the
+            classes and modules of its transforms. Lists of more than :data:`MAX_LENGTH` entries count as data.
 
     Returns:
         Objects of the types :data:`GENERATORS`.
@@ -36,7 +36,7 @@ def own_generators(part: Any) -> list[Any]:
 
 
 def seed_generators(generators: Sequence[Any], seed: int) -> None:
-    """Seed each of the ``generators`` with a number of its own, ``seed + 1``, ``seed + 2`` and so on."""
+    """Seed the ``generators`` with ``seed + 1``, ``seed + 2`` and so on."""
     for own, generator in enumerate(generators, start=seed + 1):
         if isinstance(generator, np.random.Generator):
             bits: Any = generator.bit_generator
@@ -48,7 +48,7 @@ def seed_generators(generators: Sequence[Any], seed: int) -> None:
 
 
 def without_traces(part: Any) -> Any:
-    """Copy ``part`` so that its use leaves nothing behind, such as an open file; large data are shared.
+    """Copy ``part`` so that its use changes nothing in the original; large data are shared.
 
     A part that cannot be copied is returned as it is.
     """

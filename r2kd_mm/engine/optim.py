@@ -14,11 +14,10 @@ from r2kd_mm.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Run the forward pass under bfloat16 autocast, on a GPU or on the CPU.
+    """Optimizer wrapper that runs the forward pass under bfloat16 autocast, on a GPU or on the CPU.
 
-    It stands in for MMEngine's ``AmpOptimWrapper``, which asserts a GPU and builds a gradient scaler through a
-    deprecated name. bfloat16 has the exponent range of float32, so gradients need no scaling and a step no
-    synchronisation.
+    It replaces MMEngine's ``AmpOptimWrapper``, which asserts a GPU and builds a gradient scaler through a deprecated
+    name. bfloat16 has the exponent range of float32, so gradients need no scaling, and a step no synchronisation.
 
     Raises:
         ValueError: The GPU has no bfloat16 arithmetic.
@@ -34,6 +33,6 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Add autocast to what OptimWrapper does, which is to leave out gradient synchronisation while accumulating."""
+        """Add autocast to OptimWrapper's context, which skips gradient synchronisation during accumulation."""
         with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
             yield

@@ -1,4 +1,4 @@
-"""An order in which the images come in pairs."""
+"""Sample the images in pairs, for views that mix an image with a fixed partner."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from r2kd_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class PairedSampler(Sampler):
-    """A random order of pairs, for views that mix an image with a partner which must not depend on its batch.
+    """Sampler of pairs in random order: the partner of an image does not depend on its batch.
 
-    Position 2 i and position 2 i + 1 are partners. Who is paired with whom depends on the seed and the round; the order
-    of the pairs on the seed and the epoch. Each process takes its share of the pairs, so that in a batch of even size
-    every image has its partner, whatever the number of processes. The image that an odd number leaves over is left out,
-    another one in each round; pairs that the processes cannot share out evenly are filled up with the first ones.
+    Positions 2 i and 2 i + 1 are partners. The pairs depend on the seed and the round, and their order on the seed and
+    the epoch. Each process takes its share of the pairs, so every image of an even batch has its partner in the batch.
+    An odd number of images leaves one out, another one in each round. The first pairs are repeated if the processes
+    cannot share the pairs equally.
 
     Attributes:
-        cycle: Number of rounds, after which the pairing repeats; ``None`` if it never does.
+        cycle: Number of rounds after which the pairs repeat; ``None`` for never.
         gives_each_once: An epoch repeats images only to give each process the same number of pairs.
 
     Args:
-        dataset: What is sampled; at least 2 images.
-        seed: Of the order, equal on all ranks; ``None`` draws one.
-        shuffle: Draw pairs and order; ``False`` takes the images as they come, neighbours as partners.
+        dataset: Data set with at least 2 images.
+        seed: Seed of pairs and order, equal on all ranks; ``None`` draws one.
+        shuffle: Draw pairs and order; ``False`` keeps the order of the images and makes neighbours partners.
 
     Raises:
         ValueError: There are fewer than 2 images.
@@ -47,7 +47,7 @@ class PairedSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of ``epoch``, counted from 0, from the next pass on."""
+        """Set the epoch, counted from 0, of the next pass."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -59,7 +59,7 @@ class PairedSampler(Sampler):
         return iter(pairs[own].flatten().tolist())
 
     def __len__(self) -> int:
-        """Images of this process in one pass, an even number."""
+        """Return the number of images of this process in one pass, an even number."""
         num_pairs = len(self.dataset) // 2
         return -(-num_pairs // self.world_size) * 2
 

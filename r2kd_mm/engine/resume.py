@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from."""
+"""Find the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from r2kd_mm.engine.arguments import AUTO
 from r2kd_mm.engine.config_fields import config_fields
 
 POINTER = 'last_checkpoint'  # the file in which MMEngine notes the path of the newest checkpoint
-PREEMPTED = 'preempted_iter_'  # how the name of a checkpoint begins that SIGTERM caused, before the iteration
+PREEMPTED = 'preempted_iter_'  # prefix of a checkpoint saved on SIGTERM; the iteration follows
 FAMILIES = ('epoch_', 'iter_', PREEMPTED)  # best_* and the like lack the optimizer
-RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # how often torchrun --max-restarts has started this process anew
+RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # restarts by torchrun --max-restarts
 
 
 def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None:
-    """Make ``cfg`` go on from a checkpoint that is whole, in place of MMEngine's search, which looks at no content.
+    """Make ``cfg`` resume from a complete checkpoint; MMEngine's own search does not read the files.
 
     Args:
-        cfg: Changed in place: ``resume`` and ``load_from``. ``resume=True`` without ``load_from`` means :data:`AUTO`.
-        resume: Path of a checkpoint; :data:`AUTO` for the newest one in ``cfg.work_dir``, without one of which the run
-            starts anew; None leaves the choice to the config. After a restart by torchrun the newest one in
-            ``cfg.work_dir`` goes first, whatever is asked for.
-        overwrite: Start anew, whatever the config says, also where ``cfg.work_dir`` holds the checkpoints of an
-            earlier run.
+        cfg: Config, changed in place: ``resume`` and ``load_from``. ``resume=True`` without ``load_from`` means
+            :data:`AUTO`.
+        resume: Path of a checkpoint. :data:`AUTO` takes the newest one in ``cfg.work_dir``, or starts from scratch
+            without one. ``None`` leaves the choice to the config. After a restart by torchrun the newest checkpoint in
+            ``cfg.work_dir`` always wins.
+        overwrite: Start from scratch even if the config or ``cfg.work_dir`` has a checkpoint.
 
     Raises:
-        ValueError: The checkpoint asked for is damaged; or those in the work dir all are; or they are of an earlier
-            run, from which this one does not go on, without ``overwrite``.
-        FileNotFoundError: The checkpoint asked for does not exist.
+        ValueError: The given checkpoint is damaged, or all checkpoints in the work dir are. Or the work dir holds the
+            checkpoints of an earlier run, which this run does not resume, without ``overwrite``.
+        FileNotFoundError: The given checkpoint does not exist.
     """
     if resume is None and cfg.get('resume') and not overwrite:
         resume = cfg.get('load_from') or AUTO
@@ -55,13 +55,13 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None
 
 
 def stretch_schedule(cfg: Config) -> None:
-    """Stretch the schedules of ``cfg`` that ended with the run of the checkpoint, where ``cfg`` has another length.
+    """Stretch the schedules that ended with the run of the checkpoint if ``cfg`` has another length.
 
-    Those are the ones whose ``T_max``, ``total_steps`` or ``end`` names the last epoch in the checkpoint. A warm-up
-    stays, and so do milestones, and what the user has changed. The same command does the same again.
+    A schedule ends with the run if its ``T_max``, ``total_steps`` or ``end`` is the last epoch of the checkpoint's run.
+    Warm-up, milestones and fields that the user has changed stay. A second call changes nothing.
 
     Args:
-        cfg: Changed in place: ``param_scheduler``. Its ``load_from`` is the checkpoint.
+        cfg: Config, changed in place: ``param_scheduler``. Its ``load_from`` is the checkpoint.
     """
     if not cfg.resume or '://' in cfg.load_from:
         return
@@ -81,12 +81,11 @@ def stretch_schedule(cfg: Config) -> None:
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
-    """Path of the newest checkpoint in ``work_dir`` that is whole and can be gone on from; None where there is none.
+    """Return the newest complete checkpoint in ``work_dir`` that a run can resume from; ``None`` without one.
 
-    That is the one to which ``last_checkpoint`` points, or, where that is damaged, the one before: of those with
-    smaller numbers the one with the most iterations. Each damaged one is reported on stderr with the reason. A
-    file with a higher number than that of the pointer is left from an earlier run, or was being written at the end of
-    this one.
+    This is the file to which ``last_checkpoint`` points. If it is damaged, an earlier file is taken: the one with the
+    most iterations among smaller numbers. Each damaged file is reported on stderr with the reason. A file with a higher
+    number than the pointer's is ignored: it is from an earlier run, or its writer was killed.
 
     Raises:
         ValueError: There are checkpoints, and none is whole.
@@ -95,13 +94,13 @@ def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
     if newest is None and damaged:
         raise ValueError(
             f'none of the checkpoints in {str(work_dir)!r} is whole ({", ".join(path.name for path in damaged)}); copy '
-            'one from elsewhere and name it by --resume PATH, or start anew with another --work-dir'
+            'one from elsewhere and name it by --resume PATH, or start again with another --work-dir'
         )
     return newest
 
 
 def _search(work_dir: Path) -> tuple[str | None, list[Path]]:
-    """The newest whole checkpoint, and the damaged ones that were met before it."""
+    """Find the newest complete checkpoint, and the damaged ones before it."""
     damaged: list[Path] = []
     pointed = _pointed_to(work_dir)
     if pointed is not None and _iterations(pointed, damaged) is not None:
@@ -116,19 +115,19 @@ def _search(work_dir: Path) -> tuple[str | None, list[Path]]:
                     break
     if newest is None:
         return None, damaged
-    warn(f'going on from {newest[1]}, after {newest[0]} iterations')
+    warn(f'resuming from {newest[1]}, after {newest[0]} iterations')
     return newest[1], damaged
 
 
 def _pointed_to(work_dir: Path) -> Path | None:
-    """The file to which ``last_checkpoint`` points, also where ``work_dir`` was moved since."""
+    """Return the file to which ``last_checkpoint`` points, also if ``work_dir`` was moved."""
     pointer = work_dir / POINTER
     if not pointer.is_file():
         return None
     try:
         noted = Path(pointer.read_bytes().decode().strip())
         places = [place for place in (noted, work_dir / noted.name) if place.is_file()]
-    except (UnicodeDecodeError, ValueError, OSError):  # bytes that are no path
+    except (UnicodeDecodeError, ValueError, OSError):  # bytes that are not a path
         noted, places = Path(), []
     if not places:
         name = noted.name if noted.name.isprintable() else ''
@@ -138,7 +137,7 @@ def _pointed_to(work_dir: Path) -> Path | None:
 
 
 def _family(folder: Path, family: str, pointed: Path | None) -> Iterator[Path]:
-    """The checkpoints of one naming scheme, newest first, as far as they are older than the one pointed to."""
+    """List the checkpoints of one naming scheme, newest first, that are older than the one pointed to."""
     numbered = {}
     for path in folder.glob(f'{family}*.pth'):
         match = re.fullmatch(rf'{family}(\d+)\.pth', path.name)
@@ -151,7 +150,7 @@ def _family(folder: Path, family: str, pointed: Path | None) -> Iterator[Path]:
 
 
 def _iterations(path: Path, damaged: list[Path]) -> int | None:
-    """How far the run of this checkpoint was; None, after a report, where it is damaged or not to be gone on from."""
+    """Return the iterations of a checkpoint; report a damaged or incomplete file, and return ``None``."""
     try:
         checkpoint = load_checkpoint_file(path)
         _check_has_state(path, checkpoint)
@@ -166,13 +165,13 @@ def _check_has_state(path: str | Path, checkpoint: dict) -> None:
     missing = {'meta', 'message_hub', 'optimizer', 'state_dict'} - set(checkpoint)
     if missing:
         raise ValueError(
-            f'checkpoint {str(path)!r} lacks {", ".join(sorted(missing))}, so no run can go on from it'
+            f'checkpoint {str(path)!r} lacks {", ".join(sorted(missing))}, so no run can resume from it'
             + (' (save_optimizer=False?)' if missing == {'optimizer'} else '')
         )
 
 
 def _check_nothing_is_lost(work_dir: Path, resume: str | None) -> None:
-    """Refuse to write over the checkpoints of an earlier run, save one that is gone on from in its own folder."""
+    """Refuse to overwrite the checkpoints of an earlier run, unless this run resumes from them."""
     checkpoints = [path for family in (*FAMILIES, 'best_') for path in work_dir.glob(f'{family}*.pth')]
     held = _pointed_to(work_dir) or max(checkpoints, key=os.path.getmtime, default=None)
     if held is None or (resume is not None and Path(resume).resolve().parent == held.resolve().parent):
@@ -181,13 +180,13 @@ def _check_nothing_is_lost(work_dir: Path, resume: str | None) -> None:
     origin = [path.name for path in configs[-1:]] + [f'{datetime.fromtimestamp(held.stat().st_mtime):%Y-%m-%d %H:%M}']
     raise ValueError(
         f'work_dir {str(work_dir)!r} holds {held.name} of an earlier run ({", ".join(origin)}), over whose checkpoints '
-        'this one would write; go on with that run by --resume, give another --work-dir, or start anew in this one by '
+        'this one would write; continue that run by --resume, give another --work-dir, or start again in this one by '
         '--overwrite'
     )
 
 
 def _verify(path: str, work_dir: str) -> None:
-    """Read a checkpoint that the user named, and point to a better one where it is damaged."""
+    """Read a checkpoint that the user named, and name a better one if it is damaged."""
     if '://' in path:  # read when it has been downloaded
         return
     try:
@@ -199,6 +198,6 @@ def _verify(path: str, work_dir: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Say ``message`` on stderr, once for all processes; it needs no Runner and so no log."""
+    """Print ``message`` to stderr once for all processes; this works without a Runner and its log."""
     if process_rank() == 0:
         print(f'warning: {message}', file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""From a command line to the config of a run, as ``tools/train.py`` and ``tools/test.py`` read it."""
+"""Build the config of a run from a command line, for ``tools/train.py`` and ``tools/test.py``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from r2kd_mm.signatures import check_arguments, parameters_of
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
-# What a Runner takes, and what it reads from its config beside that.
+# Arguments of a Runner, and further fields that it reads from its config.
 RUN_FIELDS = {
     *inspect.signature(Runner).parameters,
     'activation_checkpointing',
@@ -36,9 +36,9 @@ RUN_FIELDS = {
     'tta_pipeline',
 } - {'cfg'}
 
-# Dicts without a type, and what MMEngine calls with them.
+# Dicts without a type, and the functions that MMEngine calls with them.
 UNTYPED = {**dict.fromkeys(DATALOADERS, DataLoader), 'randomness': set_random_seed}
-# What MMEngine takes out of a dict before it calls the type.
+# Keys that MMEngine removes from a dict before it calls the type.
 BUILDER_FIELDS = {
     'type',
     '_delete_',
@@ -51,7 +51,7 @@ BUILDER_FIELDS = {
     'priority',  # of hooks
 }
 DEFAULT_HOOKS = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info', 'sampler_seed', 'timer'}  # MMEngine's own
-# What MMEngine reads of a dict that it hands on to nothing.
+# Keys that MMEngine reads from a dict that it passes to no function.
 KNOWN_KEYS = {
     'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
@@ -79,10 +79,10 @@ def read_changed_config(path: str, options: Mapping[str, Any]) -> Config:
 
 
 def load_run_config(args: argparse.Namespace) -> Config:
-    """Read the config and change it as the command line says; join the processes of a launcher.
+    """Read the config, apply the command line, and join the processes of a launcher.
 
     Args:
-        args: What :func:`~r2kd_mm.engine.arguments.add_run_arguments` declares; ``no_persistent_workers`` too where the
+        args: Arguments of :func:`~r2kd_mm.engine.arguments.add_run_arguments`, and ``no_persistent_workers`` if the
             tool has it.
 
     Raises:
@@ -105,7 +105,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
 
 
 def _set_up_dataloader(dataloader: dict, pin_memory: bool, persistent_workers: bool) -> None:
-    """Set what depends on the machine rather than on the experiment."""
+    """Set the fields that depend on the machine, not on the experiment."""
     dataloader.setdefault('collate_fn', dict(type='default_collate'))
     dataloader['pin_memory'] = pin_memory and torch.cuda.is_available() and dataloader.get('pin_memory', True)
     # torch refuses to keep workers alive where there are none
@@ -115,7 +115,7 @@ def _set_up_dataloader(dataloader: dict, pin_memory: bool, persistent_workers: b
 
 
 def _check_fields(options: Mapping[str, Any], cfg: Config) -> None:
-    """Refuse options that would change nothing or that nothing takes: a slip in a name, or a helper variable."""
+    """Refuse options that change nothing or that nothing takes: a typo in a name, or a helper variable."""
     for option in options:
         field = option.split('.')[0]
         if field in RUN_FIELDS:
@@ -133,7 +133,7 @@ def _check_fields(options: Mapping[str, Any], cfg: Config) -> None:
 
 
 def _check_untyped(cfg: Config) -> None:
-    """Refuse the keys in ``cfg`` that MMEngine would pass over, and a second default hook under a misspelt name."""
+    """Refuse keys that MMEngine would ignore, and a second default hook with a misspelt name."""
     for place, known in KNOWN_KEYS.items():
         node = cfg
         for name in place.split('.'):
@@ -146,13 +146,13 @@ def _check_untyped(cfg: Config) -> None:
         close = difflib.get_close_matches(name, DEFAULT_HOOKS, n=1, cutoff=ALIKE)
         if close:
             raise ValueError(
-                f'default_hooks of the config: {name!r} would be a hook beside {close[0]!r}, which then stays at its '
+                f'default_hooks of the config: {name!r} would be a hook next to {close[0]!r}, which then keeps its '
                 f'default; did you mean {close[0]!r}? A hook of its own belongs into custom_hooks'
             )
 
 
 def _check_path(option: str, options: Mapping[str, Any], cfg: Config) -> None:
-    """Refuse a new name that its place in ``cfg`` does not take, and a text where a number belongs."""
+    """Refuse a new name that its place in ``cfg`` does not take, and a text in place of a number."""
     if any(option.startswith(f'{other}.') for other in options):  # its place is not the one that is in cfg
         return
     first, *path = option.split('.')
@@ -187,7 +187,7 @@ def _check_hook(option: str, name: str, options: Mapping[str, Any], known: set[s
 
 
 def _check_argument(option: str, name: str, kind: type | Callable | str | None, value: Any) -> None:
-    """Refuse ``name`` where ``kind`` does not take it, and ``value``, where that is a text instead of a number."""
+    """Refuse ``name`` if ``kind`` does not take it, and ``value`` if it is a text in place of a number."""
     types = find_types(kind) if isinstance(kind, str) else [kind] if callable(kind) else []
     if name in BUILDER_FIELDS or not types:
         return

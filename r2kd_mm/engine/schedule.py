@@ -1,4 +1,4 @@
-"""The schedule of a run: it fits the length of the run, and on resume it is that of the config."""
+"""Check that the schedule fits the run, and let a resumed run follow the schedule of its config."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from typing import Any, NamedTuple
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.optim.scheduler.param_scheduler import (
-    CosineAnnealingParamScheduler,
-    CosineRestartParamScheduler,
-    LinearParamScheduler,
-    OneCycleParamScheduler,
-    PolyParamScheduler,
-    _ParamScheduler,
-)
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from r2kd_mm.engine.schedule_length import check_counts_iterations, check_length, depends_on_scores
 from r2kd_mm.signatures import parameters_of
 
-# What schedulers work out of their arguments, and arguments that say nothing of the values so far.
+# Settings that schedulers compute from their arguments, and arguments that do not affect the values so far.
 DERIVED = {'total_iters', 'total_steps'}
 NO_SETTINGS = {'optimizer', 'param_name', 'end', 'last_step', 'verbose'}
 SCALER_SETTINGS = ('growth_factor', 'backoff_factor', 'growth_interval')  # the scale itself is found in training
@@ -31,23 +25,24 @@ SHOWN_POINTS = 8  # of the curve in the log
 
 
 class ScheduleHook(Hook):
-    """Refuse a schedule that does not fit the run, and let a resumed run follow the schedule of its config.
+    """Hook that refuses a schedule that does not fit the run, and applies the schedule of the config on resume.
 
-    MMEngine restores the optimizer and the schedulers of the checkpoint with all their settings, whatever the config of
-    the resumed run says. Here the settings of both are compared. Where they agree, all stays as restored, bit by bit.
-    A schedule that only ends later goes on as if it had always ended there. Any other is refused, unless a hook of the
-    run has ``allow_changes=True``, as :class:`~r2kd_mm.hooks.RunRecordHook` has by ``--allow-changes``: then the
-    settings of the config hold, and the values are those that its schedule has at this iteration.
+    MMEngine restores the optimizer and the schedulers of the checkpoint with all their settings, and ignores the config
+    of the resumed run. This hook compares the settings of both. If they agree, the restored state stays as it is, bit
+    by bit. A schedule that only ends later continues as if it had always ended there. Any other difference is refused,
+    unless a hook of the run has ``allow_changes=True`` (:class:`~r2kd_mm.hooks.RunRecordHook` has it with
+    ``--allow-changes``). Then the settings of the config apply, with the values of its schedule at this iteration.
 
     Raises:
-        ValueError: The schedule does not fit the length of the run, see :func:`check_length`; the checkpoint has no
-            state of the optimizer; or its schedule was another one.
+        ValueError: The schedule does not fit the length of the run, see
+            :func:`~r2kd_mm.engine.schedule_length.check_length`; the checkpoint has no state of the optimizer; or its
+            schedule differs.
     """
 
     priority = 'ABOVE_NORMAL'  # RunRecordHook has compared the configs, and no teacher was scored
 
     def before_run(self, runner: Runner) -> None:
-        """Check the schedules as built, and keep them: resuming overwrites them."""
+        """Check the schedules as built, and keep them, because a resume overwrites them."""
         if not isinstance(runner.optim_wrapper, (OptimWrapper, OptimWrapperDict)):
             return  # the run only tests
         self._schedules = [_Schedule(wrapper, schedulers) for wrapper, schedulers in _by_optimizer(runner)]
@@ -55,7 +50,7 @@ class ScheduleHook(Hook):
         for schedule in self._schedules:
             time = _Time.of(runner)
             if time.unit == 'iter':
-                _check_counts_iterations(schedule.schedulers)
+                check_counts_iterations(schedule.schedulers)
             check_length(schedule.schedulers, time.end, time.length, time.unit)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -68,7 +63,7 @@ class ScheduleHook(Hook):
         self._has_state = not runner._resume or 'param_schedulers' in checkpoint
 
     def before_train(self, runner: Runner) -> None:
-        """Compare what was restored with what the config says; put the latter in force where that is allowed."""
+        """Compare the restored settings with the config; apply the config if changes are allowed."""
         if runner.iter == 0:
             return
         allowed = any(getattr(hook, 'allow_changes', False) for hook in runner.hooks)
@@ -104,7 +99,7 @@ class _Schedule:
         self.scaling = self._read_scaling()
 
     def _read_scaling(self) -> dict[str, Any]:
-        """The settings of the gradient scaler, where there is one."""
+        """Return the settings of the gradient scaler; empty without one."""
         scaler = getattr(self.wrapper, 'loss_scaler', None)
         state = {} if scaler is None else scaler.state_dict()
         return {name: state[name] for name in SCALER_SETTINGS if name in state}
@@ -118,10 +113,11 @@ class _Schedule:
         return names | {f'{bound}_{name}' for name in names for bound in ('initial', 'max', 'min')}
 
     def changes(self, with_optimizer: bool) -> list[str]:
-        """What the config says and what was restored, where they differ; ``end`` alone is no such difference.
+        """List the settings that differ between the config and the checkpoint; another ``end`` does not count.
 
         Args:
-            with_optimizer: Compare also what no scheduler writes, such as the weight decay. A hook may have changed it.
+            with_optimizer: Compare also entries that no scheduler writes, such as the weight decay. A hook may change
+                them.
         """
         found = [
             f'{type(scheduler).__name__}.{name}: {_show(restored)} -> {_show(built)}'
@@ -140,33 +136,32 @@ class _Schedule:
         return list(dict.fromkeys(found))
 
     def move_end(self) -> None:
-        """Take the ends of the config, where nothing else differs; the values so far are the same.
+        """Use the ends of the config if nothing else differs; the values so far are the same.
 
-        A run that was complete has not set the value that would have followed its last step. That is made up for, in
-        the order in which ``ParamSchedulerHook`` steps.
+        A complete run has not set the value after its last step. This sets it, in the order of ``ParamSchedulerHook``.
         """
         pairs = zip(self.schedulers, self.states)
         for scheduler, state in sorted(pairs, key=lambda pair: pair[0].by_epoch):
             was_over = scheduler.end == scheduler._global_step < state['end']
             scheduler.end = state['end']
-            if was_over and not _depends_on_scores(scheduler):
+            if was_over and not depends_on_scores(scheduler):
                 scheduler._global_step -= 1
                 scheduler.step()
 
     def put_in_force(self, runner: Runner, whole: bool) -> str:
-        """Take the settings of the config, with the values that they give at this iteration.
+        """Use the settings of the config, with the values that they give at this iteration.
 
         Args:
-            runner: The Runner, which says how far the run is.
-            whole: Take also what no scheduler writes.
+            runner: Runner with the progress of the run.
+            whole: Apply also the entries that no scheduler writes.
 
         Returns:
-            The curve from here on, in words.
+            Description of the remaining curve.
 
         Raises:
             ValueError: The values depend on the validation scores so far, which are not known.
         """
-        if any(map(_depends_on_scores, self.schedulers)):
+        if any(map(depends_on_scores, self.schedulers)):
             raise ValueError(
                 'the optimizer or its schedule has other settings than in the checkpoint, and a schedule by validation '
                 'scores (ReduceOnPlateau) cannot be worked out again for them; start again in another --work-dir'
@@ -186,7 +181,7 @@ class _Schedule:
 
 
 class _Time(NamedTuple):
-    """How far a run is, in epochs of so many iterations; training by iterations has epochs of one."""
+    """Progress of a run, in epochs of ``length`` iterations; training by iterations has epochs of length 1."""
 
     unit: str
     now: int
@@ -201,10 +196,10 @@ class _Time(NamedTuple):
 
 
 class _Replay:
-    """The schedulers of a schedule on a copy of its parameter groups, from the start of the run on."""
+    """Copy of the schedulers and parameter groups that replays the run from its start."""
 
     def __init__(self, schedule: _Schedule) -> None:
-        # what a scheduler asks of its optimizer, beside the groups: whether it stepped
+        # a scheduler asks its optimizer for the groups, and whether it stepped
         stepped = SimpleNamespace(_with_counter=True)
         self.groups = copy.deepcopy(schedule.groups)
         optimizer = SimpleNamespace(param_groups=self.groups, step=stepped, _global_step=0)
@@ -229,7 +224,7 @@ class _Replay:
                 scheduler.step()
 
     def describe(self, iteration: int, time: _Time) -> str:
-        """The values at the start of some of the epochs that are left."""
+        """Describe the values at the start of some of the remaining epochs."""
         names = sorted({scheduler.param_name for scheduler in self.schedulers})
         if not names or time.now >= time.end:
             return 'the values are constant'
@@ -250,7 +245,7 @@ class _Replay:
 
 
 def _differing(scheduler: _ParamScheduler, built: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Name, restored and built value of the settings that differ."""
+    """Yield name, restored value and built value of the settings that differ."""
     restored = scheduler.state_dict()
     settings = (set(parameters_of(type(scheduler)) or ()) | DERIVED) - NO_SETTINGS
     for name in sorted(settings & restored.keys() & built.keys()):
@@ -258,12 +253,8 @@ def _differing(scheduler: _ParamScheduler, built: dict[str, Any]) -> Iterator[tu
             yield name, restored[name], built[name]
 
 
-def _depends_on_scores(scheduler: _ParamScheduler) -> bool:
-    return getattr(scheduler, 'need_val_args', False)
-
-
 def _by_optimizer(runner: Runner) -> list[tuple[OptimWrapper, Sequence[_ParamScheduler]]]:
-    """Each optimizer with its schedulers."""
+    """Return each optimizer with its schedulers."""
     wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     if isinstance(wrapper, OptimWrapperDict):
         return [(part, schedulers[name] if schedulers else []) for name, part in wrapper.items()]
@@ -276,84 +267,3 @@ def _without_params(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _show(value: Any) -> str:
     return repr(dict(value) if isinstance(value, dict) else value)
-
-
-# ------------------------------------------------------------------------------------------------- the length of a run
-def _check_counts_iterations(schedulers: Sequence[_ParamScheduler]) -> None:
-    for scheduler in schedulers:
-        if scheduler.by_epoch and not _depends_on_scores(scheduler):
-            raise ValueError(
-                f'{type(scheduler).__name__} counts epochs, and IterBasedTrainLoop has none, so it would never step; '
-                'set by_epoch=False, and its numbers in iterations'
-            )
-
-
-def check_length(schedulers: Sequence[_ParamScheduler], max_epochs: int, length: int, unit: str = 'epoch') -> None:
-    """Refuse a run that goes on beyond its schedule: where the rate rises again, is 0, or is not defined.
-
-    A schedule that ends early at a rate above 0, which then stays, is a run as good as any.
-
-    Args:
-        schedulers: Those of one optimizer, as the Runner builds them.
-        max_epochs: Length of the run.
-        length: Iterations of an epoch.
-        unit: What the numbers in the message count.
-
-    Raises:
-        ValueError: ``max_epochs`` lies beyond the end of a schedule.
-    """
-    for scheduler in schedulers:
-        steps = 1 if scheduler.by_epoch else length  # of an epoch
-        course, name = _course(scheduler), type(scheduler).__name__
-        last = min(scheduler.end, max_epochs * steps)  # the first step in which it sets no value
-        if course is None or scheduler.begin + course > last:
-            continue  # it does not come to its end
-        complete = scheduler.begin + course
-        ends = f'after {unit} {complete / steps:g}'
-        way_out = (
-            f'end the run there (train_cfg.max_{unit}s), or make the schedule longer by its T_max, total_steps or '
-            'periods, and its end; on --resume, --allow-changes stretches it'
-        )
-        # T_max may be one epoch less than the run, which then ends at the minimum
-        if isinstance(scheduler, CosineAnnealingParamScheduler) and last - complete > steps:
-            raise ValueError(
-                f'{name} is at its minimum {ends} (T_max={course / steps:g}), and {scheduler.param_name} would rise '
-                f'again until {unit} {max_epochs}: {way_out}. For a schedule that starts again take CosineRestartLR'
-            )
-        if isinstance(scheduler, OneCycleParamScheduler) and last > complete:
-            raise ValueError(
-                f'{name} ends {ends} (total_steps={course / steps:g}), and the run goes on until {unit} {max_epochs}: '
-                f'{way_out}'
-            )
-        stops = complete if isinstance(scheduler, CosineRestartParamScheduler) else last
-        if stops < max_epochs * steps and _ends_at_zero(scheduler):
-            others = [
-                min(other.end / (1 if other.by_epoch else length), max_epochs)
-                for other in schedulers
-                if other is not scheduler and other.param_name == scheduler.param_name
-            ]
-            if max(others, default=0) <= stops / steps:
-                raise ValueError(
-                    f'{name} brings {scheduler.param_name} down to 0 {ends}, and the run goes on until {unit} '
-                    f'{max_epochs}, in which it would learn nothing: {way_out}; or let it end above 0 by eta_min'
-                )
-
-
-def _course(scheduler: _ParamScheduler) -> int | None:
-    """Number of steps in which a schedule runs its course; None for one that is never done."""
-    if isinstance(scheduler, CosineAnnealingParamScheduler):
-        return scheduler.T_max
-    if isinstance(scheduler, CosineRestartParamScheduler):
-        return scheduler.cumulative_periods[-1]
-    if isinstance(scheduler, OneCycleParamScheduler):
-        return scheduler.total_steps
-    if isinstance(scheduler, (LinearParamScheduler, PolyParamScheduler)):
-        return scheduler.end - scheduler.begin
-    return None
-
-
-def _ends_at_zero(scheduler: _ParamScheduler) -> bool:
-    if isinstance(scheduler, LinearParamScheduler):
-        return scheduler.end_factor == 0
-    ratio = getattr(scheduler, 'eta_min_ratio', None)
-    return (getattr(scheduler, 'eta_min', 0) or 0) == 0 and not ratio

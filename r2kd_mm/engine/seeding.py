@@ -1,4 +1,4 @@
-"""Random draws that depend on nothing but the seed of the run and on what is drawn for."""
+"""Random draws that depend only on the seed of the run and on their purpose."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSam
 
 from r2kd_mm.engine.generators import GENERATORS, own_generators, seed_generators, without_traces
 
-# Samplers that give each index once an epoch. A subclass may do otherwise.
+# Samplers that give each index once per epoch; a subclass may repeat indices.
 ONCE = (DefaultSampler, DistributedSampler, SequentialSampler)
-TRIAL_SIZE = 16  # of random flips, which two drawings may share by chance, two drawings of so many differ
+TRIAL_SIZE = 16  # two draws of one random flip may agree by chance, two draws of 16 flips differ
 
 
 def derived_seed(purpose: str, *numbers: int) -> int:
-    """A seed in ``[0, 2**63)`` that ``purpose`` and ``numbers`` decide; others give an unrelated one."""
+    """Derive a seed in ``[0, 2**63)`` from ``purpose`` and ``numbers``; other arguments give an unrelated seed."""
     words = ' '.join(map(str, (purpose, *numbers)))
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), 'little') >> 1
 
@@ -51,9 +51,9 @@ _numpy_bits = np.random.MT19937(0)
 
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
-    """Inside, ``random``, ``numpy.random`` and torch's CPU generator start from ``seed``; afterwards they go on.
+    """Start ``random``, ``numpy.random`` and torch's CPU generator from ``seed``; restore their states at the end.
 
-    They go on where they were, but for the spare normal deviate that ``numpy.random.randn`` may have kept: it is lost.
+    One thing is lost: the spare normal deviate that ``numpy.random.randn`` may have kept.
     """
     states = random.getstate(), mtrand.get_bit_generator(), torch.default_generator.get_state()
     try:
@@ -69,14 +69,14 @@ def drawing_from(seed: int) -> Iterator[None]:
 
 
 class SampleIndex(int):
-    """An index into a data set that knows what is drawn for it.
+    """Index into a data set with the epoch and the copy that its draws depend on.
 
     :class:`SeededDataset` notes it in each sample as ``data_sample.sample_idx``.
 
     Attributes:
-        epoch: The epoch in which it is drawn, counted from 0.
-        copy: How many times the index came before in this epoch, in all processes.
-        checksum: CRC-32 of the input that was drawn; 0 before it is.
+        epoch: Epoch in which the sample is drawn, counted from 0.
+        copy: Number of earlier occurrences of the index in this epoch, in all processes.
+        checksum: CRC-32 of the drawn input; 0 before the draw.
     """
 
     epoch: int
@@ -84,7 +84,7 @@ class SampleIndex(int):
     checksum: int
 
     def __new__(cls, index: int, epoch: int, copy: int = 0, checksum: int = 0) -> SampleIndex:
-        """Index ``index`` with its attributes."""
+        """Make the index ``index`` with its attributes."""
         self = super().__new__(cls, index)
         self.epoch, self.copy, self.checksum = epoch, copy, checksum
         return self
@@ -95,11 +95,11 @@ class SampleIndex(int):
 
 
 class Trial(NamedTuple):
-    """A few samples that were drawn twice.
+    """Result of drawing a few samples twice.
 
     Attributes:
         checksums: CRC-32 of the input by index, in epoch 0.
-        changing: The indices whose input came out differently the second time.
+        changing: Indices whose input was different the second time.
     """
 
     checksums: dict[int, int]
@@ -107,16 +107,15 @@ class Trial(NamedTuple):
 
 
 class SeededDataset(Dataset):
-    """A data set whose random transforms draw the same for the same (seed, epoch, index).
+    """Data set whose random transforms draw the same for the same (seed, epoch, index).
 
-    It does not matter when a sample is loaded, in which process, or what was loaded before. An index that a sampler
-    repeats in an epoch draws anew for each copy. Generators that a transform keeps for itself are seeded as well
-    (:func:`~r2kd_mm.engine.generators.own_generators`). In all else this stands for the data set: what is read from it,
-    or set on it, is the data set's.
+    A sample does not depend on when it is loaded, in which process, or what was loaded before. If a sampler repeats an
+    index in an epoch, each copy has its own draws. Generators that belong to a transform are seeded too
+    (:func:`~r2kd_mm.engine.generators.own_generators`). All attributes are read from and set on the wrapped data set.
 
     Args:
-        dataset: The data set, map-style.
-        seed: Of the run, >= 0.
+        dataset: Map-style data set.
+        seed: Seed of the run, >= 0.
     """
 
     dataset: Any
@@ -126,14 +125,14 @@ class SeededDataset(Dataset):
         self.__dict__.update(dataset=dataset, seed=seed, _notes_inputs=False, _generators=(None, []), _trial=None)
 
     def set_seed(self, seed: int) -> None:
-        """Draw for the run of ``seed`` from now on."""
+        """Set the seed of the run."""
         self.__dict__.update(seed=seed, _trial=None)
 
     def note_inputs(self) -> None:
-        """Note in each sample from now on which index it has and the checksum of its input.
+        """Note in each later sample its index and the checksum of its input.
 
-        Both are in ``data_samples.sample_idx``, a :class:`SampleIndex`. The index is that of this data set, even where
-        it is made of several.
+        Both are in ``data_samples.sample_idx``, a :class:`SampleIndex`. The index refers to this data set, even if it
+        consists of several.
         """
         self.__dict__.update(_notes_inputs=True, _trial=None)
 
@@ -144,7 +143,7 @@ class SeededDataset(Dataset):
             copied = SeededDataset(without_traces(self.dataset), self.seed)
             copied.__dict__.update(_notes_inputs=self._notes_inputs)
             logger = MMLogger.get_current_instance()
-            logger.disabled = True  # a broken image is reported when it is loaded to be trained on
+            logger.disabled = True  # a broken image is reported when it is loaded for training
             try:
                 first = {place: checksum_of_input(copied[place]) for place in places}
                 again = {place: checksum_of_input(copied[place]) for place in reversed(places)}
@@ -155,7 +154,7 @@ class SeededDataset(Dataset):
         return self._trial
 
     def __getitem__(self, index: int) -> Any:
-        """Sample ``index``, drawn for the epoch and copy of a :class:`SampleIndex`, or for the first of epoch 0."""
+        """Return sample ``index``, drawn for the epoch and copy of a :class:`SampleIndex`, or for epoch 0."""
         epoch, copy, place = getattr(index, 'epoch', 0), getattr(index, 'copy', 0), index % len(self)
         seed = derived_seed('sample', self.seed, epoch, place, *([copy] if copy else []))
         with drawing_from(seed):
@@ -167,7 +166,7 @@ class SeededDataset(Dataset):
         return len(self.dataset)
 
     def _own_generators(self, epoch: int) -> list[Any]:
-        """The generators of the transforms; searched once an epoch, because hooks may change the pipeline."""
+        """Return the generators of the transforms; search once per epoch, because hooks may change the pipeline."""
         searched, generators = self._generators
         if searched != epoch:
             generators = own_generators(self.dataset)
@@ -185,19 +184,19 @@ class SeededDataset(Dataset):
 
 
 class SeededSampler(Sampler):
-    """A sampler whose order depends on (seed, epoch), and which can start in the middle of one.
+    """Sampler whose order depends on (seed, epoch), and which can start in the middle of an epoch.
 
-    It says of each index for which epoch it is, and how many times the index came before. A sampler that draws its
-    order from a generator of its own, or of the process, is given seeds.
+    Each index comes with its epoch and the number of its earlier occurrences. Generators that the sampler draws from,
+    its own or those of the process, are seeded.
 
     Attributes:
-        skip: Leave out so many samples at the start of the next pass, and only of that one.
-        run_seed: Seed of the run, for a sampler that has none.
+        skip: Number of samples to leave out at the start of the next pass, and only of this pass.
+        run_seed: Seed of the run, for a sampler without a seed.
 
     Args:
-        sampler: The sampler; one with ``set_epoch``, if its order is to change between epochs.
-        cycle: Repeat the draws of the first so many epochs again and again, in a new order; ``None`` for never. A
-            sampler that has a ``cycle`` itself, such as :class:`~r2kd_mm.engine.PairedSampler`, is told.
+        sampler: Wrapped sampler. It needs ``set_epoch`` to change its order between epochs.
+        cycle: Number of epochs after which the draws repeat, in a new order; ``None`` for never. It is also set on a
+            sampler with this attribute, such as :class:`~r2kd_mm.engine.PairedSampler`.
         run_seed: Seed of the run.
 
     Raises:
@@ -222,7 +221,7 @@ class SeededSampler(Sampler):
 
     @property
     def seed(self) -> int | None:
-        """What decides the order, where the sampler draws one as MMEngine's do."""
+        """Seed of the order, for samplers that draw it as MMEngine's do; else ``None``."""
         return getattr(self.sampler, 'seed', None)
 
     @seed.setter
@@ -231,11 +230,11 @@ class SeededSampler(Sampler):
 
     @property
     def may_repeat(self) -> bool:
-        """Whether an epoch may hold an index several times, other than to give each process the same number."""
+        """True if an epoch may repeat an index for another reason than equal numbers on all processes."""
         return type(self.sampler) not in ONCE and not getattr(self.sampler, 'gives_each_once', False)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of ``epoch``, counted from 0, from the next pass on."""
+        """Set the epoch, counted from 0, of the next pass."""
         self._pass = epoch
         self.epoch = epoch if self.cycle is None else epoch % self.cycle
         if hasattr(self.sampler, 'set_epoch'):
@@ -249,11 +248,11 @@ class SeededSampler(Sampler):
             yield SampleIndex(index, self.epoch, copy)
 
     def __len__(self) -> int:
-        """Samples of a whole pass."""
+        """Return the number of samples of a complete pass."""
         return len(self.sampler)
 
     def _order(self) -> list[int]:
-        # a sampler that knows its rank takes its share of an order that all processes have to draw alike
+        # a sampler that knows its rank takes its share of an order that is equal on all processes
         share = [] if hasattr(self.sampler, 'rank') else [get_rank()]
         seed = derived_seed('order', self.run_seed, self._pass, *share)
         with drawing_from(seed):
@@ -263,7 +262,7 @@ class SeededSampler(Sampler):
 
 
 def checksum_of_input(sample: Any) -> int:
-    """CRC-32 of the input of a sample: of all tensors in its ``'inputs'``, or in the sample where it has none."""
+    """Return the CRC-32 of a sample's input: of all tensors in ``'inputs'``, or in the sample without this key."""
     checksum = 0
     inputs = sample['inputs'] if isinstance(sample, dict) and 'inputs' in sample else sample
     for leaf in [inputs] if isinstance(inputs, torch.Tensor) else tree_flatten(inputs)[0]:
@@ -286,7 +285,7 @@ def changing_draws(trial: Trial) -> str:
 
 
 def _noted(sample: Any, place: int, epoch: int, copy: int) -> Any:
-    """The sample with a note of what it is; another object, because a data set may give the same one twice."""
+    """Return a copy of the sample with a note; the data set may return the same object again."""
     if not isinstance(sample, dict) or not isinstance(sample.get('data_samples'), BaseDataElement):
         kind = f'a dict of {", ".join(map(str, sample))}' if isinstance(sample, dict) else f'a {type(sample).__name__}'
         raise TypeError(
@@ -301,7 +300,7 @@ def _noted(sample: Any, place: int, epoch: int, copy: int) -> Any:
 
 
 def _count_copies(order: list[int]) -> list[int]:
-    """How many times each index of ``order`` came before, in all processes, which take turns."""
+    """Count how often each index of ``order`` came before, in all processes, which take turns."""
     orders = all_gather_object(order)
     counts: Counter[int] = Counter()
     copies = []

@@ -1,4 +1,4 @@
-"""The epochs of a run that ends the same however often it is interrupted."""
+"""Train by epochs so that an interrupted run ends in the same weights as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from r2kd_mm.registry import DATA_SAMPLERS, DATASETS, LOOPS
 
 # In the message hub, and so in every checkpoint:
 SAMPLER_SEED = 'sampler_seed'
-# The last epoch, counted from 1, whose validation is complete and logged. MMEngine shows what begins with 'val'.
+# Last epoch, counted from 1, with a complete and logged validation. MMEngine shows names that begin with 'val'.
 VALIDATED_EPOCH = 'last_validated_epoch'
-# How far each EarlyStoppingHook was after that validation.
+# State of each EarlyStoppingHook after this validation.
 EARLY_STOPPING = 'early_stopping'
-# What of an EarlyStoppingHook its config says, and what changes while it runs.
+# Attributes of an EarlyStoppingHook: from its config, and changing while it runs.
 STOPPING_SETTINGS = ('monitor', 'rule', 'min_delta', 'check_finite', 'patience', 'stopping_threshold')
 STOPPING_STATE = ('wait_count', 'best_score')
 
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """MMEngine's training by epochs, so that ``--resume`` ends in the weights of a run that was never interrupted.
+    """MMEngine's training by epochs, with an exact ``--resume``: same weights as without an interruption.
 
-    - The transforms of a sample draw from (seed, epoch, index), see :class:`~r2kd_mm.engine.SeededDataset`, and each
-      step from (seed, rank, iteration), whatever the number of data workers. The generators of the process are seeded
-      anew before each iteration. A few samples are drawn twice before the first step; the log warns if they differ.
-    - Any sampler that ends gives its order again on resume, and a sample that it repeats draws anew for each copy.
-    - A checkpoint from the middle of an epoch goes on with the next batch, without loading the earlier ones.
-    - A validation that was due, and not complete in the checkpoint, is made up for before the next epoch.
-    - An ``EarlyStoppingHook`` goes on with its count and its best score. A run that it has stopped stays stopped.
-    - Gradient accumulation: a window ends with its epoch; the last one of an epoch may be shorter, and is weighted as
-      such. A checkpoint between two windows is exact; one from inside a window lacks its gradients and is refused.
+    - Draws: the transforms of a sample depend on (seed, epoch, index), see :class:`~r2kd_mm.engine.SeededDataset`.
+      Each step depends on (seed, rank, iteration): the generators of the process are seeded before it. The number of
+      data workers does not matter. A few samples are drawn twice before the first step; the log warns if they differ.
+    - Samplers: any finite sampler repeats its order on resume. A repeated sample has its own draws for each copy.
+    - Middle of an epoch: training continues with the next batch, without loading the earlier ones.
+    - Validation: one that is missing in the checkpoint is run before the next epoch.
+    - ``EarlyStoppingHook``: it keeps its count and its best score, and a stopped run stays stopped.
+    - Gradient accumulation: a window ends with its epoch. The last window may be shorter, with its own weight. A
+      checkpoint between two windows is exact; one from inside a window lacks gradients and is refused.
 
-    On the same machine type, number of processes and software that makes weights, optimizer and logged values equal
-    bit by bit, on the CPU and where the kernels of a GPU are deterministic (``randomness.deterministic=True``).
+    Weights, optimizer and logged values are then equal bit by bit, on the same machine type with the same number of
+    processes and the same software. A GPU needs deterministic kernels (``randomness.deterministic=True``).
 
     Args:
-        runner: The Runner.
-        dataloader: Config of the data loader. Data set and sampler are wrapped when they are built, which changes no
-            path in the config.
+        runner: Runner of the training.
+        dataloader: Config of the data loader. Data set and sampler are wrapped when they are built; no path in the
+            config changes.
         max_epochs: Number of epochs.
-        val_begin: The first epoch, counted from 1, after which there is a validation.
-        val_interval: Epochs between validations; there is one after the last epoch in any case.
-        dynamic_intervals: Pairs of an epoch and the ``val_interval`` from there on.
-        cycle: Repeat the draws of the first so many epochs again and again, in a new order; ``None`` for never.
+        val_begin: First epoch, counted from 1, after which there is a validation.
+        val_interval: Epochs between validations; the last epoch always has one.
+        dynamic_intervals: Pairs of an epoch and the ``val_interval`` from this epoch on.
+        cycle: Number of epochs after which the draws repeat, in a new order; ``None`` for never.
 
     Raises:
-        TypeError: ``dataloader`` is ready-made.
-        ValueError: It has a batch sampler, or an infinite one; or ``cycle`` is below 1. In :meth:`run`: the checkpoint
-            is from inside a window of gradient accumulation, or its epoch and iteration contradict each other.
+        TypeError: ``dataloader`` is a ready data loader.
+        ValueError: The config has a batch sampler or an infinite sampler, or ``cycle`` is below 1. In :meth:`run`: the
+            checkpoint is from inside a window of gradient accumulation, or its epoch and iteration do not fit.
     """
 
     _epoch: int
@@ -84,7 +84,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._take_over_early_stopping()
         self._first_batch = self._find_first_batch()
         self.runner.call_hook('before_train')
-        self._check_draws()  # after the hooks, which name a sample that cannot be loaded
+        self._check_draws()  # after the hooks: they name a sample that cannot be loaded
         info = self.runner.message_hub.runtime_info
         if self._first_batch == 0 and info.get(VALIDATED_EPOCH, 0) < self._epoch:
             for hook in self.runner.hooks:
@@ -98,7 +98,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train on the batches of one epoch, or on what is left of them."""
+        """Train on the remaining batches of one epoch."""
         first, self._first_batch = self._first_batch, 0
         self.dataloader.sampler.set_epoch(self._epoch)
         self.dataloader.sampler.skip = first * self.dataloader.batch_size
@@ -120,7 +120,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._iter += 1
 
     def _take_over_seeds(self) -> None:
-        """Use the seeds of the checkpoint: without ``randomness.seed`` this process has drawn one of its own."""
+        """Use the seeds of the checkpoint; without ``randomness.seed`` this process has drawn its own."""
         hub, sampler = self.runner.message_hub, self.dataloader.sampler
         self.dataloader.dataset.set_seed(self.runner.seed)
         sampler.run_seed = self.runner.seed
@@ -129,7 +129,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             hub.update_info(SAMPLER_SEED, sampler.seed)
 
     def _take_over_early_stopping(self) -> None:
-        """Go on with the counts of the checkpoint; stay stopped where they had stopped the run by the same rules."""
+        """Restore the counts of early stopping; stay stopped if the same rules had stopped the run."""
         stoppers = _early_stoppers(self.runner)
         for hook in stoppers:
             if get_priority(hook.priority) > get_priority('LOW'):  # after the checkpoint that holds its count
@@ -143,13 +143,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 self.runner.logger.info(f'The resumed run had stopped early, after epoch {self._epoch}.')
 
     def _check_draws(self) -> None:
-        """Warn of transforms that draw differently for the same (seed, epoch, index)."""
+        """Warn about transforms that draw differently for the same (seed, epoch, index)."""
         trial = self.dataloader.dataset.try_out()
         if trial.changing:
             self.runner.logger.warning(f'A resumed run will not end in the same weights: {changing_draws(trial)}.')
 
     def _find_first_batch(self) -> int:
-        """Number of batches of the current epoch that the checkpoint has behind it."""
+        """Return the number of batches of the current epoch that the checkpoint has already trained on."""
         if self._iter == 0:
             return 0
         info, length = self.runner.message_hub.runtime_info, len(self.dataloader)
@@ -162,8 +162,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             )
         if earlier_length != length:
             self.runner.logger.warning(
-                f'An epoch has {length} batches, and had {earlier_length} in the run that is resumed: this run goes on '
-                f'at the start of epoch {self._epoch + 1}'
+                f'An epoch has {length} batches, and had {earlier_length} in the resumed run: this run continues at '
+                f'the start of epoch {self._epoch + 1}'
                 + (f', of which {batches} batches had been trained.' if batches else '.')
             )
             batches, self._iter = 0, self._epoch * length
@@ -171,14 +171,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if batches and not self.runner.optim_wrapper.should_update():
             raise ValueError(
                 f'the checkpoint of iteration {self._iter} was saved in the middle of an accumulation of gradients, '
-                'which are lost; resume from another one, and save every so many iterations that accumulative_counts '
-                'of optim_wrapper divides'
+                'which are lost; resume from another one, and save at an interval that accumulative_counts of '
+                'optim_wrapper divides'
             )
         return batches
 
     def _begin_accumulation(self, batch: int) -> None:
-        """Count the windows of gradient accumulation from the start of the epoch, of which ``batch`` comes next."""
-        # MMEngine warns of batch norm in the model at each call, and looks at the model for nothing else
+        """Count the windows of gradient accumulation from the start of the epoch; ``batch`` comes next."""
+        # MMEngine uses the model only for a warning about batch norm, at each call
         self.runner.optim_wrapper.initialize_count_status(nn.Identity(), batch, len(self.dataloader))
 
     def _validate_if_due(self) -> None:
@@ -189,13 +189,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 def has_stopped_early(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether ``checkpoint`` is the last one of a run that an ``EarlyStoppingHook`` ended before its last epoch."""
+    """Tell whether an ``EarlyStoppingHook`` ended the run of ``checkpoint`` before its last epoch."""
     info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
     return any(state['has_stopped'] for state in info.get(EARLY_STOPPING, []))
 
 
 def in_one_transfer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scalars on the CPU: MMEngine logs each by ``item()``, which would wait for the device once for each.
+    """Copy scalars to the CPU in one transfer; MMEngine would log each by ``item()`` and wait each time.
 
     Args:
         losses: Scalars by name, on any device, of any floating dtype.
@@ -205,7 +205,7 @@ def in_one_transfer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _ValidationRecordHook(Hook):
-    """Note that a validation is complete: after it is logged, and before the best checkpoint is saved."""
+    """Hook that notes a complete validation, after its log and before the best checkpoint is saved."""
 
     priority = 'LOW'
 
@@ -229,7 +229,7 @@ def _read(hook: Hook, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_seeds(dataloader: dict, seed: int, cycle: int | None) -> dict:
-    """The config of a data loader whose data set and sampler are wrapped when they are built."""
+    """Return the config of a data loader that wraps its data set and sampler when it builds them."""
     if isinstance(dataloader, DataLoader):
         raise TypeError(
             'ResumableTrainLoop needs the config of train_dataloader, a dict, and got a ready DataLoader, into whose '
@@ -237,7 +237,7 @@ def _with_seeds(dataloader: dict, seed: int, cycle: int | None) -> dict:
         )
     if dataloader.get('batch_sampler') is not None:
         raise ValueError(
-            'ResumableTrainLoop cannot go on in the middle of an epoch of a batch_sampler; give train_dataloader a '
+            'ResumableTrainLoop cannot continue in the middle of an epoch of a batch_sampler; give train_dataloader a '
             'sampler and a batch_size, or take EpochBasedTrainLoop, whose resume is not exact'
         )
     return dict(

@@ -1,4 +1,4 @@
-"""Look at data sets through what wraps them, such as MMEngine's ``ConcatDataset``: at their configs, and at them."""
+"""Look into wrapped data sets, such as MMEngine's ``ConcatDataset``: at their configs and at the objects."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ PACKER = 'PackInputs'
 
 
 def short_types(value: Any) -> Any:
-    """A config whose types are names without the module in front, as any registry of OpenMMLab finds them.
+    """Shorten the types in a config to names without module, as the registries of OpenMMLab find them.
 
-    A type of another package keeps its full path, by which it is imported.
+    A type of another package keeps its full path.
+
+    Example:
+        >>> short_types(dict(type='mmpretrain.datasets.RandomCrop', crop_size=32))
+        {'type': 'RandomCrop', 'crop_size': 32}
     """
     if isinstance(value, dict):
         return {key: short_name(item) if key == 'type' else short_types(item) for key, item in value.items()}
@@ -23,13 +27,13 @@ def short_types(value: Any) -> Any:
 
 
 def short_name(kind: str | type) -> str:
-    """Name of a type without its module, see :func:`short_types`."""
+    """Return the name of a type without its module, see :func:`short_types`."""
     path = kind if isinstance(kind, str) else f'{kind.__module__}.{kind.__qualname__}'
     return path.rsplit('.', 1)[-1] if path.split('.', 1)[0] in REGISTERED else path
 
 
 def innermost_datasets(dataset: Any) -> list[Any]:
-    """The data sets that read the images: this one, or those that it wraps, at any depth, each once.
+    """Find the data sets that read the images: this one, or all that it wraps at any depth, each once.
 
     Args:
         dataset: Config of a data set, or a data set.
@@ -43,11 +47,11 @@ def innermost_datasets(dataset: Any) -> list[Any]:
 
 
 def data_info(dataset: Any, index: int) -> dict[str, Any]:
-    """What a data set tells of a sample without loading it; empty where it tells nothing.
+    """Return the information on a sample without loading it; empty if the data set has none.
 
     Args:
-        dataset: A data set of MMEngine's kind, or torch's ``Subset`` or ``ConcatDataset`` of some.
-        index: Of the sample, >= 0.
+        dataset: Data set in MMEngine's format, or torch's ``Subset`` or ``ConcatDataset`` of such data sets.
+        index: Index of the sample, >= 0.
     """
     if hasattr(dataset, 'get_data_info'):
         return dataset.get_data_info(index)
@@ -60,14 +64,14 @@ def data_info(dataset: Any, index: int) -> dict[str, Any]:
 
 
 def shared_pipeline(dataloader: Mapping[str, Any], name: str = 'the data loader') -> list[dict[str, Any]]:
-    """The transforms that prepare each image of a data loader, types given as names.
+    """Return the transforms of each image of a data loader, with their types as names.
 
     Args:
         dataloader: Config of the data loader.
-        name: What the user knows it as.
+        name: Name of the data loader for the user.
 
     Raises:
-        ValueError: The data sets in it prepare their images differently, or one does not say how.
+        ValueError: The data sets in it prepare their images differently, or one has no pipeline.
     """
     members = innermost_datasets(dataloader.get('dataset') or {})
     pipelines = [member.get('pipeline') for member in members]
@@ -89,11 +93,11 @@ def shared_pipeline(dataloader: Mapping[str, Any], name: str = 'the data loader'
 
 
 def gives_bgr(dataloader: Mapping[str, Any], normalise: Mapping[str, Any]) -> bool:
-    """Whether a run's normalised images are BGR: OpenMMLab reads files so, data sets hold RGB, and ``to_rgb`` flips.
+    """Tell whether a run's normalised images are BGR; files are read as BGR, data in memory are RGB.
 
     Args:
         dataloader: Config of the data loader.
-        normalise: Config of the data preprocessor; empty for the images before it.
+        normalise: Config of the data preprocessor, which may exchange the channels; empty for the images before it.
 
     Raises:
         ValueError: Some images are read from files, and others are held in memory.
@@ -109,10 +113,10 @@ def gives_bgr(dataloader: Mapping[str, Any], normalise: Mapping[str, Any]) -> bo
 
 
 def data_preprocessor_of(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of what prepares the images of a run, wherever it is stated.
+    """Return the config of the data preprocessor of a run, wherever it is stated.
 
-    As the Runner has it, that of the model goes before that of the run. In a distillation, that of the student stands
-    in where neither is stated.
+    The Runner prefers the model's data preprocessor to the run's. If a distillation states neither, the student's is
+    used.
 
     Args:
         run: Config of the run.
@@ -126,7 +130,7 @@ def data_preprocessor_of(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flips_channels(normalise: Mapping[str, Any]) -> bool:
-    """Whether a data preprocessor, of mmpretrain's kind or of MMEngine's, exchanges red and blue."""
+    """Tell whether a data preprocessor of mmpretrain or MMEngine exchanges red and blue."""
     return any(normalise.get(name, False) for name in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
 
 
@@ -142,7 +146,7 @@ def _reads_files(dataset: Any) -> bool:
 
 
 def _differ(pipeline: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> bool:
-    """Whether two pipelines make different pixels; where files are, and what becomes of broken ones, is no matter."""
+    """Tell whether two pipelines make different pixels; the place of files and broken files do not matter."""
 
     def decisive(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ignored = ('broken', 'backend_args', 'file_client_args', 'meta_keys')

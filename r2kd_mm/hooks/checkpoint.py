@@ -1,13 +1,12 @@
-"""Checkpoints that a kill, a full disk or a preempted job leaves whole and in step with what they say of each other."""
+"""Save checkpoints that survive a kill, a full disk or a preempted job."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,42 +23,43 @@ from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.engine.fileio import AtomicLocalBackend, remove_leftovers
 from r2kd_mm.engine.resume import POINTER, PREEMPTED
 from r2kd_mm.engine.train_loop import ResumableTrainLoop
+from r2kd_mm.engine.worker_signals import init_worker
 from r2kd_mm.registry import HOOKS
 
-PREEMPTED_STATUS = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
-SUPERSEDED = 'superseded_ckpts'  # in the message hub: what to delete once the checkpoint that says so is safe
+PREEMPTED_STATUS = 128 + signal.SIGTERM  # the exit status of a process that SIGTERM ended
+SUPERSEDED = 'superseded_ckpts'  # in the message hub: files to delete once this checkpoint is safe
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook`` with its arguments, for runs that die at any moment.
+    """MMEngine's ``CheckpointHook`` for runs that may be killed at any moment.
 
-    - Order: the new checkpoint is written whole, then ``last_checkpoint`` points to it, then the superseded one is
-      deleted; likewise the best one. MMEngine deletes first. What was to be deleted is noted in the new checkpoint, so
-      that a resumed run makes up for it: ``max_keep_ckpts=1`` is safe, and nothing is left over.
-    - The first checkpoint is read back when it is written: one that cannot be read stops the run at once.
-    - A full or broken disk stops the run, on every rank, with one error; the last checkpoint stays good.
-    - A run that ``EarlyStoppingHook`` stops leaves a checkpoint of its last epoch, unless ``save_last=False``.
-    - A checkpoint by iteration (``by_epoch=False``) that is due between two updates of gradient accumulation waits for
-      the second, and is named by the iteration at which it is written.
-    - SIGTERM, by which clusters announce that a job will be killed, saves ``preempted_iter_<n>.pth`` after the running
-      iteration, or likewise the next update, and ends the process with status 143. The next regular checkpoint
-      replaces it. A validation is left at once and made up for on resume.
+    - Order: it writes the new checkpoint, points ``last_checkpoint`` to it, and then deletes the old one. The best
+      checkpoint is replaced in the same order. MMEngine deletes first. The new checkpoint notes the files to delete,
+      so that a resumed run can delete them. So ``max_keep_ckpts=1`` is safe, and no file is left over.
+    - It reads back the first checkpoint. If the file cannot be read, the run stops at once.
+    - A full or broken disk stops the run on every rank with one error. The last checkpoint stays valid.
+    - A run that ``EarlyStoppingHook`` stops gets a checkpoint of its last epoch, unless ``save_last=False``.
+    - With gradient accumulation, a checkpoint by iteration (``by_epoch=False``) waits for the next update. Its name
+      has the iteration at which it is written.
+    - Clusters send SIGTERM before they kill a job. The hook then saves ``preempted_iter_<n>.pth`` after the running
+      iteration, or after the next update, and ends the process with status 143. The next regular checkpoint replaces
+      this file. A running validation is abandoned, and repeated on resume.
 
-    SLURM sends SIGTERM ``KillWait`` seconds (30 by default) before SIGKILL, and earlier with ``--signal=TERM@120``;
-    torchrun passes SIGTERM on to its workers, and kills them 30 s later. An iteration, or ``preemption_check_interval``
-    of them on several processes, and the save have to fit in that.
+    SLURM sends SIGTERM ``KillWait`` seconds (30 by default) before SIGKILL, or earlier with ``--signal=TERM@120``.
+    torchrun passes SIGTERM on to its workers and kills them 30 s later. One iteration and the save have to fit into
+    this time; on several processes, ``preemption_check_interval`` iterations and the save.
 
     Args:
-        backend_args: As for MMEngine's; None means ``dict(backend='atomic')``, for local folders.
-        preemption_check_interval: On several processes, agree every so many iterations whether any of them got SIGTERM;
-            >= 1. One process looks after each iteration.
-        **kwargs: Those of MMEngine's ``CheckpointHook``.
+        backend_args: File backend; ``None`` means ``dict(backend='atomic')``, for local folders.
+        preemption_check_interval: Number of iterations, at least 1, after which several processes agree whether any of
+            them got SIGTERM. A single process checks after each iteration.
+        **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:
         TypeError: An argument is unknown.
-        ValueError: ``preemption_check_interval`` is below 1; or an epoch ends between two updates of gradient
-            accumulation, so that its checkpoint would lack gradients; or the ranks do not resume from one iteration.
+        ValueError: ``preemption_check_interval`` is below 1. Or an epoch ends between two updates of gradient
+            accumulation, so that its checkpoint would lack gradients. Or the ranks resume from different iterations.
         RunStopped: A checkpoint cannot be written, or the first one cannot be read back.
     """
 
@@ -81,15 +81,15 @@ class SafeCheckpointHook(CheckpointHook):
 
     # -------------------------------------------------------------------------------------------------- start and end
     def before_run(self, runner: Runner) -> None:
-        """Let the data workers outlive a SIGTERM to the whole job: the running iteration still needs them."""
+        """Let the data workers survive a SIGTERM to the whole job, because the running iteration still needs them."""
         for loop in (runner._train_loop, runner._val_loop):  # the public properties would build what is not used
             if isinstance(loop, BaseLoop):
                 worker_init_fn = loop.dataloader.worker_init_fn
-                if getattr(worker_init_fn, 'func', None) is not _init_worker:  # a runner may run twice
-                    loop.dataloader.worker_init_fn = partial(_init_worker, worker_init_fn)
+                if getattr(worker_init_fn, 'func', None) is not init_worker:  # a runner may run twice
+                    loop.dataloader.worker_init_fn = partial(init_worker, worker_init_fn)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Let MMEngine compare like with like: a checkpoint holds the metainfo of the data set plainly."""
+        """Let MMEngine compare equal types: a checkpoint holds the metainfo of the data set in plain types."""
         if not runner._resume:
             return
         meta, now = checkpoint.get('meta') or {}, getattr(runner.train_dataloader.dataset, 'metainfo', None)
@@ -97,7 +97,7 @@ class SafeCheckpointHook(CheckpointHook):
             meta['dataset_meta'] = now
 
     def before_train(self, runner: Runner) -> None:
-        """Finish what a killed run left undone, and watch for SIGTERM."""
+        """Clean up after a killed run, and watch for SIGTERM."""
         super().before_train(runner)
         if not self.save_optimizer:
             runner.logger.warning('No run can resume from the checkpoints of this one: save_optimizer=False.')
@@ -120,7 +120,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm) or signal.SIG_DFL
 
     def after_train(self, runner: Runner) -> None:
-        """Publish as MMEngine does, and leave SIGTERM as it was."""
+        """Publish the checkpoint as MMEngine does, and restore the handler of SIGTERM."""
         self._save_if_stopped_early(runner)
         super().after_train(runner)
         self._restore_handler()
@@ -139,7 +139,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
 
     def _check_accumulation(self, runner: Runner) -> None:
-        """Refuse a checkpoint at the end of an epoch that is not the end of a window of gradient accumulation."""
+        """Refuse to save at the end of an epoch that is not the end of a window of gradient accumulation."""
         counts = max(wrapper._accumulative_counts for wrapper in _wrappers(runner))
         saves_then = (self.by_epoch and self.interval > 0) or self.save_best
         if not saves_then or not isinstance(runner.train_loop, EpochBasedTrainLoop):
@@ -154,7 +154,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     # --------------------------------------------------------------------------------------------------------- saving
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Write, point to it, delete: in this order."""
+        """Write the checkpoint, point to it, then delete the old one, in this order."""
         superseded = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -170,7 +170,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._remove([*superseded, *self._preempted()])
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Let MMEngine write the best one, and record it in the last one, before the best one so far is deleted."""
+        """Write the best checkpoint, record it in the last one, then delete the earlier best one."""
         self._replaced_best = self._best_paths()
         for key in self._replaced_best:
             self._set_best_path(key, None)  # what MMEngine does not know of it cannot delete
@@ -180,17 +180,19 @@ class SafeCheckpointHook(CheckpointHook):
         for key, path in self._replaced_best.items():
             if key not in current:
                 self._set_best_path(key, path)
-            elif self.last_ckpt is None and current[key] != path:  # no checkpoint knows of it: the run would start anew
+            elif (
+                self.last_ckpt is None and current[key] != path
+            ):  # no checkpoint knows of it: the run would start from scratch
                 self._remove([path])
         self._replaced_best = {}
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Save the best one, and the last one of a run that this validation ends."""
+        """Save the best checkpoint, and also the last one if this validation ends the run."""
         super().after_val_epoch(runner, metrics)
         self._save_if_stopped_early(runner)
 
     def _save_if_stopped_early(self, runner: Runner) -> None:
-        """Save the last epoch once it is known to be that, over the checkpoint that it may have from before."""
+        """Save the last epoch of a run that stops early, over its earlier checkpoint if there is one."""
         if self._knows_stop or not getattr(runner._train_loop, 'stop_training', False):
             return
         self._knows_stop = True
@@ -199,7 +201,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
 
     def _best_paths(self) -> dict[str, str]:
-        """Paths of the best checkpoints so far, by metric; ``''`` stands for the only one."""
+        """Return the paths of the best checkpoints so far by metric; ``''`` stands for the only metric."""
         paths = getattr(self, 'best_ckpt_path_dict', None)
         if paths is None:
             paths = {'': getattr(self, 'best_ckpt_path', None)}
@@ -212,7 +214,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path = path
 
     def _write(self, runner: Runner, name: str, meta: dict) -> None:
-        """Save the whole state under ``name``, and point ``last_checkpoint`` to it."""
+        """Save the whole state as ``name``, and point ``last_checkpoint`` to it."""
         with self._errors_stop_the_run(runner, f'checkpoint {self._path(name)!r}'):
             runner.save_checkpoint(
                 self.out_dir,
@@ -228,7 +230,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._saved_at = (meta['epoch'], meta['iter'])
 
     def _read_back(self, name: str) -> None:
-        """Read the first checkpoint that this process wrote; those after it hold the same kinds of things."""
+        """Read back the first checkpoint of this process; later ones hold the same kinds of objects."""
         if self._is_readable or not Path(self._path(name)).is_file():  # not on this machine
             return
         try:
@@ -240,7 +242,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _errors_stop_the_run(self, runner: Runner, what: str) -> Iterator[None]:
-        """End every rank with the one error that rank 0, which alone writes, has met."""
+        """End every rank with the error of rank 0, which is the only rank that writes."""
         message = None
         try:
             yield
@@ -249,7 +251,7 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:
             pointer = Path(runner.work_dir, POINTER)
             before = (
-                f'{pointer.read_text()} is still good: the same command with --resume goes on from there'
+                f'{pointer.read_text()} is still good: the same command with --resume continues from there'
                 if self._saved_at is not None and pointer.is_file()
                 else 'none was written before, so the same command starts again'
             )
@@ -264,7 +266,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise RunStopped(shared[0])
 
     def _path(self, name: str) -> str:
-        """Path of a checkpoint in the folder of this run; of a path in another one, only its name counts."""
+        """Return the path of a checkpoint in the folder of this run; only the name of ``path`` counts."""
         return self.file_backend.join_path(self.out_dir, Path(name).name)
 
     def _preempted(self) -> list[str]:
@@ -274,7 +276,7 @@ class SafeCheckpointHook(CheckpointHook):
         return [name for name in names if name.startswith(PREEMPTED)]
 
     def _remove(self, names: Iterable[str]) -> None:
-        """Delete checkpoints of this run's folder: the names come out of a file, which might name anything."""
+        """Delete checkpoints in this run's folder only: the names come from a file, which may name anything."""
         for path in {self._path(name) for name in names if str(name).endswith('.pth')} if is_main_process() else ():
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
@@ -283,7 +285,7 @@ class SafeCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
-        """Save by iteration if that is due, as soon as the gradients are used up, and stop if that was asked for."""
+        """Save by iteration if a checkpoint is due and the gradients are used up; stop if SIGTERM came."""
         if not self.by_epoch:
             self._due = (
                 self._due
@@ -297,7 +299,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_and_exit(runner, epoch=runner.epoch, iteration=runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
-        """Stop in the middle of a validation; not where the model holds the weights of a moving average just then."""
+        """Stop in the middle of a validation, but not while the model holds the weights of a moving average."""
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             return
         if self._is_to_stop(runner, batch_idx + 1):
@@ -307,7 +309,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._sigterm = True
 
     def _is_to_stop(self, runner: Runner, step: int) -> bool:
-        """Whether a rank got SIGTERM, on which all ranks agree, and no gradients wait for their update."""
+        """Tell on all ranks whether any rank got SIGTERM and no gradients wait for their update."""
         if runner.world_size == 1:
             self._stopping = self._sigterm
         elif not self._stopping and step % self.preemption_check_interval == 0:
@@ -322,7 +324,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._restore_handler()
         runner.logger.warning(
             f'Stopped by SIGTERM after iteration {iteration}, which is saved in {runner.work_dir}; the same command '
-            'with --resume goes on from there.'
+            'with --resume continues from there.'
         )
         sys.exit(PREEMPTED_STATUS)
 
@@ -333,23 +335,5 @@ def _wrappers(runner: Runner) -> list:
 
 
 def _has_updated(runner: Runner) -> bool:
-    """Whether the last iteration ended in an update, so that no gradients are waiting for one."""
+    """Tell whether the last iteration ended in an update, so that no gradients wait for the next one."""
     return all(wrapper.should_update() for wrapper in _wrappers(runner))
-
-
-def _init_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Make a data worker end by SIGTERM only where its own process sends it.
-
-    A cluster, and torchrun, send it to every process of a job, and a loader whose worker dies raises.
-    """
-    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_exit_when_the_parent_asks, daemon=True).start()
-    if worker_init_fn is not None:
-        worker_init_fn(worker_id)
-
-
-def _exit_when_the_parent_asks() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

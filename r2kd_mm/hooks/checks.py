@@ -1,4 +1,4 @@
-"""Hooks that stop a run which would train, and be wrong."""
+"""Check the teacher and the data before the first step, and stop a run that would train and be wrong."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from r2kd_mm.hooks.teaching import check_label, check_losses, check_one_label_ea
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
-# Where the measured accuracies are kept in the message hub, by name of the teacher.
+# In the message hub: the measured accuracies by name of the teacher.
 TEACHER_ACCURACIES = 'teacher_accuracies'
-# In the message hub: how many broken images the training has left out so far.
+# In the message hub: number of broken images that the training has left out so far.
 SKIPPED_IMAGES = 'skipped_images'
 RANKED = (Accuracy, MultiLabelMetric)  # metrics of the most likely classes
 CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
@@ -37,26 +37,25 @@ CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard devia
 
 @HOOKS.register_module()
 class TeacherCheckHook(Hook):
-    """Score the frozen teachers on the validation set once, before training, and stop when the teacher is no good.
+    """Hook that scores the frozen teachers on the validation set before training, and stops if a teacher is bad.
 
-    The commonest cause of a distillation that brings nothing is a teacher with wrong weights, normalisation or class
-    order. The accuracy of copies, such as the pruned teacher, is logged beside and not judged; all go to the visualizer
-    as ``teacher/accuracy``, ``pruned_teacher/accuracy`` and so on, in percent.
+    A distillation without gain usually has a teacher with wrong weights, normalisation or class order. The accuracy of
+    a copy, such as the pruned teacher, is logged but not checked. The visualizer gets all accuracies in percent, as
+    ``teacher/accuracy``, ``pruned_teacher/accuracy`` and so on.
 
     Args:
-        min_teacher_accuracy: Stop below this top-1 accuracy, in percent.
-        num_batches: Score so many validation batches a process instead of all. That accuracy is logged and judged, and
-            kept out of the visualizer, the checkpoints and the tables of a comparison, whose numbers are of all images.
-        published: Stop when the accuracy of ``teacher`` is not that of this entry of
-            :data:`~r2kd_mm.published.TEACHERS`, such as ``'cifar100/resnet56'``. Nothing is compared on a validation
-            set of another size than the published one.
-        tolerance: How far from the published accuracy it may be, in percent points, > 0.
+        min_teacher_accuracy: Smallest top-1 accuracy in percent; the run stops below it.
+        num_batches: Number of validation batches to score on each process, instead of all. This accuracy is logged and
+            checked, but not stored: visualizer, checkpoints and tables only have accuracies on all images.
+        published: Entry of :data:`~r2kd_mm.published.TEACHERS`, such as ``'cifar100/resnet56'``. The run stops if the
+            accuracy of ``teacher`` differs from it. A validation set of another size is not compared.
+        tolerance: Largest difference from the published accuracy, in percent points, > 0.
 
     Raises:
-        ValueError: The teacher's checkpoint names other classes than the data set, or in another order; its accuracy
-            is below the minimum, or off the published one; or it is not better than guessing: within three standard
-            deviations of ``100 / num_classes`` percent. With ``allow_untrained_teacher=True`` in the distiller a bad
-            accuracy is only warned of.
+        ValueError: The teacher's checkpoint names other classes than the data set, or another order. Or its accuracy is
+            below the minimum, differs from the published one, or is no better than guessing: within three standard
+            deviations of ``100 / num_classes`` percent. ``allow_untrained_teacher=True`` in the distiller turns an
+            error about the accuracy into a warning.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class TeacherCheckHook(Hook):
         self.tolerance = tolerance
 
     def before_train(self, runner: Runner) -> None:
-        """Score every teacher, log it, and judge those that are no copies."""
+        """Score every teacher, log its accuracy, and check the accuracy unless the teacher is a copy."""
         distiller = unwrapped_distiller(runner, type(self).__name__)
         if not distiller.teachers:
             runner.logger.info('The teacher is not scored: its logits are replayed, and it is not loaded.')
@@ -132,7 +131,7 @@ class TeacherCheckHook(Hook):
     def _find_fault(
         self, classes: int | None, published: PublishedTeacher | None, accuracy: float, count: int
     ) -> str | None:
-        """What is wrong with the teacher's accuracy in percent on ``count`` images, if anything."""
+        """Describe what is wrong with the teacher's accuracy in percent on ``count`` images; empty if nothing is."""
         if self.min_teacher_accuracy is not None and accuracy < self.min_teacher_accuracy:
             return f'below min_teacher_accuracy={self.min_teacher_accuracy}'
         if published is not None and abs(accuracy - published.accuracy) > self.tolerance:
@@ -149,7 +148,7 @@ class TeacherCheckHook(Hook):
 
     @torch.no_grad()
     def _score(self, runner: Runner, distiller: LogitDistiller, name: str) -> tuple[float, int]:
-        """Top-1 accuracy of the teacher ``name`` in percent, and the number of images it was scored on."""
+        """Return the top-1 accuracy of the teacher ``name`` in percent, and the number of scored images."""
         loader = runner.val_loop.dataloader
         count = len(loader.dataset)
         if self.num_batches is not None:
@@ -176,7 +175,7 @@ _WHAT_TO_CHECK = (
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
-    """Refuse data that does not fit the model, before the first step, and count the images that are left out.
+    """Hook that refuses data which do not fit the model, and counts the images that are left out.
 
     All labels of the training and the validation set are looked at, where the data set tells them without loading the
     images: seconds for ImageNet. What ``broken='skip'`` in :class:`~r2kd_mm.datasets.LoadImageFromFile` leaves out of
@@ -224,16 +223,16 @@ class DataCheckHook(Hook):
         self._skipped = self._count_skipped()
 
     def before_test(self, runner: Runner) -> None:
-        """Check what is to be measured."""
+        """Check the metrics of the test."""
         _check_topk(runner, num_classes(unwrap_student(unwrapped_model(runner))))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Refuse a batch to distil on whose labels are no distribution, such as a data set computes them."""
+        """Refuse a batch whose labels are not distributions; a data set may compute its labels."""
         if self._distils and data_batch is not None:
             check_one_label_each(data_batch['data_samples'])
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Say how many images this epoch left out."""
+        """Log the number of images that this epoch left out."""
         if not self._skip_counters:
             return
         skipped = self._count_skipped()
@@ -246,20 +245,20 @@ class DataCheckHook(Hook):
             )
 
     def after_train(self, runner: Runner) -> None:
-        """Say how many images the run left out."""
+        """Log the number of images that the run left out."""
         if self._skip_counters:
             total = runner.message_hub.runtime_info.get(SKIPPED_IMAGES, 0)
             runner.logger.info(f'Broken images left out in this run: {total}.')
 
     def _count_skipped(self) -> int:
-        """Images that all processes have left out since they started."""
+        """Count the images that all processes have left out since they started."""
         count = torch.tensor(sum(counter.num_skipped for counter in self._skip_counters))
         all_reduce(count)
         return int(count)
 
 
 def _check_topk(runner: Runner, classes: int | None) -> None:
-    """Refuse an accuracy among more classes than the head has: it fails after a whole epoch."""
+    """Refuse a top-k accuracy with more classes than the head has; it would fail after a whole epoch."""
     if classes is None:
         return
     owners: list[tuple[str, Any]] = []
@@ -295,7 +294,7 @@ def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> Non
         if any(number not in range(classes) for number in np.ravel(label)):
             raise ValueError(
                 f'{name} has a label out of range: sample {index}{_path(info)} has the label {label}, and '
-                f'num_classes={classes} of the head allows 0 to {classes - 1}; mend the label, or set num_classes to '
+                f'num_classes={classes} of the head allows 0 to {classes - 1}; fix the label, or set num_classes to '
                 'the number of classes in the data'
             )
 
@@ -305,7 +304,7 @@ def _path(info: dict) -> str:
 
 
 def skip_counters(dataset: Dataset) -> list:
-    """The transforms of ``dataset``, or of the data sets within it, that leave out broken images and count them."""
+    """Find the transforms of ``dataset``, or of the data sets in it, that leave out and count broken images."""
     wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     inner = [counter for part in wrapped if part is not None for counter in skip_counters(part)]

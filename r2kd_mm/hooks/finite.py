@@ -1,4 +1,4 @@
-"""Keep a step that would ruin the student from being taken."""
+"""Check gradients, losses and buffers before each step, and stop or skip a step that is not finite."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 
 ACTIONS = ('stop', 'skip')
-# In the message hub, and so in every checkpoint: how many steps of this run were skipped.
+# In the message hub, and so in every checkpoint: number of skipped steps of this run.
 SKIPPED_STEPS = 'skipped_steps'
 SHOWN_IMAGES = 5
 
 
 @dataclass(frozen=True)
 class _Iteration:
-    """One of the iterations whose gradients a step adds up: its number from 1, its batch, its logits and its losses."""
+    """Iteration of a step: its number from 1, its batch, its logits and its losses."""
 
     number: int
     batch: dict
@@ -51,7 +51,7 @@ class _Iteration:
         return [sample.get('img_path') for sample in self.batch['data_samples']]
 
     def contents(self) -> dict:
-        """The batch as the data loader gave it, and its logits, by plain types."""
+        """Return the batch as the data loader gave it, and its logits, in plain types."""
         return dict(
             inputs=self.batch['inputs'],
             labels=[sample.gt_label.tolist() for sample in self.batch['data_samples']],
@@ -62,25 +62,24 @@ class _Iteration:
 
 @HOOKS.register_module()
 class FiniteCheckHook(Hook):
-    """Take no step with a gradient, loss or buffer that is NaN or infinite: stop with the last good state, or skip it.
+    """Hook that stops the run, or skips the step, if a gradient, loss or buffer is NaN or infinite.
 
-    The check runs before every optimizer step. It sees the gradients, the losses, and the student's buffers of that
-    step, such as batch-norm statistics. Buffers that were not finite to begin with, such as a mask, are left out.
-    Weights, optimizer and buffers stay as they were before the step that went wrong, with gradient accumulation before
-    the first of its iterations. It costs one synchronisation with the device a step, and a copy of the buffers.
+    The check runs before every optimizer step. It looks at the gradients, the losses and the student's buffers, such as
+    batch-norm statistics. It ignores buffers that were not finite from the beginning, such as a mask. Weights,
+    optimizer and buffers keep their state of before the bad step; with gradient accumulation, of before the first
+    iteration of this step. The check costs one synchronisation with the device per step, and a copy of the buffers.
 
-    A gradient scaler (``AmpOptimWrapper``) leaves such a step out itself, that of a fused optimizer too, and lowers its
-    scale. Where logits or batch-norm statistics are not finite either, the scale is not to blame and the hook acts as
-    without a scaler; else it acts when more than ``max_skips`` steps in a row were left out.
+    A gradient scaler (``AmpOptimWrapper``) itself skips a bad step and lowers its scale. If logits or batch-norm
+    statistics are not finite either, the scale is not the cause, and the hook acts as without a scaler. Otherwise it
+    acts after more than ``max_skips`` skipped steps in a row.
 
     Args:
-        action: ``'stop'`` ends the run, with a checkpoint of the good state and the batch for inspection in the work
-            dir. ``'skip'`` leaves the step out, with a warning that names the first images, and counts it.
-        max_skips: End the run like ``'stop'`` when more than so many steps in a row would be skipped, >= 1.
+        action: ``'stop'`` ends the run, and saves a checkpoint of the last good state and the bad batch in the work
+            dir. ``'skip'`` skips the step, warns with the names of the first images, and counts it.
+        max_skips: Largest number of skipped steps in a row, at least 1; after that the run ends as with ``'stop'``.
 
     Raises:
-        RunStopped: Says in which iteration, which losses, logits or buffers were not finite, and where checkpoint and
-            batch are.
+        RunStopped: Names the iteration, the losses, logits or buffers that are not finite, and the saved files.
         ValueError: An argument is out of range.
     """
 
@@ -95,7 +94,7 @@ class FiniteCheckHook(Hook):
         self._earlier: list[_Iteration] = []  # of the step that is being accumulated
 
     def before_train(self, runner: Runner) -> None:
-        """Look at the gradients before each step of the optimizer."""
+        """Check the gradients before each step of the optimizer."""
         self._distiller = unwrapped_distiller(runner, type(self).__name__)
         self._buffers = _Buffers(self._distiller)
         self._losses: dict[str, Tensor] = {}
@@ -107,7 +106,7 @@ class FiniteCheckHook(Hook):
         )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Keep the batch, and the batch-norm statistics, which the forward passes of the step change."""
+        """Keep the batch and the batch-norm statistics, which the forward passes of the step change."""
         self._batch = data_batch or {}
         self._is_checked = False
         if not self._earlier:
@@ -116,7 +115,7 @@ class FiniteCheckHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Remember an iteration without a step: one of several, or one whose step a gradient scaler left out."""
+        """Keep an iteration without a step: a part of a step, or one whose step a gradient scaler skipped."""
         if not self._is_checked:
             if not runner.optim_wrapper.should_update():
                 self._earlier.append(self._iteration(runner))
@@ -125,19 +124,19 @@ class FiniteCheckHook(Hook):
         self._earlier = []
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the optimizer as it was found."""
+        """Remove the hooks from the optimizer and the model."""
         self._handle.remove()
         self._losses_handle.remove()
 
     def _keep_losses(self, _distiller: nn.Module, _inputs: tuple, outputs: dict | list | Tensor) -> None:
-        """Keep the terms that are trained, of a forward pass that gives losses."""
+        """Keep the trained terms of a forward pass that returns losses."""
         if isinstance(outputs, dict):
             self._losses = {name: value.detach().mean() for name, value in outputs.items() if 'loss' in name}
 
     @torch.no_grad()
     def _check(self, runner: Runner, parameters: list[nn.Parameter], found_inf: Tensor | None) -> None:
         if found_inf is not None and found_inf > 0:
-            # the scaler leaves this step out. A fused SGD would make momentum of uninitialised memory in it
+            # the scaler skips this step; a fused SGD would make momentum from uninitialised memory
             for parameter in parameters:
                 parameter.grad = None
             return
@@ -154,14 +153,14 @@ class FiniteCheckHook(Hook):
         bad_buffers = self._buffers.names_not_finite() if _all_finite(norms) else None
         self._leave_out(runner, iterations, _describe(iterations, bad_buffers))
         for parameter in parameters:
-            parameter.grad = None  # an optimizer passes over such a parameter, momentum and weight decay included
+            parameter.grad = None  # an optimizer skips a parameter without gradient, also its momentum and weight decay
 
     @torch.no_grad()
     def _check_without_step(self, runner: Runner) -> None:
         iterations = [*self._earlier, self._iteration(runner)]
         losses = [value for iteration in iterations for value in iteration.losses.values()]
         is_the_scale = _all_finite([*losses, *self._buffers.largest()]) and not _with_culprits(iterations)
-        agreed = torch.tensor(int(is_the_scale))  # all processes left the step out, and one may know why
+        agreed = torch.tensor(int(is_the_scale))  # all processes skipped the step, and one may know why
         all_reduce(agreed, 'min')
         if agreed and self._left_out_in_a_row < self.max_skips:
             self._left_out_in_a_row += 1
@@ -172,7 +171,7 @@ class FiniteCheckHook(Hook):
         return _Iteration(runner.iter + 1, self._batch, dict(self._distiller.step_logits), self._losses)
 
     def _leave_out(self, runner: Runner, iterations: Sequence[_Iteration], fault: str) -> None:
-        """Undo what the iterations of a step did to the student's buffers; stop, or warn and count."""
+        """Restore the student's buffers; then stop, or warn and count."""
         suspects = _with_culprits(iterations) or iterations
         self._buffers.put_back()
         if self.action == 'stop' or self._left_out_in_a_row >= self.max_skips:
@@ -207,7 +206,7 @@ class FiniteCheckHook(Hook):
 
 
 class _Buffers:
-    """The buffers of a network before a step and after it, also those that it makes or replaces in that step."""
+    """Buffers of a network before and after a step, also buffers that the step makes or replaces."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
@@ -218,7 +217,7 @@ class _Buffers:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Take the state of now for the one before the step."""
+        """Keep the present state as the state before the step."""
         self._tables = [(module, dict(module._buffers)) for module in self._network.modules() if module._buffers]
         now = dict(self._network.named_buffers())
         is_same = now.keys() == self._before.keys() and all(now[name] is self._before[name] for name in now)
@@ -230,16 +229,16 @@ class _Buffers:
             self._not_finite.update(self.names_not_finite())
 
     def largest(self) -> list[Tensor]:
-        """The largest magnitude of each buffer of now that was finite before the step, in no order."""
+        """Return the largest magnitude of each buffer that was finite before the step, in no order."""
         return list(self._largest().values())
 
     def names_not_finite(self) -> list[str]:
-        """The buffers that became infinite or NaN in the step."""
+        """Return the names of the buffers that became infinite or NaN in the step."""
         return [name for name, value in self._largest().items() if not value.isfinite()]
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Make the buffers what they were before the step: the same tensors with the same values."""
+        """Restore the buffers of before the step: the same tensors with the same values."""
         for buffer, value in zip(self._before.values(), self._values):
             buffer.copy_(value)
         for module, buffers in self._tables:
@@ -255,14 +254,14 @@ class _Buffers:
         if not watched:
             return {}
         norms = dict(zip(watched, torch._foreach_norm(list(watched.values()), float('inf'))))
-        # one that the step has made may be a mask: of these, NaN alone is wrong
+        # a buffer that the step has made may be a mask: there only NaN is wrong
         return {
             name: norm if name in self._before else norm.masked_fill(norm.isinf(), 0) for name, norm in norms.items()
         }
 
 
 def _found_inf(optimizer: torch.optim.Optimizer) -> Tensor | None:
-    """Above 0 where a gradient scaler asks a fused optimizer to leave the step out; others it does not call then."""
+    """Return a number above 0 if a gradient scaler asks a fused optimizer to skip the step; else ``None`` or 0."""
     return getattr(optimizer, 'found_inf', None)
 
 
@@ -271,18 +270,18 @@ def _with_culprits(iterations: Sequence[_Iteration]) -> list[_Iteration]:
 
 
 def _all_finite(values: Sequence[Tensor]) -> bool:
-    """Whether all numbers are finite; one synchronisation with the device."""
+    """Tell whether all numbers are finite, with one synchronisation with the device."""
     return not values or bool(
         torch.stack([value.to(values[0].device, torch.float32) for value in values]).isfinite().all()
     )
 
 
 def _describe(iterations: Sequence[_Iteration], bad_buffers: list[str] | None = None) -> str:
-    """Say what is not finite.
+    """Describe what is not finite.
 
     Args:
-        iterations: Of the step.
-        bad_buffers: The buffers that are not, where the gradient is; ``None`` where the gradient is to blame.
+        iterations: Iterations of the step.
+        bad_buffers: Buffers that are not finite although the gradient is; ``None`` if the gradient is not finite.
     """
     first, last = iterations[0].number, iterations[-1].number
     several = last > first

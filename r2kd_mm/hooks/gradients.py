@@ -1,4 +1,4 @@
-"""Find parameters that are not trained, in the first step."""
+"""Find parameters that receive no gradient in the first step."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from r2kd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class GradientCheckHook(Hook):
-    """Name every trainable parameter that received no gradient in the first step that is taken.
+    """Hook that names every trainable parameter without a gradient in the first step.
 
-    On one process such a parameter merely stays as it was initialised, and a warning says so. With several processes
-    DistributedDataParallel waits for its gradient in vain and fails in the second step without a name, unless the
-    config has ``find_unused_parameters=True``.
+    On one process this parameter keeps its initial value, and the hook only warns. With several processes
+    DistributedDataParallel would wait for the gradient and fail in the second step without naming the parameter,
+    unless the config has ``find_unused_parameters=True``.
 
     Raises:
-        ValueError: With several processes, where the config does not allow it.
+        ValueError: There are several processes, and ``find_unused_parameters`` is False.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Look before the first step of the optimizer."""
+        """Check before the first step of the optimizer."""
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._check(runner))
         self._checked = False
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Never look again; not earlier, since a hook that removes itself upsets those behind it."""
+        """Remove the check; earlier it would upset the hooks that come after it."""
         if self._checked:
             self._handle.remove()
 

@@ -1,4 +1,4 @@
-"""Prune a student by Group Fisher while it is distilled."""
+"""Prune a student by Group Fisher during its distillation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from r2kd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class GroupFisherHook(Hook):
-    """Do around each step of a distiller what mmrazor's ``GroupFisherAlgorithm`` does in a step of its own.
+    """Hook that runs a step of mmrazor's ``GroupFisherAlgorithm`` around each step of a distiller.
 
-    All losses of the step, those of the augmented view too, decide which channel matters least; every ``interval``
-    iterations of the algorithm one channel goes.
+    All losses of the step enter the importance of a channel, also the losses of the augmented view. Every ``interval``
+    iterations the least important channel is removed.
 
     Raises:
-        ValueError: The student is no ``GroupFisherAlgorithm``.
+        ValueError: The student is not a ``GroupFisherAlgorithm``.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Find the algorithm."""
+        """Find the algorithm in the student."""
         student = getattr(unwrapped_model(runner), 'architecture', None)
         found = [algorithm for algorithm in algorithms(student) if isinstance(algorithm, GroupFisherAlgorithm)]
         if not found:
@@ -34,13 +34,13 @@ class GroupFisherHook(Hook):
         (self._algorithm,) = found
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Watch the step."""
+        """Start to record the step."""
         self._algorithm.mutator.start_record_info()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Learn from the step, and prune when it is time."""
+        """Update the importance of the channels, and prune every ``interval`` iterations."""
         mutator = self._algorithm.mutator
         mutator.end_record_info()
         mutator.update_imp()

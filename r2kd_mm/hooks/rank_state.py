@@ -1,4 +1,4 @@
-"""What the processes of a run do not have in common, and a checkpoint of MMEngine's has of the first one only."""
+"""Save and restore the batch-norm buffers of every rank; MMEngine saves only those of rank 0."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ RANK_BUFFERS = 'rank_buffers'
 
 @HOOKS.register_module()
 class RankStateHook(Hook):
-    """Give each process its own batch-norm statistics back on ``--resume``.
+    """Hook that gives each process its own batch-norm statistics back on ``--resume``.
 
     Every process collects statistics of its own batches, and ``SyncBuffersHook`` averages them at the end of an epoch.
-    A checkpoint from the middle of an epoch therefore keeps those buffers of the model, and of its moving average
-    (``EMAHook``), that differ between the processes, for each of them. With one process, or where all agree, nothing
-    is added. After a resume with another number of processes all start from the buffers of the first.
+    A checkpoint from the middle of an epoch therefore keeps the buffers that differ between the processes, for each
+    process: those of the model and of its moving average (``EMAHook``). With one process nothing is added. After a
+    resume with another number of processes, all start from the buffers of rank 0.
 
-    Every process has to call ``runner.save_checkpoint``, as MMEngine's and our hooks do; the first one then writes.
+    Every process has to call ``runner.save_checkpoint``, as MMEngine's hooks and ours do; rank 0 then writes.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class RankStateHook(Hook):
         self._to_restore: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the buffers of this process until those of the first one are loaded."""
+        """Keep the buffers of this process until MMEngine has loaded those of rank 0."""
         of_ranks = checkpoint.get(RANK_BUFFERS)
         if of_ranks is None or not runner._resume:
             return
@@ -47,7 +47,7 @@ class RankStateHook(Hook):
         self._to_restore = of_ranks[runner.rank]
 
     def before_train(self, runner: Runner) -> None:
-        """Restore the buffers of this process; from now on collect those of all at each save."""
+        """Restore the buffers of this process, and collect the buffers of all processes at each save."""
         buffers = _buffers(runner)
         for name in self._to_restore.keys() & buffers.keys():
             buffers[name].copy_(self._to_restore[name])
@@ -64,24 +64,24 @@ class RankStateHook(Hook):
         runner.save_checkpoint = save_checkpoint
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the buffers that differ between the processes."""
+        """Add the buffers that differ between the processes to the checkpoint."""
         if self._to_save:
             checkpoint[RANK_BUFFERS] = self._to_save
 
     def after_train(self, runner: Runner) -> None:
-        """Give the Runner its own method back."""
+        """Restore the Runner's own method."""
         vars(runner).pop('save_checkpoint', None)
 
 
 def _buffers(runner: Runner) -> dict[str, Tensor]:
-    """The buffers of the model that is trained and of its moving average, by name."""
+    """Return the buffers of the trained model and of its moving average by name."""
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
     networks = nn.ModuleDict(dict(model=unwrapped_model(runner), averages=nn.ModuleList(averages)))
     return dict(networks.named_buffers())
 
 
 def _differing(of_ranks: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """Of each rank, the tensors that are not the same on all; an empty list where there are none."""
+    """Keep, for each rank, the tensors that are not equal on all ranks; an empty list if all are equal."""
     first = of_ranks[0]
     names = [name for name in first if any(not torch.equal(tensors[name], first[name]) for tensors in of_ranks)]
     return [{name: tensors[name] for name in names} for tensors in of_ranks] if names else []

@@ -1,4 +1,4 @@
-"""Write down what a checkpoint was made from, and refuse to go on from it with something else."""
+"""Record the origin of a checkpoint, and refuse to resume it with another model, data or schedule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from r2kd_mm.registry import HOOKS
 from r2kd_mm.teachers.build import RECORD_KEY
 
 FINGERPRINT_SAMPLES = 1000
-# What of a config decides the result of a run from a given state on, and what within that does not.
+# Fields of a config that determine the result of a run from a given state on, and exceptions among them.
 DECISIVE = (
     'auto_scale_lr',
     'custom_hooks',
@@ -55,23 +55,24 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Put the origin of a run into its log and into ``checkpoint['meta']['r2kd_mm']``, and compare it on resume.
+    """Hook that records the origin of a run in its log and its checkpoints, and compares it on resume.
 
-    Versions, commit of this package, seed, number of processes, normalisation, a fingerprint of each data set, a digest
-    of each teacher's weights, and the accuracies that :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own
-    ``meta`` holds the full config beside it. A later distillation reads the normalisation, and MMEngine's
-    ``dataset_meta`` with the classes, from its teacher's checkpoint and compares them with its own.
+    The record is ``checkpoint['meta']['r2kd_mm']``. It holds the versions, the commit of this package, the seed, the
+    number of processes, the normalisation, a fingerprint of each data set, a digest of each teacher's weights, and the
+    accuracies that :class:`~r2kd_mm.hooks.TeacherCheckHook` measured. MMEngine's own ``meta`` holds the full config. A
+    later distillation reads the normalisation and the classes (``dataset_meta``) from its teacher's checkpoint, and
+    compares them with its own.
 
-    A resumed run says what differs from the run that wrote its checkpoint. It is refused where the fields
-    :data:`DECISIVE` of the config differ, save those that :data:`HARMLESS` matches, or the training data, the teachers'
-    weights, or the number of processes. Other versions, another commit, validation, work dir, machine, and another
-    place of the same weights or data are only reported.
+    A resumed run logs each difference from the run that wrote the checkpoint. A difference that changes the result is
+    refused: one in the fields :data:`DECISIVE` of the config (except those that match :data:`HARMLESS`), in the
+    training data, in the teachers' weights, or in the number of processes. Other differences are only logged, such as
+    versions, commit, validation, work dir, machine, or another place of the same weights or data.
 
     Args:
-        allow_changes: Report what would be refused (``tools/train.py --allow-changes``).
+        allow_changes: Only log differences that would be refused (``tools/train.py --allow-changes``).
 
     Raises:
-        ValueError: The resumed run is another one than that of its checkpoint, in something that changes its result.
+        ValueError: The resumed run differs from the run of its checkpoint in something that changes the result.
     """
 
     priority = 'HIGH'  # before the hooks that measure anything
@@ -81,14 +82,14 @@ class RunRecordHook(Hook):
         self._loaded_meta: dict[str, Any] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Keep what the run was asked to be: on resume, MMEngine writes the seed of the checkpoint into the config."""
+        """Keep the config as given; on resume, MMEngine writes the seed of the checkpoint into it."""
         self._config = runner.cfg.pretty_text
         trains = isinstance(runner._train_loop, BaseLoop)  # built by Runner.train() alone, which a test is not
         if trains and not any(isinstance(hook, ScheduleHook) for hook in runner.hooks):  # ResumableTrainLoop brings one
             runner.register_hook(ScheduleHook())  # of a lower priority, so that its before_run comes next
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep what the checkpoint was made from; let another seed be in force, where that is allowed."""
+        """Keep the origin of the checkpoint; apply another seed if changes are allowed."""
         meta = checkpoint.get('meta') or {}
         self._loaded_meta = dict(meta)
         seed = runner._randomness_cfg.get('seed')
@@ -97,7 +98,7 @@ class RunRecordHook(Hook):
             checkpoint['message_hub']['runtime_info'].pop(SAMPLER_SEED, None)
 
     def before_train(self, runner: Runner) -> None:
-        """Collect, log, and compare."""
+        """Collect the record, log it, and compare it with the checkpoint."""
         model = unwrapped_model(runner)
         self.record: dict[str, Any] = dict(
             versions=versions(),
@@ -140,7 +141,7 @@ class RunRecordHook(Hook):
         if refused and not self.allow_changes:
             raise ValueError(
                 'this run is not the one that wrote the checkpoint it resumes from: '
-                f'{"; ".join(refused)}. Undo the change, start anew in another --work-dir, or go on all the same by '
+                f'{"; ".join(refused)}. Undo the change, start again in another --work-dir, or continue with it by '
                 '--allow-changes'
             )
         if refused or reported:
@@ -148,14 +149,14 @@ class RunRecordHook(Hook):
 
 
 def is_decisive(field: str) -> bool:
-    """Whether a change of this field, such as ``'optim_wrapper.optimizer.lr'``, changes the result of a resumed run."""
+    """Tell whether a change of this field, such as ``'optim_wrapper.optimizer.lr'``, changes the result."""
     if field.startswith('record.'):
         return field.startswith(('record.world_size', 'record.train_data', 'record.teachers'))
     return field.split('.')[0] in DECISIVE and not HARMLESS.fullmatch(field)
 
 
 def _is_excused(field: str, before: Mapping[str, Any]) -> bool:
-    """Whether a change says nothing of a teacher's weights, or of the data.
+    """Tell whether a change says nothing about a teacher's weights or about the data.
 
     The file may have been moved, and the digest tells whether it is another one. Older checkpoints have no digests, or
     the URL in place of the digest of the weights at it, and nothing of the contents of the data.
@@ -179,16 +180,15 @@ def _show(fields: dict[str, Any], field: str) -> str:
 
 
 def fingerprint(dataset: Sized) -> dict[str, Any]:
-    """Number of images and classes of a data set, and a hash of what is where in it.
+    """Describe a data set: the number of images and classes, and a hash of its labels and paths.
 
     Args:
-        dataset: A data set of MMEngine's kind; of others only the number of images is known.
+        dataset: Data set in MMEngine's format; for other data sets only the number of images is known.
 
     Returns:
-        ``images`` and ``classes``; ``sha256`` of the class names and, for up to 1000 samples at equal distances, the
-        label and the path without the folder that the data lie in, or the pixels where there is no path; and
-        ``contents``, SHA-256 of the files of these samples. For training data that tell nothing of their samples,
-        ``contents`` is that of a few inputs.
+        ``images`` and ``classes``, two numbers. ``sha256``: hash of the class names, and of label and path of up to
+        1000 samples at equal distances. The path is relative to the folder of the data; pixels replace a missing path.
+        ``contents``: SHA-256 of the files of these samples, or of a few inputs for training data without files.
     """
     classes = tuple(map(str, getattr(dataset, 'metainfo', {}).get('classes') or ()))
     digest = hashlib.sha256('\n'.join(classes).encode())
@@ -204,7 +204,7 @@ def fingerprint(dataset: Sized) -> dict[str, Any]:
 
 
 def _digest_of_contents(dataset: Sized) -> dict[str, str]:
-    """``contents`` of :func:`fingerprint`; empty where no file can be read and no input repeats."""
+    """Return the ``contents`` of :func:`fingerprint`; empty if no file can be read and no input repeats."""
     digest, found = hashlib.sha256(), False
     for index in np.linspace(0, len(dataset) - 1, min(len(dataset), FINGERPRINT_SAMPLES)).astype(int):
         path = Path(str(data_info(dataset, int(index)).get('img_path', '')))

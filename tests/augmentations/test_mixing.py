@@ -189,7 +189,7 @@ def test_autoaugment_refuses_images_that_are_no_pixels(images):
         (dict(type='CutMix', alpha=math.nan), r'alpha is the parameter .* got nan'),
         (dict(type='CutMixPick', pick='best'), r"pick must be one of \('mixed', 'released'\), got 'best'"),
         (dict(type='CutMixPick', pool='world'), r"pool must be one of \('local', 'global'\), got 'world'"),
-        (dict(type='CutMixPick', pick='released', pool='global'), "give it pool='local'"),
+        (dict(type='CutMixPick', pick='released', pool='global'), "got pool='global'; set pool='local'"),
         (dict(type='Cutout', length=0), r'length is the side .* got 0'),
         (dict(type='Cutout', length=2.5), r'length is the side .* got 2.5'),
         (dict(type='AutoAugment', policy='digits'), r"policy must be one of .*'cifar10'.* got 'digits'"),

@@ -132,7 +132,7 @@ def test_an_interrupt_names_the_last_checkpoint(capsys, tmp_path):
     message = exit_message(capsys, lambda: train(tmp_path, KeyboardInterrupt(), 6, epochs=3))
     assert message.endswith(
         'interrupted after 5 training iterations, in epoch 2; '
-        f'the last checkpoint is {tmp_path}/epoch_1.pth; the same command with --resume goes on from there\n'
+        f'the last checkpoint is {tmp_path}/epoch_1.pth; the same command with --resume continues from there\n'
     )
 
 

@@ -44,7 +44,7 @@ class TestFindCheckpoint:
         assert find_checkpoint(work_dir) == str(work_dir / 'epoch_2.pth')
         first, second = capsys.readouterr().err.splitlines()
         assert first.startswith(f"warning: passed over: checkpoint '{work_dir}/epoch_3.pth' is cut off")
-        assert second == f'warning: going on from {work_dir}/epoch_2.pth, after 8 iterations'
+        assert second == f'warning: resuming from {work_dir}/epoch_2.pth, after 8 iterations'
 
     def test_none_that_is_whole_is_an_error(self, work_dir):
         for epoch in (1, 2, 3):
@@ -205,7 +205,7 @@ class TestSetResume:
 
     def test_one_without_the_optimizer_is_refused(self, work_dir):
         best = str(next(work_dir.glob('best_*.pth')))
-        with pytest.raises(ValueError, match=r'best_.* lacks optimizer, so no run can go on from it .*/epoch_3\.pth'):
+        with pytest.raises(ValueError, match=r'best_.* lacks optimizer, so no run can resume from it .*/epoch_3\.pth'):
             self.plan(work_dir, best)
         for path in work_dir.glob('epoch_*.pth'):
             checkpoint = torch.load(path, weights_only=False)

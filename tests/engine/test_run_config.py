@@ -153,7 +153,7 @@ def test_a_new_name_that_its_place_takes_passes(load, tmp_path, options):
             "env_cfg.mp_cfg .* 'start'; known keys: mp_start_method, opencv",
         ),
         (dict(auto_scale_lr=dict(base_batchsize=64)), "auto_scale_lr .*; did you mean 'base_batch_size'"),
-        (dict(default_hooks=dict(loger=dict(type='LoggerHook'))), "'loger' would be a hook beside 'logger'"),
+        (dict(default_hooks=dict(loger=dict(type='LoggerHook'))), "'loger' would be a hook next to 'logger'"),
     ],
 )
 def test_a_key_that_mmengine_would_pass_over_is_refused(load, tmp_path, fields, message):

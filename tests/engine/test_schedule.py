@@ -14,7 +14,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from r2kd_mm.checkpoint import load_checkpoint_file
-from r2kd_mm.engine.schedule import check_length
+from r2kd_mm.engine.schedule_length import check_length
 
 LENGTH = 2  # iterations of an epoch
 ITERATIVE = dict(by_epoch=True, convert_to_iter_based=True)
@@ -283,7 +283,7 @@ def built(*configs, max_epochs, length=LENGTH):
         ),
         ([dict(COSINE, T_max=6)], r'at its minimum after epoch 6 \(T_max=6\), and lr would rise again until epoch 12'),
         ([WARM_UP, dict(COSINE, T_max=5, begin=1)], r'at its minimum after epoch 6 \(T_max=5\)'),
-        ([dict(COSINE, T_max=6, end=6)], 'brings lr down to 0 after epoch 6, and the run goes on until epoch 12'),
+        ([dict(COSINE, T_max=6, end=6)], 'brings lr down to 0 after epoch 6, and the run continues until epoch 12'),
         ([WARM_UP, dict(COSINE, begin=1, end=6)], 'brings lr down to 0 after epoch 6'),
         ([dict(type='PolyLR', end=6)], 'PolyLR brings lr down to 0 after epoch 6'),
         ([dict(type='LinearLR', end_factor=0.0, end=6)], 'LinearLR brings lr down to 0 after epoch 6'),

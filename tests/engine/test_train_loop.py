@@ -467,7 +467,7 @@ def test_another_length_of_the_epoch_starts_the_epoch_anew_and_says_so(whole, tm
     assert runner.iter == runner.max_iters == 6
     text = next(tmp_path.glob('*/*.log')).read_text()
     assert (
-        'An epoch has 2 batches, and had 5 in the run that is resumed: this run goes on at the start of epoch 2, of '
+        'An epoch has 2 batches, and had 5 in the resumed run: this run continues at the start of epoch 2, of '
         'which 2 batches had been trained.'
     ) in text
 
@@ -500,7 +500,7 @@ def test_a_batch_sampler_is_refused(tmp_path):
         batch_size=4,
         batch_sampler=dict(type=torch.utils.data.BatchSampler, drop_last=False),
     )
-    with pytest.raises(ValueError, match='cannot go on in the middle of an epoch of a batch_sampler'):
+    with pytest.raises(ValueError, match='cannot continue in the middle of an epoch of a batch_sampler'):
         build(tmp_path, train_dataloader=loader).train()
 
 

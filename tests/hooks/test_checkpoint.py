@@ -278,7 +278,7 @@ class TestFullDisk:
         message = str(caught.value)
         assert f"checkpoint '{work_dir}/epoch_2.pth' cannot be written after iteration 8: No space left" in message
         assert 'bytes were to be written' in message
-        assert f'{work_dir}/epoch_1.pth is still good: the same command with --resume goes on from there' in message
+        assert f'{work_dir}/epoch_1.pth is still good: the same command with --resume continues from there' in message
         assert {name for name in checkpoints(work_dir) if name.startswith('epoch')} == {'epoch_1.pth'}
         assert not list(work_dir.glob('.*'))
         assert whole_state(work_dir, pointed_to(work_dir))['meta']['epoch'] == 1

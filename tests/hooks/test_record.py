@@ -118,7 +118,7 @@ class TestResume:
     def test_what_changes_the_result_is_refused_unless_told(self, first, changes, message):
         with pytest.raises(ValueError, match=message) as caught:
             first(**changes)
-        assert 'Undo the change, start anew in another --work-dir, or go on all the same by --allow-changes' in str(
+        assert 'Undo the change, start again in another --work-dir, or continue with it by --allow-changes' in str(
             caught.value
         )
         assert message in first(**changes, allow_changes=True)

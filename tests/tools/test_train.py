@@ -72,7 +72,7 @@ def test_a_longer_run_follows_the_schedule_that_its_log_and_its_checkpoint_state
     assert finished.returncode == 0, finished.stderr
     finished = train('--resume', epochs=4)
     assert finished.returncode == 1
-    assert 'CosineAnnealingLR brings lr down to 0 after epoch 2, and the run goes on until epoch 4' in finished.stderr
+    assert 'CosineAnnealingLR brings lr down to 0 after epoch 2, and the run continues until epoch 4' in finished.stderr
     for _ in range(2):  # a cluster that restarts the job gives the same command
         finished = train('--resume', '--allow-changes', epochs=4)
         assert finished.returncode == 0, finished.stderr
