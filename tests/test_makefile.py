@@ -1,5 +1,6 @@
 """The targets of make, as far as they can be told without running them."""
 
+import os
 import re
 import subprocess
 
@@ -8,7 +9,10 @@ import toolbox
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(['make', '-n', *arguments], cwd=toolbox.ROOT, capture_output=True, text=True)
+    # without what a make around the tests hands on, and as if nothing were installed
+    environment = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MFLAGS', 'STACK')}
+    command = ['make', '-nB', '--no-print-directory', *arguments]
+    return subprocess.run(command, cwd=toolbox.ROOT, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(('stack', 'folder'), [('oldest', '.venv-oldest'), ('newest', '.venv-newest')])

@@ -73,6 +73,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
         _after(mmrazor.resume_pruning),
     ),
     'mmrazor.models.distillers': (_after(mmrazor.refuse_untrained_losses),),
+    'mmrazor.models.mutators': (_after(mmrazor.begin_dmcp_above_zero),),
 }
 
 __getattr__ = old_names(__name__)

@@ -177,6 +177,37 @@ def return_self_from_train() -> None:
     SingleTeacherDistill.train = train
 
 
+def begin_dmcp_above_zero() -> None:
+    """Let DMCP search the widths of a network.
+
+    Upstream symptom: its parameters begin at 0, which is the bound of a ``clamp(min=0)``. From torch 2.14 on the
+    gradient there is 0 instead of 1, so that they stay at 0 for ever and nothing is searched. Here they begin at the
+    smallest positive number, whose ``exp(-x)`` is 1 as well.
+    """
+    import torch
+    from mmrazor.models.mutators import DMCPChannelMutator
+
+    upstream = DMCPChannelMutator._build_arch_param
+    if getattr(upstream, '__wrapped__', None) is not None or _gradient_at_bound_of_clamp() > 0:
+        return
+
+    @functools.wraps(upstream)
+    def build(self: Any, num_choices: int) -> Any:
+        parameter = upstream(self, num_choices)
+        parameter.data.clamp_(min=torch.finfo(parameter.dtype).tiny)
+        return parameter
+
+    DMCPChannelMutator._build_arch_param = build
+
+
+def _gradient_at_bound_of_clamp() -> float:
+    import torch
+
+    at_bound = torch.zeros((), requires_grad=True)
+    (gradient,) = torch.autograd.grad(at_bound.clamp(min=0), at_bound)
+    return gradient.item()
+
+
 def refuse_untrained_losses() -> None:
     """Refuse a distillation loss that mmrazor's ``ConfigurableDistiller`` would show and not train.
 

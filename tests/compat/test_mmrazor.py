@@ -11,6 +11,7 @@ import toys
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
+from mmrazor.models.mutators import DMCPChannelMutator
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from torch import nn
 
@@ -114,6 +115,17 @@ class TestImports:
 
 
 class TestSilentFaults:
+    def test_dmcp_begins_where_its_parameters_have_a_gradient(self, monkeypatch):
+        upstream = getattr(DMCPChannelMutator._build_arch_param, '__wrapped__', DMCPChannelMutator._build_arch_param)
+        monkeypatch.setattr(DMCPChannelMutator, '_build_arch_param', upstream)
+        monkeypatch.setattr(cures, '_gradient_at_bound_of_clamp', lambda: 0.0)  # as from torch 2.14 on
+        cures.begin_dmcp_above_zero()
+        parameter = DMCPChannelMutator._build_arch_param(None, 3)
+        assert isinstance(parameter, nn.Parameter)
+        assert torch.equal((-parameter.clamp(min=0)).exp(), torch.ones(3))  # as from 0
+        (gradient,) = torch.autograd.grad(parameter.clamp(min=0).sum(), parameter)
+        assert gradient.tolist() == [1, 1, 1]
+
     @pytest.mark.skipif(not MODULES_ARE_A_DICT, reason='torch < 2.5: nn.Module._modules is an OrderedDict, no fault')
     def test_a_recorder_sees_rectified_values_untouched(self, upstream):
         assert upstream['recorded minimum'] == 0, 'the fault is gone: drop the cure'
