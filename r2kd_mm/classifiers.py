@@ -17,7 +17,7 @@ PROBABILITIES = (nn.Sigmoid, nn.Softmax)
 
 
 def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits ``(N, num_classes)`` of a classifier for preprocessed inputs.
+    """Return the logits ``(N, num_classes)`` of a classifier for preprocessed inputs.
 
     mmpretrain's classifiers are run in ``mode='tensor'``; another network, such as torchvision's, is called with the
     images alone. What it may return is in :func:`as_logits`.
@@ -29,7 +29,7 @@ def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def as_logits(output: Any, network: nn.Module) -> Tensor:
-    """The logits ``(N, num_classes)`` in the output of a network, or of its head.
+    """Find the logits ``(N, num_classes)`` in the output of a network, or of its head.
 
     Understood are a tensor; an object or dict with ``logits``, as of HuggingFace and of torchvision's GoogLeNet and
     Inception; and the pair of mmpretrain's Conformer, which predicts by the sum.
@@ -58,7 +58,7 @@ def as_logits(output: Any, network: nn.Module) -> Tensor:
 
 
 def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any], output: Any) -> Tensor:
-    """The logits that a head predicts by, where it may have been called for its loss.
+    """Return the logits that a head predicts by, where it may have been called for its loss.
 
     A head that is called with the labels, as ArcFace's is, gives other logits for its loss: with a margin. It is asked
     again without them.
@@ -73,7 +73,8 @@ def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any],
         TypeError: The output has no logits, or the head does not do without the labels.
     """
     logits = as_logits(output, head)
-    arguments = {**dict(enumerate(inputs)), **options}
+    arguments: dict[int | str, Any] = dict(enumerate(inputs))
+    arguments.update(options.items())
     features = next(iter(arguments), None)
     labels = [name for name, value in arguments.items() if name != features and _is_label(value, logits)]
     if not labels:
@@ -89,7 +90,11 @@ def predicted_logits(head: nn.Module, inputs: tuple, options: Mapping[str, Any],
 
 
 def num_classes(model: nn.Module) -> int | None:
-    """Number of classes that a classifier states, or ``None`` where it states none."""
+    """Return the number of classes that a classifier states, or ``None`` where it states none.
+
+    >>> num_classes(nn.Linear(4, 3)) is None
+    True
+    """
     network = getattr(model, 'model', None)
     # mmpretrain, timm in it, a network as it is, and HuggingFace in mmpretrain or as it is
     parts = [(part, 'num_classes') for part in (getattr(model, 'head', None), network, model)]
@@ -101,8 +106,11 @@ def num_classes(model: nn.Module) -> int | None:
     return None
 
 
-def normalisation(data_preprocessor: nn.Module | None) -> dict[str, Any]:
-    """Mean and standard deviation per channel, in pixel units, and channel order; empty where none is stated."""
+def normalisation(data_preprocessor: Any) -> dict[str, Any]:
+    """Return the mean and standard deviation of each channel, in pixel units, and the channel order.
+
+    The dict is empty where no normalisation is stated.
+    """
     if not getattr(data_preprocessor, '_enable_normalize', False):
         return {}
     return dict(
@@ -113,14 +121,18 @@ def normalisation(data_preprocessor: nn.Module | None) -> dict[str, Any]:
 
 
 def first_rows(output: Any, count: int) -> Any:
-    """The output of a network for the first images of its batch alone, in the same form."""
+    """Return the output of a network for the first images of its batch, in the same form.
+
+    >>> first_rows({'logits': torch.arange(6).reshape(3, 2)}, 1)
+    {'logits': tensor([[0, 1]])}
+    """
     return tree_map_only(Tensor, lambda tensor: tensor[:count], output)
 
 
 def takes_mode(network: nn.Module) -> bool:
-    """Whether a network is called with ``mode='tensor'`` for its logits, as mmpretrain's classifiers, or with images
-    alone."""
-    return _has_mode(type(getattr(network, '_orig_mod', network)))  # behind torch.compile
+    """Return whether a network wants ``mode='tensor'`` for its logits, as mmpretrain's classifiers do."""
+    kind: Any = type(getattr(network, '_orig_mod', network))  # behind torch.compile
+    return _has_mode(kind)
 
 
 def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
@@ -186,7 +198,7 @@ def _last_layer(network: nn.Module) -> nn.Module:
 
 
 @cache
-def _has_mode(kind: type[nn.Module]) -> bool:
+def _has_mode(kind: Any) -> bool:
     return 'mode' in inspect.signature(kind.forward).parameters
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.logging import print_log
 from torch import nn
 
 from r2kd_mm.classifiers import normalisation, num_classes
 
 
-def take_over_inputs_(data_preprocessor: nn.Module | None, student: nn.Module) -> None:
+def take_over_inputs_(data_preprocessor: Any, student: nn.Module) -> None:
     """Give the distiller's data preprocessor the batch augmentations of the student, in place; refuse what differs.
 
     mmpretrain's recipes state both in the classifier, as ``train_cfg.augments`` and ``data_preprocessor``. In a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModel
@@ -147,11 +148,12 @@ class LogitDistiller(BaseAlgorithm):
             compile_backbone_(student)
         # the modules that have parameters are attributes of this model: the step only borrows them
         self.distillation_losses = nn.ModuleDict(
-            {name: build_component(loss, 'loss', 'r2kd_mm.losses') for name, loss in check_names(losses).items()}
+            {name: _built_loss(loss) for name, loss in check_names(losses).items()}
         )
+        view: Any = augmentation
         if augmentation is not None:
-            augmentation = build_component(augmentation, 'augmentation', 'r2kd_mm.augmentations')
-        self.consistency = None if consistency is None else build_component(consistency, 'loss', 'r2kd_mm.losses')
+            view = build_component(augmentation, 'augmentation', 'r2kd_mm.augmentations')
+        self.consistency = None if consistency is None else _built_loss(consistency)
         with torch.random.fork_rng(devices=[]):  # a student starts the same with features and without
             matching = Features(features)
         self.features = matching.module
@@ -161,7 +163,7 @@ class LogitDistiller(BaseAlgorithm):
         self.weighting = None if self._ensemble is None else self._ensemble.weighting
         check_combinations(
             FORBIDDEN,
-            augmentation=augmentation,
+            augmentation=view,
             compile_student=compile_student,
             consistency=self.consistency,
             data_preprocessor=self.data_preprocessor,
@@ -177,13 +179,13 @@ class LogitDistiller(BaseAlgorithm):
         targets = Targets(FrozenNetworks({}), self.weighting, engine, replay, self._load_teachers, self.ask)
         objective = Objective(
             self.distillation_losses,
-            augmentation,
+            view,
             task_loss_weight,
             gather,
             self.consistency,
             parts=(matching.losses, targets.losses),
         )
-        views = Views(augmentation, partial(ViewContext.behind, self.data_preprocessor))
+        views = Views(view, partial(ViewContext.behind, self.data_preprocessor))
         self.step = Step(views, targets, ClassifierStudent(architecture, joint_views, matching), objective, matching)
         if self._ensemble is not None:
             check_single_label(student, 'student', trains=task_loss_weight > 0)
@@ -200,11 +202,7 @@ class LogitDistiller(BaseAlgorithm):
             inputs: Preprocessed images, shape ``(N, C, H, W)``.
             data_samples: Their labels.
         """
-        if self._ensemble is None:
-            raise RuntimeError(
-                f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
-                'give it a teacher to train'
-            )
+        self._require_ensemble()
         check_group_fisher(self.architecture)
         return self.step(inputs, samples=data_samples)
 
@@ -239,7 +237,9 @@ class LogitDistiller(BaseAlgorithm):
 
     @distillation_stopped.setter
     def distillation_stopped(self, stopped: bool) -> None:
-        self.step.objective.stopped = self.step.features.stopped = stopped
+        self.step.objective.stopped = stopped
+        if self.step.features is not None:
+            self.step.features.stopped = stopped
 
     @property
     def task_loss_weight(self) -> float:
@@ -273,10 +273,23 @@ class LogitDistiller(BaseAlgorithm):
         """The frozen teacher; of several, the one of this name."""
         return self.teachers[MAIN_MEMBER]
 
+    def _require_ensemble(self) -> TeacherEnsemble:
+        """The teachers and copies of them, as the config states them.
+
+        Raises:
+            RuntimeError: The student was built alone.
+        """
+        if self._ensemble is None:
+            raise RuntimeError(
+                f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
+                'give it a teacher to train'
+            )
+        return self._ensemble
+
     @property
     def trained_teachers(self) -> Mapping[str, nn.Module]:
         """The frozen networks that are no copies of another; empty where :attr:`teachers` is."""
-        return {name: self.teachers[name] for name in self._ensemble.originals if name in self.teachers}
+        return {name: self.teachers[name] for name in self._require_ensemble().originals if name in self.teachers}
 
     def ask(self, name: str, inputs: Tensor) -> Tensor:
         """Return the logits ``(N, num_classes)`` of the teacher ``name``; a subclass may ask it otherwise."""
@@ -296,7 +309,7 @@ class LogitDistiller(BaseAlgorithm):
     def made_from(self) -> dict[str, str]:
         """Describe everything in this model that decides the logits to learn from, by name."""
         return dict(
-            self._ensemble.made_from(self.teachers),
+            self._require_ensemble().made_from(self.teachers),
             teacher_engine=describe(self.step.targets.engine.settings),
             augmentation=describe(self.augmentation),
             data_preprocessor=describe(self.data_preprocessor),
@@ -320,6 +333,7 @@ class LogitDistiller(BaseAlgorithm):
         classes = num_classes(unwrap_student(self.architecture))
         if classes is None:
             raise ValueError('a replay must know the number of classes, and the student does not state its num_classes')
+        assert self.replay is not None
         made_from = {**self.made_from(), **made_from}
         views = self.step.views
         differences = self.replay.open(made_from, seed, classes, num_images, cycle, views.names, views.mixed_names)
@@ -338,12 +352,13 @@ class LogitDistiller(BaseAlgorithm):
 
     def _load_teachers(self) -> FrozenNetworks:
         networks = self._build_teachers()
-        self.replay.check_origin(self._ensemble.made_from(networks))
+        assert self.replay is not None
+        self.replay.check_origin(self._require_ensemble().made_from(networks))
         return networks
 
     def _build_teachers(self) -> FrozenNetworks:
         with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
-            return self._ensemble.build(self.allow_untrained_teacher, self._check_teacher, self.architecture)
+            return self._require_ensemble().build(self.allow_untrained_teacher, self._check_teacher, self.architecture)
 
     def _check_teacher(self, name: str, teacher: nn.Module) -> None:
         check_single_label(teacher, 'teacher', trains=False)
@@ -362,3 +377,7 @@ class LogitDistiller(BaseAlgorithm):
         super()._apply(fn, recurse)
         self.step.targets.convert(fn)
         return self
+
+
+def _built_loss(loss: dict | nn.Module) -> nn.Module:
+    return cast(nn.Module, build_component(loss, 'loss', 'r2kd_mm.losses'))

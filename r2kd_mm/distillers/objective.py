@@ -16,6 +16,7 @@ from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.views import AUGMENTED, CLEAN
 
+Losses = Mapping[str, nn.Module] | nn.ModuleDict
 Acting = Mapping[str, Mapping[str, float]]
 Part = Callable[[Callable[[], Tensor], float], dict[str, Tensor]]
 
@@ -64,7 +65,7 @@ class Objective:
 
     def __init__(
         self,
-        losses: Mapping[str, nn.Module],
+        losses: Losses,
         augmentation: BatchAugmentation | None = None,
         task_loss_weight: float = 1.0,
         gather: bool = True,
@@ -201,7 +202,7 @@ def scaled(losses: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
     return {name: factor * value if 'loss' in name else value for name, value in losses.items()}
 
 
-def _losses_of_view(losses: Mapping[str, nn.Module], augmentation: BatchAugmentation | None) -> tuple[str, ...]:
+def _losses_of_view(losses: Losses, augmentation: BatchAugmentation | None) -> tuple[str, ...]:
     """Return the names of the losses of the augmented view: without those that need labels which are mixed there."""
     if augmentation is None:
         return ()

@@ -26,7 +26,11 @@ class Student(Protocol):
 class Features(Protocol):
     """Compare what lies inside of student and teacher on the clean images."""
 
-    acts: bool
+    stopped: bool
+
+    @property
+    def acts(self) -> bool:
+        """Whether features are matched now."""
 
     def of_teacher(self, network: nn.Module) -> AbstractContextManager:
         """Record the features of the teacher while the context is open."""

@@ -50,14 +50,17 @@ class ClassifierStudent:
             view: The augmented view, if a loss acts on it.
         """
         clean = batch.images
-        joint = self.joint_views and view is not None
+        joined = torch.cat([clean, view]) if self.joint_views and view is not None else None
         classifier = unwrap_student(self.architecture)
         recording = nullcontext() if self.features is None else self.features.of_student(classifier)
-        with recorded_logits(logits_module(classifier), shown=len(clean) if joint else None) as outputs, recording:
-            images = torch.cat([clean, view]) if joint else clean
-            task_losses = self.architecture(images, batch.samples, mode='loss')
+        with (
+            recorded_logits(logits_module(classifier), shown=None if joined is None else len(clean)) as outputs,
+            recording,
+        ):
+            task_losses = self.architecture(clean if joined is None else joined, batch.samples, mode='loss')
         logits = {CLEAN: outputs[-1][: len(clean)]}
         if view is not None:
+            joint = joined is not None
             logits[AUGMENTED] = outputs[-1][len(clean) :] if joint else classifier_logits(self.architecture, view)
         return task_losses, logits
 
@@ -66,15 +69,15 @@ def _as_it_is() -> None:
     pass
 
 
-def unwrap_student(architecture: nn.Module) -> nn.Module:
-    """The classifier inside an architecture that may be an mmrazor algorithm, itself perhaps around another."""
+def unwrap_student(architecture: Any) -> nn.Module:
+    """Return the classifier inside an architecture, which may be an mmrazor algorithm, perhaps around another."""
     while not hasattr(architecture, 'head') and hasattr(architecture, 'architecture'):
         architecture = architecture.architecture
     return architecture
 
 
 def layer_depth(architecture: nn.Module, param_name: str) -> tuple[int, int]:
-    """Depth of a parameter of a distiller in its student, and the number of depths, as mmpretrain counts them.
+    """Return the depth of a parameter of a distiller in its student, and the number of depths, as mmpretrain counts.
 
     What is not of the backbone, such as a connector, is as deep as the head.
 
@@ -85,7 +88,7 @@ def layer_depth(architecture: nn.Module, param_name: str) -> tuple[int, int]:
     Raises:
         ValueError: The network of the student has no depths.
     """
-    classifier = unwrap_student(architecture)
+    classifier: Any = unwrap_student(architecture)
     while param_name.startswith('architecture.'):
         param_name = param_name.removeprefix('architecture.')
     try:
@@ -100,7 +103,7 @@ def layer_depth(architecture: nn.Module, param_name: str) -> tuple[int, int]:
 
 
 def logits_module(classifier: nn.Module) -> nn.Module:
-    """The submodule whose output is the classifier's logits: the head, or for timm the network itself.
+    """Return the submodule whose output is the classifier's logits: the head, or for timm the network itself.
 
     Raises:
         TypeError: There is neither.
@@ -133,12 +136,12 @@ def compile_backbone_(classifier: nn.Module) -> None:
 def keep_channels_last_(network: nn.Module) -> None:
     """Keep the convolutions of a network in the channels-last memory format, in place.
 
-    On a CPU all but those with a kernel of one pixel, a stride, and fewer than 16 input channels: there oneDNN's
-    gradient of the weights writes past its memory, so that training crashes, hangs, or goes on with other numbers
-    overwritten (https://github.com/uxlfoundation/oneDNN/issues/6035, open in November 2026; torch 2.13 has it). These
-    few see their input in the default format, which is safe.
+    Some convolutions are left out on a CPU: those with a kernel of one pixel, a stride, and fewer than 16 input
+    channels. There oneDNN's gradient of the weights writes past its memory, so that training crashes, hangs, or
+    continues with other numbers overwritten (https://github.com/uxlfoundation/oneDNN/issues/6035, open in November
+    2026; torch 2.13 has it). These few see their input in the default format, which is safe.
     """
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
     for module in network.modules():
         if (
             isinstance(module, nn.Conv2d)
@@ -162,7 +165,7 @@ def recorded_logits(module: nn.Module, shown: int | None = None) -> Iterator[lis
 
     Args:
         module: The head or the network; see :func:`~r2kd_mm.classifiers.predicted_logits`.
-        shown: Let its caller see only so many rows of the output; ``None`` for all.
+        shown: Number of rows of the output that its caller sees; ``None`` for all.
 
     Raises:
         TypeError: The output has no logits, or nobody called ``module``.

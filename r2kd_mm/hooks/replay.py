@@ -10,7 +10,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import ProgressBar
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import LogitDistiller
@@ -23,7 +23,7 @@ from r2kd_mm.hooks.record import fingerprint
 from r2kd_mm.hooks.schedules import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 from r2kd_mm.teachers.identity import describe
-from r2kd_mm.teachers.replay import REPEATED_IMAGES
+from r2kd_mm.teachers.replay import REPEATED_IMAGES, Replay
 
 # Hooks of OpenMMLab that change the pipeline of a run in its middle, and what mmpretrain's SwitchRecipeHook may change.
 SWITCHES = {'PipelineSwitchHook', 'YOLOXModeSwitchHook'}
@@ -56,12 +56,13 @@ class ReplayHook(Hook):
         if distiller.replay is None:
             raise ValueError("ReplayHook needs a replay to set up; give the model replay=dict(folder='...')")
         loader = runner.train_dataloader
-        self.cycle = getattr(loader.sampler, 'cycle', None)
-        if self.cycle is None:
+        cycle = getattr(loader.sampler, 'cycle', None)
+        if cycle is None:
             raise ValueError(
                 'a replay needs epochs that repeat; set train_cfg=dict(type=ResumableTrainLoop, cycle=...) to the '
                 'number of epochs after which they do'
             )
+        self.cycle: int = cycle
         self._check_partners(distiller.augmentation, loader)
         _check_hooks(runner.hooks)
         self._transforms = _transforms(loader.dataset)
@@ -115,7 +116,7 @@ class ReplayHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Note that the images of this epoch have all been asked for, and say how many had changed."""
-        store = self._distiller.replay.store
+        store = _replay(self._distiller).store
         store.complete(runner.epoch % self.cycle)
         changed = torch.tensor(store.num_changed)
         all_reduce(changed)
@@ -135,7 +136,7 @@ class ReplayHook(Hook):
 
     def _check_images(self, runner: Runner, distiller: LogitDistiller, trial: Trial) -> None:
         """Compare the images of the trial with those that complete rounds were made for."""
-        store = distiller.replay.store
+        store = _replay(distiller).store
         images = list(trial.checksums)
         changed = store.count_changed('clean', 0, images, [trial.checksums[image] for image in images])
         if changed and store.description['complete_rounds']:
@@ -148,7 +149,7 @@ class ReplayHook(Hook):
             if not distiller.teachers:
                 distiller.load_teachers()
 
-    def _check_partners(self, augmentation: BatchAugmentation | None, loader: DataLoader) -> None:
+    def _check_partners(self, augmentation: BatchAugmentation | None, loader: Any) -> None:
         if augmentation is None or not augmentation.mixes_images:
             return
         sampler = loader.sampler.sampler  # inside the SeededSampler
@@ -168,7 +169,7 @@ def fill_store(runner: Runner) -> None:
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     hook = ReplayHook()
     hook.before_train(runner)
-    store = model.replay.store
+    store = _replay(model).store
     rounds = [number for number in range(hook.cycle) if number not in store.description['complete_rounds']]
     progress = ProgressBar(len(rounds) * len(loader)) if rounds and runner.rank == 0 else None
     for number in rounds:
@@ -182,6 +183,11 @@ def fill_store(runner: Runner) -> None:
                 progress.update()
         store.complete(number)
     runner.logger.info(f'{len(rounds)} rounds were made, {hook.cycle} are complete in {str(store.folder)!r}.')
+
+
+def _replay(distiller: LogitDistiller) -> Replay:
+    assert distiller.replay is not None  # ReplayHook has asked for it
+    return distiller.replay
 
 
 def _check_hooks(hooks: Sequence[Hook]) -> None:

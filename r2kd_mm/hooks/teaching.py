@@ -71,7 +71,7 @@ def batch_sizes(loader: DataLoader) -> tuple[int | None, int | None]:
     if loader.batch_size is None:
         return None, None
     try:
-        images = len(loader.sampler)
+        images = len(loader.sampler)  # type: ignore[arg-type]  # most samplers have a length
     except TypeError:  # of a stream
         return loader.batch_size, loader.batch_size
     if isinstance(loader.sampler, InfiniteSampler):

@@ -48,6 +48,7 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
         ValueError: There are no weights, or not exactly those of this network.
         FileNotFoundError: The checkpoint is missing.
     """
+    model: Any
     if isinstance(teacher, nn.Module):
         model = teacher
     elif isinstance(teacher, str):
@@ -60,16 +61,16 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
     if isinstance(model, AdaptedInputs):
         within = teacher.get('network') if isinstance(teacher, dict) else None
         _load(within if isinstance(within, dict) else model.network, model.network, checkpoint, allow_untrained)
-        model.pick_classes(getattr(model.network, '_dataset_meta', {}).get('classes'))
-        model._dataset_meta = (
-            dict(classes=model.classes) if model.classes else getattr(model.network, '_dataset_meta', {})
-        )
+        own: Any = getattr(model.network, '_dataset_meta', {})
+        model.pick_classes(own.get('classes'))
+        own = dict(classes=model.classes) if model.classes else own
+        model._dataset_meta = own
     else:
         _load(teacher, model, checkpoint, allow_untrained)
     return model
 
 
-def _load(teacher: dict | str | nn.Module, model: nn.Module, checkpoint: str | None, allow_untrained: bool) -> None:
+def _load(teacher: dict | str | nn.Module, model: Any, checkpoint: str | None, allow_untrained: bool) -> None:
     """Load the trained weights of a classifier that was built from ``teacher``, see :func:`build_teacher`."""
     pretrained = pretrained_init(model)
     if checkpoint is not None:
@@ -89,7 +90,7 @@ def _load(teacher: dict | str | nn.Module, model: nn.Module, checkpoint: str | N
             model.init_weights()
 
 
-def load_weights_(model: nn.Module, checkpoint: str, prefix: str | None = None, logger: str = 'current') -> None:
+def load_weights_(model: Any, checkpoint: str, prefix: str | None = None, logger: str = 'current') -> None:
     """Load the weights at a path or URL into ``model``; the names and shapes must agree exactly.
 
     The classes and the normalisation that the checkpoint states, if any, are kept at the model for later checks.
@@ -230,9 +231,9 @@ def _loads_itself(teacher: dict | str, model: nn.Module, allow_untrained: bool) 
     if isinstance(teacher, str):
         return False
     if teacher.get('pretrained') and not allow_untrained:
-        network = getattr(model, 'model', None)
+        network: Any = getattr(model, 'model', None)
         published = (getattr(network, 'pretrained_cfg', None) or {}).get('num_classes')  # of timm
-        if published is not None and published != network.num_classes:
+        if network is not None and published is not None and published != network.num_classes:
             raise ValueError(
                 f'the classifier of the teacher has no weights: those of pretrained=True are for {published} classes, '
                 f'got num_classes={network.num_classes}; set teacher_ckpt to the checkpoint of a network that was '

@@ -111,7 +111,7 @@ def _described_source(code: Any) -> list[str]:
     """The name of a class or function, and of one that is not installed its source."""
     described = [_path(code)]
     try:
-        if not inspect.getsourcefile(code).startswith(INSTALLED):
+        if not (inspect.getsourcefile(code) or '').startswith(INSTALLED):
             described.append(hashlib.sha256(inspect.getsource(code).encode()).hexdigest())
             bases = code.__bases__ if isinstance(code, type) else ()
             described += [text for base in bases if base is not object for text in _described_source(base)]
@@ -147,7 +147,7 @@ def _path(code: Any) -> str:
     return f'{code.__module__}.{code.__qualname__}'
 
 
-def _bytes(value: Tensor | np.ndarray) -> Any:
+def _bytes(value: Tensor | np.ndarray | np.generic) -> Any:
     if not isinstance(value, Tensor):
         return np.ascontiguousarray(value).tobytes() if value.dtype != object else repr(value.tolist()).encode()
     return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
