@@ -1,6 +1,6 @@
 """Measure the recipe for photos of one's own: optimizers and methods on small folders of pictures, over seeds.
 
-python benchmarks/own_data.py OUT --skimage FOLDER
+python benchmarks/accuracy/own_data.py OUT --skimage FOLDER
 
 FOLDER is `skimage/data` of an installed or unpacked scikit-image, whose pictures it ships with their licences. Each run
 is one line of OUT/results.jsonl; a second call goes on with those that are missing.
@@ -23,7 +23,7 @@ PICTURES = (
     'astronaut.png', 'brick.png', 'chelsea.png', 'coffee.png', 'color.png', 'grass.png', 'gravel.png', 'ihc.png',
     'hubble_deep_field.jpg', 'motorcycle_left.png', 'retina.jpg', 'rocket.jpg',
 )  # fmt: skip
-SIDE = 32
+SIDE = 16
 OPTIMIZERS = {
     'adamw 2e-3': dict(lr=2e-3),
     'sgd 0.05, no limit': dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4, no_limit=True),
@@ -31,13 +31,7 @@ OPTIMIZERS = {
     'sgd 0.05': dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4),
 }
 METHODS = ('alone', 'r2kd', 'kd', 'dist', 'kd+cutmix')
-STUDENTS = {
-    'resnet8': dict(type='r2kd_mm.zoo.build_classifier', name='cifar/resnet8'),
-    'vit': dict(
-        type='TimmClassifier', model_name='vit_tiny_patch16_224', img_size=SIDE, patch_size=4, embed_dim=64, depth=4,
-        num_heads=4,
-    ),
-}  # fmt: skip
+STUDENTS = {'resnet8': dict(type='r2kd_mm.zoo.build_classifier', name='cifar/resnet8')}
 TEACHER = dict(type='r2kd_mm.zoo.build_classifier', name='cifar/resnet20')
 
 
@@ -89,19 +83,37 @@ def train(cfg: dict[str, Any], folder: Path) -> float:
     return runner.val()['accuracy/top1']
 
 
+def to_markdown(lines: list[dict[str, Any]]) -> str:
+    """Return a table with a row for each method: its accuracies by seed, and the mean paired difference to none."""
+    from r2kd_mm.report.table import markdown_table
+
+    found: dict[tuple, dict[int, float]] = {}
+    for line in lines:
+        *row, seed = line['run']
+        found.setdefault(tuple(row), {})[seed] = line['accuracy']
+    rows = [['data', 'network', 'optimizer', 'method', 'accuracy by seed, %', 'minus alone, mean']]
+    for row, by_seed in found.items():
+        alone = found.get((*row[:3], 'alone'), {})
+        common = sorted(by_seed.keys() & alone.keys())
+        mean = sum(by_seed[seed] - alone[seed] for seed in common) / len(common) if common else None
+        shown = '' if mean is None or row[3] == 'alone' else f'{mean:+.2f}'
+        rows.append([*row, ', '.join(f'{by_seed[seed]:.2f}' for seed in sorted(by_seed)), shown])
+    return markdown_table(rows)
+
+
 def main() -> None:
-    """Measure what is missing."""
+    """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path)
     parser.add_argument('--skimage', type=Path, required=True)
-    parser.add_argument('--epochs', type=int, default=30)
+    parser.add_argument('--epochs', type=int, default=60)
     parser.add_argument('--seeds', type=int, default=2)
     args = parser.parse_args()
 
     from r2kd_mm.networks import Inputs, NamedNetwork
     from r2kd_mm.photos.config import Data, Recipe, classifier_run, distillation_run
 
-    roots = {name: args.out / name for name in ('pictures', 'digits')}
+    roots = {name: args.out / name for name in ('digits', 'pictures')}
     if not roots['pictures'].is_dir():
         write_pictures(roots['pictures'], args.skimage, train=30, val=50)
         write_digits(roots['digits'], train=20, val=60)
@@ -113,7 +125,7 @@ def main() -> None:
         with results.open('a') as file:
             file.write(json.dumps(dict(run=run, accuracy=accuracy, seconds=round(seconds, 1))) + '\n')
 
-    for seed, data_name, student in itertools.product(range(args.seeds), roots, STUDENTS):
+    for optimizer, seed, data_name, student in itertools.product(OPTIMIZERS, range(args.seeds), roots, STUDENTS):
         classes = tuple(sorted(path.name for path in (roots[data_name] / 'train').iterdir()))
         data = Data(str(roots[data_name]), classes, workers=0)
         teacher = NamedNetwork('teacher', dict(TEACHER, num_classes=len(classes)))
@@ -128,7 +140,7 @@ def main() -> None:
             last = args.out / 'runs' / 'teacher' / data_name / f'epoch_{2 * args.epochs}.pth'
             weights.parent.mkdir(parents=True, exist_ok=True)
             weights.write_bytes(last.read_bytes())
-        for optimizer, method in itertools.product(OPTIMIZERS, METHODS):
+        for method in METHODS:
             run = (data_name, student, optimizer, method, seed)
             if run in done:
                 continue
@@ -151,6 +163,7 @@ def main() -> None:
             cfg['experiment_name'] = name
             begun = time.monotonic()
             note(run, train(cfg, args.out / 'runs' / name), time.monotonic() - begun)
+    print(to_markdown([json.loads(line) for line in results.read_text().splitlines()]))
 
 
 if __name__ == '__main__':
