@@ -36,6 +36,7 @@ from r2kd_mm.runs.statistics import wilson_interval
 RECORD = 'distill.json'
 TABLE = 'table.md'
 PAGE_IMAGES = 500
+TEACHING = 'teacher_on_the_view_of_the_student'
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Distilled:
 
     Args:
         folder: Holds all that was written.
-        accuracy: Mean accuracy on the validation photos in percent, by ``'teacher'``, ``'student_alone'`` and
-            ``'student_distilled'``.
+        accuracy: Mean accuracy on the validation photos in percent, by ``'teacher'`` in its own pipeline,
+            ``'teacher_on_the_view_of_the_student'``, ``'student_alone'`` and ``'student_distilled'``.
         interval: Their 95 % intervals by the number of photos, in percent.
         checkpoint: Of the distilled student.
         exports: Folder by format.
@@ -85,7 +86,8 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     check_writable(asked.out, 'folder', '--out')
     _check_record(asked)
     MMLogger.get_instance('distill', log_level='WARNING')  # what the check of the networks initialises
-    photos = look_at_photos(asked.data, asked.out / 'data', asked.val_split, 0, asked.allow_duplicates)
+    goes_on = (asked.out / RECORD).is_file()
+    photos = look_at_photos(asked.data, asked.out / 'data', asked.val_split, 0, asked.allow_duplicates, goes_on)
     plan = make_plan(asked, photos)
     costs = check_plan(plan)
     text = json.dumps(asked.identity, indent=2) + '\n'
@@ -212,11 +214,9 @@ def _measured(plan: Plan) -> dict[str, dict[int, float]]:
     results: dict[str, dict[int, Result]] = {}
     for run in plan.student_runs:
         results.setdefault(run.method.name, {})[run.seed] = load_result(run)
-    if plan.teacher_run is not None:
-        teacher = {0: load_result(plan.teacher_run).last}
-    else:  # as it teaches, on the view of the student
-        teacher = {0: results[DISTILLED][0].teachers['teacher']}
-    return {TEACHER: teacher, **{name: {seed: x.last for seed, x in by.items()} for name, by in results.items()}}
+    found = {} if plan.teacher_run is None else {TEACHER: {0: load_result(plan.teacher_run).last}}
+    found[TEACHING] = {0: results[DISTILLED][0].teachers['teacher']}
+    return {**found, **{name: {seed: result.last for seed, result in by.items()} for name, by in results.items()}}
 
 
 def _interval(accuracy: float, count: int) -> tuple[float, float]:
@@ -241,11 +241,11 @@ def _table(
             'ms an image, this machine',
         ]
     ]
-    for name in (TEACHER, ALONE, DISTILLED):
+    for name in (TEACHER, TEACHING, ALONE, DISTILLED):
         if name in found:
             low, high = interval[name]
             values = list(found[name].values())
-            cost = costs[name]
+            cost = costs[TEACHER if name == TEACHING else name]
             lines.append(
                 [
                     name.replace('_', ' '),

@@ -54,12 +54,17 @@ class Photos:
 
 
 def look_at_photos(
-    folder: Path, out: Path, val_split: float = 0.2, seed: int = 0, allow_duplicates: bool = False
+    folder: Path,
+    out: Path,
+    val_split: float = 0.2,
+    seed: int = 0,
+    allow_duplicates: bool = False,
+    keep: bool = False,
 ) -> Photos:
     """List the photos of a folder, and refuse what cannot be trained on.
 
     Without a validation folder, a part of each class is set aside. The lists are written to ``out``, beside links to
-    the photos. A later call takes the lists that it finds there.
+    the photos.
 
     Args:
         folder: Has ``train`` and ``val`` with a folder for each class, ``train`` alone, or the folders of the classes.
@@ -67,6 +72,7 @@ def look_at_photos(
         val_split: Share of each class that is set aside, in ``(0, 1)``.
         seed: Decides which photos these are.
         allow_duplicates: Accept files that are byte for byte in both parts.
+        keep: Take the lists that an earlier call wrote.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -83,7 +89,7 @@ def look_at_photos(
         raise ValueError(f'{str(top)!r} has {len(train_files)} folders of classes, and at least 2 are needed; {LAYOUT}')
     _refuse_empty(train_files, top)
     if val is None:
-        train_files, val_files = _split(train_files, top, out, val_split, seed)
+        train_files, val_files = _split(train_files, top, out, val_split, seed, keep)
         _link(out, top)
         root, train, val = out, 'train', 'val'
         notes = [
@@ -155,10 +161,10 @@ def _refuse_empty(files: Mapping[str, Sequence[str]], folder: Path) -> None:
 
 
 def _split(
-    files: Mapping[str, Sequence[str]], top: Path, out: Path, share: float, seed: int
+    files: Mapping[str, Sequence[str]], top: Path, out: Path, share: float, seed: int, keep: bool
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Set a share of each class aside, and write both lists; lists that are there stay."""
-    if not (out / 'meta' / 'val.txt').is_file():
+    """Set a share of each class aside, and write both lists."""
+    if not (keep and (out / 'meta' / 'val.txt').is_file()):
         copies = {path for group in _same(_flat(top, files)) for path in group}
         lines: dict[str, list[str]] = {'train': [], 'val': []}
         for label, (name, paths) in enumerate(files.items()):

@@ -12,7 +12,7 @@ METHODS = ('r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')  # the files of
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx')  # of r2kd_mm.export
 INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 # What may differ in a later call with the same folder, because no finished stage depends on it.
-FREE = ('out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'workers', 'allow_duplicates')
+FREE = ('out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'allow_duplicates')
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def out(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp('out') / 'run'
     done = toolbox.run_forked('distill.py', photos, *NETWORKS, *SMALL, '--out', folder, '--format', 'torchscript')
     assert done.returncode == 0, done.stderr
-    assert '| student distilled |' in done.stdout
+    assert '| student distilled ' in done.stdout
+    assert '| teacher on the view of the student ' in done.stdout
     return folder
 
 

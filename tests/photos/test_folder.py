@@ -45,7 +45,8 @@ def test_without_one_a_part_of_each_class_is_set_aside(photos, tmp_path, below):
     assert 'no validation folder: 4 images are set aside, 20% of each class (seed 1)' in found.notes[0]
 
     write(photos / below, {'dog': 3}, start=20)
-    assert look_at_photos(photos, out, val_split=0.5, seed=2).counts == found.counts  # the lists that are there stay
+    assert look_at_photos(photos, out, val_split=0.5, seed=2, keep=True).counts == found.counts
+    assert look_at_photos(photos, out, val_split=0.5, seed=2).counts['dog'] == (4, 4)
 
 
 def test_the_seed_decides_which_ones(photos, tmp_path):
