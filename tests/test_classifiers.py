@@ -14,6 +14,7 @@ from torch import nn
 from r2kd_mm import classifiers
 from r2kd_mm.classifiers import as_logits, check_single_label, classifier_logits, num_classes, predicted_logits
 from r2kd_mm.registry import MODELS
+from r2kd_mm.teachers.build import build_teacher
 
 LOGITS = torch.arange(10.0).view(2, 5)
 KL = dict(type='KLDivergenceLoss')
@@ -297,6 +298,22 @@ class TestHuggingFace:
                     torch.testing.assert_close(model.step_logits['clean', network], expected)
                 assert losses['clean.loss_kd'].abs() < 1e-6
                 sum(losses.values()).backward()
+
+    def test_a_teacher_without_its_classifier_is_refused(self, folder, tmp_path):
+        import transformers
+
+        whole = transformers.ViTForImageClassification.from_pretrained(folder)
+        whole.vit.save_pretrained(tmp_path / 'backbone')
+        teacher = dict(type='HuggingFaceClassifier', model_name=str(tmp_path / 'backbone'), pretrained=True)
+        message = r'the teacher lacks weights: .*backbone. holds none for \d tensors of its ViTForImageClassification, '
+        with pytest.raises(ValueError, match=f'{message}the first is classifier.bias; give a network that was trained'):
+            build_teacher(teacher, None)
+        other = dict(teacher, model_name=folder, num_labels=3, ignore_mismatched_sizes=True)
+        with pytest.raises(ValueError, match='holds none for 2 tensors .* the first is classifier.bias'):
+            build_teacher(other, None)
+        torch.save(whole.state_dict(), tmp_path / 'teacher.pth')
+        loaded = build_teacher(dict(teacher, num_labels=toys.NUM_CLASSES), str(tmp_path / 'teacher.pth'))
+        assert torch.equal(loaded.model.classifier.weight, whole.classifier.weight)
 
     def test_one_for_several_labels_is_refused(self, folder):
         student = build(dict(type='HuggingFaceClassifier', model_name=folder))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest.mock import patch
 
 from mmengine.hub import get_config
 from mmengine.logging import print_log
@@ -51,7 +54,8 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
     elif isinstance(teacher, str):
         model = get_model(get_config(teacher) if '::' in teacher else teacher, pretrained=False)
     elif isinstance(teacher, dict):
-        model = MODELS.build(teacher)
+        with nullcontext() if checkpoint or allow_untrained else _whole_networks_of_huggingface(teacher):
+            model = MODELS.build(teacher)
     else:
         raise TypeError(f'teacher must be a config dict, a name or a network, got {type(teacher).__name__}')
     if isinstance(model, AdaptedInputs):
@@ -184,6 +188,38 @@ def _check_adapted(teacher: AdaptedInputs) -> None:
             f'the teacher was trained on images normalised with {expected}, but AdaptedInputs gives it {given}; set '
             'mean, std and to_rgb of AdaptedInputs to those of the training'
         )
+
+
+@contextmanager
+def _whole_networks_of_huggingface(teacher: dict) -> Iterator[None]:
+    """Refuse a HuggingFace network whose folder lacks some of its weights, while ``teacher`` is built.
+
+    transformers only warns, and initialises them.
+
+    Raises:
+        ValueError: Weights are missing, or those in the folder have another shape.
+    """
+    configs = [teacher, teacher.get('network')]
+    if not any(isinstance(config, dict) and 'HuggingFaceClassifier' in str(config.get('type')) for config in configs):
+        yield
+        return
+    from transformers import AutoModelForImageClassification
+
+    upstream = AutoModelForImageClassification.from_pretrained
+
+    def from_pretrained(name: str, *args: Any, **kwargs: Any) -> nn.Module:
+        network, found = upstream(name, *args, **{**kwargs, 'output_loading_info': True})
+        missing = sorted({*found['missing_keys'], *(key for key, *_ in found['mismatched_keys'])})
+        if missing:
+            raise ValueError(
+                f'the teacher lacks weights: {name!r} holds none for {len(missing)} tensors of its '
+                f'{type(network).__name__}, the first is {missing[0]}; give a network that was trained to classify '
+                'these images, or set teacher_ckpt to its checkpoint'
+            )
+        return network
+
+    with patch.object(AutoModelForImageClassification, 'from_pretrained', from_pretrained):
+        yield
 
 
 def _loads_itself(teacher: dict | str, model: nn.Module, allow_untrained: bool) -> bool:
