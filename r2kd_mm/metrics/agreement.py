@@ -27,11 +27,11 @@ class TeacherAgreement(BaseMetric):
       ``pred_score`` stands for its logits.
 
     Args:
-        teacher: As for :func:`~r2kd_mm.teachers.build.build_teacher`, like ``teacher_ckpt``.
+        teacher: The network, see :func:`~r2kd_mm.teachers.build.build_teacher`.
         teacher_ckpt: Path or URL of its weights.
-        data_preprocessor: Of the run: normalises the images for the teacher.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`, like ``prefix``.
-        prefix: Before the names, ``agreement`` by default.
+        data_preprocessor: The data preprocessor of the run; normalises the images for the teacher.
+        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
+        prefix: Prefix of the names, ``agreement`` by default.
 
     Raises:
         ValueError: The teacher has no weights, or was trained with another normalisation.
@@ -66,7 +66,7 @@ class TeacherAgreement(BaseMetric):
             self.results.append((scores.clamp_min(torch.finfo(scores.dtype).tiny).log(), teacher_logits))
 
     def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Both measures over all images.
+        """Compute both measures over all images.
 
         Raises:
             ValueError: Student and teacher know different numbers of classes.
@@ -85,5 +85,5 @@ class TeacherAgreement(BaseMetric):
 
 
 def _between_classes(matrix: Tensor) -> Tensor:
-    """The entries off the diagonal: a class always correlates by 1 with itself."""
+    """Select the entries off the diagonal: a class always correlates by 1 with itself."""
     return matrix[~torch.eye(len(matrix), dtype=torch.bool)]

@@ -22,7 +22,7 @@ class CalibrationBins(NamedTuple):
     Attributes:
         counts: Number of images of each bin, shape ``(num_bins,)``.
         confidence: Mean confidence of each bin, in ``[0, 1]``; NaN where a bin is empty.
-        accuracy: Share of the bin's images that are predicted right, likewise.
+        accuracy: Share of the images of each bin that are predicted right, in ``[0, 1]``; NaN where a bin is empty.
     """
 
     counts: Tensor
@@ -33,13 +33,17 @@ class CalibrationBins(NamedTuple):
 def calibration_bins(
     probabilities: Tensor, labels: Tensor, num_bins: int = 15, equal_mass: bool = False
 ) -> CalibrationBins:
-    """Confidence and accuracy in bins of confidence, as a reliability diagram shows them.
+    """Compute confidence and accuracy in bins of confidence, as a reliability diagram shows them.
+
+    >>> bins = calibration_bins(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]), num_bins=2)
+    >>> bins.counts, bins.accuracy[1].item()
+    (tensor([0, 2]), 0.5)
 
     Args:
-        probabilities: Of each class, shape ``(N, C)``, rows that sum to 1.
+        probabilities: Probability of each class, shape ``(N, C)``; rows sum to 1.
         labels: Class indices, shape ``(N,)``.
         num_bins: Number of bins, >= 1.
-        equal_mass: Give every bin the same number of images, but for one; else the bins ``(0, 1/num_bins]``, ... are
+        equal_mass: Give every bin the same number of images, up to one. Otherwise the bins ``(0, 1/num_bins]``, ... are
             equally wide.
 
     Raises:
@@ -65,9 +69,17 @@ def calibration_bins(
 
 
 def calibration_error(bins: CalibrationBins) -> float:
-    r"""Expected calibration error of Naeini et al., AAAI 2015, as Guo et al., ICML 2017, Eq. (3), use it.
+    r"""Compute the expected calibration error of Naeini et al., AAAI 2015.
+
+    The form is Eq. (3) of Guo et al., ICML 2017:
 
     .. math:: ECE = \sum_b \frac{n_b}{N} \, |acc_b - conf_b|
+
+    In words: the gap between accuracy and confidence of a bin, averaged over the images.
+
+    >>> bins = calibration_bins(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
+    >>> calibration_error(bins)  # half are right, at a confidence of 3/4
+    0.25
 
     Args:
         bins: See :func:`calibration_bins`.
@@ -100,9 +112,9 @@ class CalibrationError(_ProbabilityMetric):
 
     Args:
         num_bins: Number of bins.
-        equal_mass: Bins of equally many images, rather than of equal width.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`, like ``prefix``.
-        prefix: Before the name, ``calibration`` by default.
+        equal_mass: Bins with the same number of images, instead of equal width.
+        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
+        prefix: Prefix of the name, ``calibration`` by default.
     """
 
     def __init__(
@@ -114,7 +126,7 @@ class CalibrationError(_ProbabilityMetric):
         self.equal_mass = equal_mass
 
     def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """The error over all images."""
+        """Compute the error over all images."""
         bins = calibration_bins(*self._stack(results), self.num_bins, self.equal_mass)
         return dict(ece=calibration_error(bins))
 
@@ -123,11 +135,11 @@ class CalibrationError(_ProbabilityMetric):
 class NegativeLogLikelihood(_ProbabilityMetric):
     """Mean of ``-log p(label)`` over the images, in nats, as ``calibration/nll``.
 
-    A probability that has underflowed to 0 counts as the smallest one of float32, which costs 87 nats.
+    A probability of 0, after underflow, counts as the smallest normal number of float32. It costs 87 nats.
     """
 
     def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """The mean over all images."""
+        """Compute the mean over all images."""
         probabilities, labels = self._stack(results)
         _check_probabilities(probabilities, labels)
         log_probabilities = probabilities.clamp_min(torch.finfo(torch.float32).tiny).double().log()

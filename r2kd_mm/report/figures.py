@@ -21,7 +21,7 @@ from r2kd_mm.report.views import Picture
 
 __getattr__ = old_names(__name__)
 
-COLUMNS = 3  # of small figures beside each other
+COLUMNS = 3  # of small figures next to each other
 PERCENT = (0.0, 100.0)
 MOST_MAPS = 5  # side by side
 MOST_TICKS = 30  # names on an axis that can still be read
@@ -39,12 +39,12 @@ class Panel:
     """Curves in one coordinate system.
 
     Args:
-        title: Above it.
-        x: What is to the right, with its unit.
-        y: What is up, with its unit.
-        lines: By method.
+        title: Text above the panel.
+        x: Label of the horizontal axis, with its unit.
+        y: Label of the vertical axis, with its unit.
+        lines: Method to curve.
         levels: Names and values of horizontal lines to compare with.
-        bounds: Least and largest value that there can be; a band ends there.
+        bounds: Least and largest possible value; a band ends there.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Points(NamedTuple):
 
 
 def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
-    """A panel for each scalar: the mean over seeds, and a band of one standard deviation where there are several."""
+    """Draw a panel for each scalar: the mean over seeds, and with several seeds a band of one standard deviation."""
     figure, grid = grid_of_panels(len(panels), min(COLUMNS, len(panels)), height=2.4 if len(panels) > 1 else 4)
     for panel, axes in zip(panels, grid):
         for name, level in panel.levels.items():
@@ -83,7 +83,7 @@ def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
 
 
 def draw_histograms(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], x: str, largest: float) -> Figure:
-    """Histograms by panel and name, as outlines in one range from 0 to ``largest``."""
+    """Draw histograms by panel and name, as outlines in one range from 0 to ``largest``."""
     figure, grid = grid_of_panels(len(panels), min(2, len(panels)), height=2.6)
     names = list(dict.fromkeys(name for histograms in panels.values() for name in histograms))
     style = styles(names)
@@ -109,11 +109,11 @@ def draw_histograms(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], x: 
 def draw_maps(
     maps: Mapping[str, NDArray[np.float64]], references: Mapping[str, NDArray[np.float64]], classes: Sequence[str]
 ) -> Figure:
-    """Class-by-class maps, and below each that has a reference, its difference to it.
+    """Draw class-by-class maps, and below each map with a reference the difference to it.
 
     Args:
         maps: Name to correlation matrix, shape ``(classes, classes)``.
-        references: Name to what is taken off.
+        references: Name to the matrix that is subtracted.
         classes: Names for the axes.
     """
     differences = {name: maps[name] - reference for name, reference in references.items()}
@@ -141,7 +141,7 @@ def draw_maps(
 def draw_dots(
     labels: Sequence[str], points: Mapping[str, Points], style: Mapping[str, Style], x: str, y: str = ''
 ) -> Figure:
-    """A row for each label, and in it a dot for each method: a percentage, with one standard deviation over seeds.
+    """Draw a row for each label, with a dot for each method: a percentage and one standard deviation over seeds.
 
     The bar of a standard deviation ends at 0 and 100 %.
     """
@@ -170,7 +170,7 @@ def draw_dots(
 
 
 def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> Figure:
-    """Reliability diagrams: accuracy against confidence in bins, and how many images each bin has.
+    """Draw reliability diagrams: accuracy against confidence in bins, and the number of images of each bin.
 
     Args:
         panels: Title to counts, confidence and accuracy of the bins, the latter two in ``[0, 1]``.
@@ -199,7 +199,7 @@ def draw_reliability(panels: Mapping[str, tuple[NDArray, NDArray, NDArray]]) -> 
 
 
 def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], label: str) -> Figure:
-    """A table whose cells show their number, and are the brighter the higher it is."""
+    """Draw a table whose cells show their number; a higher number is brighter."""
     figure = Figure(figsize=(WIDTH, 1.6 + 0.34 * len(rows)))
     axes = figure.subplots()
     axes.grid(False)
@@ -221,7 +221,7 @@ def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: S
 
 
 def draw_pictures(rows: Mapping[str, Sequence[Picture]]) -> Figure:
-    """Pictures side by side, a row for each name, with their text below them."""
+    """Draw pictures side by side, a row for each name, with their text below them."""
     columns = max(len(pictures) for pictures in rows.values())
     side = WIDTH / columns
     lines = max(picture.text.count('\n') + 1 for pictures in rows.values() for picture in pictures)
@@ -238,7 +238,7 @@ def draw_pictures(rows: Mapping[str, Sequence[Picture]]) -> Figure:
 
 
 def draw_scatter(panels: Mapping[str, Mapping[str, tuple[float, float]]], style: Mapping[str, Style], y: str) -> Figure:
-    """Points by panel, which is called as its horizontal, logarithmic axis, and name."""
+    """Draw points by name. The title of a panel is the label of its horizontal axis, which is logarithmic."""
     figure, grid = grid_of_panels(len(panels), len(panels), height=2.9)
     for axes, (x, points) in zip(grid, panels.items()):
         for name, place in points.items():
@@ -278,7 +278,7 @@ def _map(
 
 
 def _short_number(value: float, position: int) -> str:
-    """``20000`` as ``20k``."""
+    """Format ``20000`` as ``20k``."""
     for unit, name in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
         if value >= unit:
             return f'{value / unit:g}{name}'

@@ -27,7 +27,7 @@ IN_A_ROW = 8
 
 
 class Seen(Exception):
-    """Ends the run once its first images have been seen."""
+    """The end of a run whose first images have been seen."""
 
 
 class FirstStep(Hook):
@@ -50,13 +50,13 @@ class FirstStep(Hook):
 
 
 def prepare(cfg: Config) -> bool:
-    """Leave out of the run what is not needed for its first batch.
+    """Remove what the first batch does not need from the config.
 
     Returns:
-        Whether the teacher's checkpoint is here.
+        Whether there is a checkpoint of the teacher.
 
     Raises:
-        FileNotFoundError: It is not, and the augmentation asks the teacher.
+        FileNotFoundError: There is none, and the augmentation asks the teacher.
     """
     cfg.custom_hooks = []
     cfg.log_level = 'ERROR'
@@ -72,10 +72,10 @@ def prepare(cfg: Config) -> bool:
         return True
     if 'CutMixPick' in str(cfg.model.get('augmentation')):
         raise FileNotFoundError(
-            f"CutMixPick picks images by the teacher's word, and its checkpoint {checkpoint!r} is not here; give it by "
-            '--cfg-options model.teacher_ckpt=PATH'
+            f"CutMixPick picks images by the teacher's predictions, and its checkpoint {checkpoint!r} is not here; "
+            'give it by --cfg-options model.teacher_ckpt=PATH'
         )
-    print(f'without the word of the teacher, whose checkpoint {checkpoint!r} is not here')
+    print(f'without predictions of the teacher, whose checkpoint {checkpoint!r} is not here')
     cfg.model.teacher_ckpt = None
     cfg.model.allow_untrained_teacher = True
     return False
@@ -83,7 +83,7 @@ def prepare(cfg: Config) -> bool:
 
 @torch.no_grad()
 def make_rows(runner: Runner, seen: FirstStep, num: int, ask_teacher: bool) -> dict[str, list[Picture]]:
-    """The images with their labels, and their views, with what the teacher says of both."""
+    """Collect the images with their labels, their views, and the predictions of the teacher for both."""
     model: Any = unwrapped_model(runner)
     bgr = is_bgr(runner.cfg, 'train_dataloader')
     names = classes_of(runner.train_dataloader.dataset) or ()
@@ -108,7 +108,7 @@ def make_rows(runner: Runner, seen: FirstStep, num: int, ask_teacher: bool) -> d
 
 
 def browse_augmentations(args: argparse.Namespace) -> None:
-    """Start the run, stop it in its first step, draw: what ``tools/browse_augmentations.py`` does."""
+    """Start the run, stop it in its first step, and draw; ``tools/browse_augmentations.py`` calls this."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = load_run_config(
             argparse.Namespace(

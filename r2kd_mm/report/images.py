@@ -18,9 +18,9 @@ from r2kd_mm.registry import DATASETS, MODELS
 
 
 def looked_at(config: Config, num_images: int) -> Config:
-    """The config with ``num_images`` of its validation images; all where there are fewer, or the set is a wrapped one.
+    """Limit the validation images of a config to ``num_images``; keep all where the data set wraps another one.
 
-    They are drawn at random, the same each time: an even spacing would miss classes where the labels are periodic.
+    The images are drawn at random, the same each time. An even spacing would miss classes where labels are periodic.
     """
     config = copy.deepcopy(config)
     dataset = config.val_dataloader.dataset
@@ -34,7 +34,7 @@ def looked_at(config: Config, num_images: int) -> Config:
 
 
 def _positions(dataset: ConfigDict) -> Sequence[int]:
-    """Positions of the images of a data set in the whole that its ``indices`` take them from."""
+    """Return the positions of the images of a data set in the whole set, before its ``indices``."""
     chosen = dataset.get('indices')
     if isinstance(chosen, Sequence):
         return chosen
@@ -46,7 +46,7 @@ def _positions(dataset: ConfigDict) -> Sequence[int]:
 
 
 def corrupted_config(config: Config, name: str, severity: int) -> Config:
-    """The config with images of the network's size corrupted, before anything evens them out."""
+    """Corrupt the validation images of a config: after resizing, before their contrast is normalised."""
     config = copy.deepcopy(config)
     for dataset in innermost_datasets(config.val_dataloader.dataset):
         pipeline = dataset.pipeline
@@ -58,7 +58,7 @@ def corrupted_config(config: Config, name: str, severity: int) -> Config:
 
 
 def first_images(config: Config, count: int) -> tuple[Tensor, Tensor]:
-    """Return at most ``count`` normalised images of those looked at, and their labels."""
+    """Return at most ``count`` normalised validation images, and their labels."""
     config = looked_at(config, count)
     preprocessor = MODELS.build(data_preprocessor_of(config))
     batches = [preprocessor(batch, training=False) for batch in Runner.build_dataloader(config.val_dataloader)]

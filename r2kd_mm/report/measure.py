@@ -33,7 +33,7 @@ __getattr__ = old_names(__name__)
 
 VIEW_IMAGES = 512  # that are kept in memory, to make views of
 SHOWN_IMAGES = 8
-_TEACHER = 'teacher'  # beside the places of the students: the logits that they learned from
+_TEACHER = 'teacher'  # next to the places of the students: the logits that they learned from
 
 Ask = Callable[[Tensor], Tensor]
 
@@ -57,9 +57,9 @@ def measure(
 
     Args:
         groups: The runs.
-        num_images: Look at so many validation images, drawn at random and the same each time.
+        num_images: Number of validation images, drawn at random and the same each time.
         corruptions: Names and severities.
-        report: Called with a line about what is done next.
+        report: Function that prints a line about the next step.
     """
     notes: list[str] = []
     configs = [looked_at(group.config, num_images) for group in groups]
@@ -116,13 +116,13 @@ def _load_networks(group: RunGroup, notes: list[str]) -> _Networks:
 
 
 def _was_untrained(model: Mapping[str, Any]) -> bool:
-    """Whether the teacher's weights were those it was built with; those of an ensemble stand at its members."""
+    """Tell whether the teacher had random weights; the members of an ensemble name their own checkpoints."""
     is_one = 'members' not in (model.get('teacher') or {})
     return bool(model.get('allow_untrained_teacher')) and model.get('teacher_ckpt') is None and is_one
 
 
 def _load_distiller(run: TrainedRun) -> Any:
-    """The model of the run with its teachers; ``None`` where it has none that can be asked."""
+    """Build the model of the run with its teachers; ``None`` where it has none that can be asked."""
     config = run.config
     model = model_with_teachers(run)
     forget_initial_weights_(model)
@@ -136,7 +136,7 @@ def _load_distiller(run: TrainedRun) -> Any:
 
 
 def _ask_all(networks: Sequence[_Networks], configs: Sequence[Config]) -> tuple[list[dict[str, Tensor]], Tensor]:
-    """Logits of the networks of each group, by place of the run, or ``_TEACHER``, and the labels.
+    """Return the logits of the networks of each group, by place of the run or ``_TEACHER``, and the labels.
 
     Groups whose images are loaded and normalised alike are asked together.
     """
@@ -172,7 +172,7 @@ def _on_device(ask: Ask) -> Callable[..., Tensor]:
 def _look_at_views(
     method: MeasuredMethod, networks: _Networks, bgr: bool, images: Tensor, labels: Tensor, classes: Sequence[str]
 ) -> None:
-    """Fill in what is said of the clean images and of their augmented view."""
+    """Add the predictions for the clean images and for their augmented view."""
     distiller, preprocessor = networks.distiller, networks.preprocessor
     images = images.to(get_device())
     method.clean_view.update(_teachers_say(distiller, images))
@@ -195,7 +195,7 @@ def _look_at_views(
 
 
 def _teachers_say(distiller: Any, images: Tensor) -> dict[str, Tensor]:
-    """Logits of each teacher, and where there are several, of their mixture."""
+    """Return the logits of each teacher, and of their mixture where there are several."""
     batches = images.split(VIEW_IMAGES // 8)
     asks: dict[str, Ask] = {
         mixture_name([name]): partial(classifier_logits, teacher) for name, teacher in distiller.teachers.items()

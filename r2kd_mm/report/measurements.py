@@ -14,7 +14,7 @@ from r2kd_mm.report.views import Picture
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs.
+    """The cost of one image.
 
     Args:
         parameters: Number of weights.
@@ -29,13 +29,13 @@ class Cost:
 
 @dataclass
 class MeasuredTeacher:
-    """What taught a method: a network, or a mixture of several.
+    """The teacher of a method: a network, or a mixture of several.
 
     Args:
-        names: Of the networks.
-        logits: What it says of the images, shape ``(images, classes)``.
-        cost: Of the first network.
-        corrupted: By corruption and severity: accuracy in percent.
+        names: Names of the networks.
+        logits: Logits for the images, shape ``(images, classes)``.
+        cost: Cost of the first network.
+        corrupted: Corruption and severity to accuracy in percent.
     """
 
     names: tuple[str, ...]
@@ -45,22 +45,22 @@ class MeasuredTeacher:
 
     @property
     def name(self) -> str:
-        """``teacher + pruned teacher``."""
+        """The name of the mixture, such as ``teacher + pruned teacher``."""
         return mixture_name(self.names)
 
 
 @dataclass
 class MeasuredMethod:
-    """What was measured of the runs of one method.
+    """The measurements of the runs of one method.
 
     Args:
-        group: Its runs.
+        group: The runs.
         students: Logits of the student of each run, shape ``(images, classes)``.
-        cost: Of the student.
-        teacher: What taught the students; ``None`` without a teacher.
-        corrupted: By corruption and severity: accuracy of each student, in percent.
+        cost: Cost of the student.
+        teacher: Teacher of the students; ``None`` without one.
+        corrupted: Corruption and severity to the accuracy of each student, in percent.
         clean_view: Logits of each teacher, and of their mixture, on the clean images of the views.
-        augmented_view: Likewise, on the augmented view of those; empty without augmentation.
+        augmented_view: Logits of the same networks on the augmented view; empty without augmentation.
         pictures: Rows of pictures of the views; empty without augmentation.
         augmentation: The augmentation as text.
     """
@@ -77,25 +77,25 @@ class MeasuredMethod:
 
     @property
     def name(self) -> str:
-        """What the method is called."""
+        """The name of the method."""
         return self.group.name
 
     @property
     def seeds(self) -> list[int | None]:
-        """Of its runs."""
+        """The seeds of its runs."""
         return [run.seed for run in self.group.runs]
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Everything the page shows, other than what the runs logged themselves.
+    """Everything that the page shows and that the runs did not log themselves.
 
     Args:
-        methods: In the order of the groups.
-        labels: Of the images that were looked at, shape ``(images,)``.
-        classes: Their names.
-        data: What the images are, for captions.
-        notes: What could not be measured, and why.
+        methods: The methods in the order of the groups.
+        labels: Labels of the measured images, shape ``(images,)``.
+        classes: Names of the classes.
+        data: Number and origin of the images, for captions.
+        notes: Measurements that were left out, each with the reason.
     """
 
     methods: list[MeasuredMethod]
@@ -105,7 +105,7 @@ class Measurements:
     notes: list[str]
 
     def teachers(self) -> dict[str, MeasuredTeacher]:
-        """Name what taught, once where several methods have the same teacher."""
+        """Name the teachers; a teacher of several methods comes once."""
         distinct: dict[str, MeasuredTeacher] = {}
         taken = [method.name for method in self.methods]
         for method in self.methods:
@@ -124,5 +124,9 @@ class Measurements:
 
 
 def mixture_name(teachers: Iterable[str]) -> str:
-    """What the mixture of these teachers is called: ``teacher + pruned teacher``."""
+    """Name the mixture of these teachers.
+
+    >>> mixture_name(['teacher', 'pruned_teacher'])
+    'teacher + pruned teacher'
+    """
     return ' + '.join(name.replace('_', ' ') for name in teachers)

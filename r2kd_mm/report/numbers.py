@@ -23,12 +23,12 @@ NUM_BINS = 15
 
 
 class Agreement(NamedTuple):
-    """Share of images, in percent, on which a student names the class that the teacher names.
+    """Share of images, in percent, on which student and teacher predict the same class.
 
     Attributes:
-        everywhere: Of all images.
-        where_right: Of those on which the teacher is right; NaN where there is none.
-        where_wrong: Of those on which it is wrong, likewise.
+        everywhere: Share of all images.
+        where_right: Share of the images on which the teacher is right; NaN where there is none.
+        where_wrong: Share of the images on which the teacher is wrong; NaN where there is none.
     """
 
     everywhere: float
@@ -37,12 +37,12 @@ class Agreement(NamedTuple):
 
 
 def entropies(logits: Tensor) -> NDArray[np.float64]:
-    """Entropy of each row's softmax in nats, shape ``(N,)``, from 0 to ``log C``."""
+    """Compute the entropy of the softmax of each row in nats, shape ``(N,)``, from 0 to ``log C``."""
     return functional.entropy(logits.double()).numpy()
 
 
 def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
-    """Share of the images of each class that are predicted right, in percent, ``(C,)``; NaN for a class without images.
+    """Compute the accuracy of each class in percent, shape ``(C,)``; NaN for a class without images.
 
     It is the recall of mmpretrain's ``SingleLabelMetric``.
     """
@@ -51,7 +51,7 @@ def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
 
 
 def confusions(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
-    """Share of the images of class ``i`` that are taken for class ``j``, in percent, ``(C, C)``; 0 on the diagonal."""
+    """Compute the share of the images of class ``i`` that are predicted as ``j``, in percent; 0 on the diagonal."""
     counts = ConfusionMatrix.calculate(logits, labels, num_classes=logits.shape[1]).double().numpy()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
@@ -59,7 +59,7 @@ def confusions(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
 
 
 def most_confused(shares: NDArray[np.float64], count: int) -> list[tuple[int, int]]:
-    """The ``count`` pairs (class, what it is taken for) of the largest ``shares``, largest first; none that is 0."""
+    """Return the ``count`` pairs (class, predicted class) with the largest ``shares``, largest first, without 0."""
     order = np.argsort(-shares, axis=None, kind='stable')[:count]
     pairs = [divmod(int(place), shares.shape[1]) for place in order]
     return [pair for pair in pairs if shares[pair] > 0]

@@ -1,4 +1,4 @@
-"""One HTML file that shows everything, and its figures and numbers as files beside it."""
+"""Write one HTML file that shows everything, and its figures and numbers as files next to it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def write_page(
     """Write ``index.html``, which needs no other file, and for each exhibit a PNG and a CSV.
 
     Args:
-        folder: Where to; made if it is not there.
-        title: Of the page.
-        subtitle: What was analysed.
-        summary: The table at the top.
-        exhibits: What follows.
-        notes: What the reader has to know about the runs, a sentence each.
+        folder: Folder of the page; made if need be.
+        title: Title of the page.
+        subtitle: Runs and images.
+        summary: Table at the top.
+        exhibits: Figures below it, in their order.
+        notes: Remarks about the runs, a sentence each.
 
     Returns:
         Path of the page.
@@ -49,7 +49,7 @@ def write_page(
 
 
 def render(title: str, subtitle: str, summary: Summary, exhibits: Sequence[Exhibit], notes: Sequence[str]) -> str:
-    """The page as text, see :func:`write_page`."""
+    """Render the page as text, see :func:`write_page`."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
@@ -70,7 +70,7 @@ def render(title: str, subtitle: str, summary: Summary, exhibits: Sequence[Exhib
 
 
 def to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Comma-separated values, numbers with 6 digits."""
+    """Format comma-separated values, numbers with 6 digits."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow(header)

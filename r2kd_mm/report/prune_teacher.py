@@ -1,4 +1,4 @@
-"""Prune a trained classifier by several pruners and amounts, and see what is left of it."""
+"""Prune a trained classifier by several pruners and amounts, and measure what is left of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ R2KD_DEFAULT = ('magnitude', 0.1)
 
 
 def plan(names: Sequence[str], amounts: Sequence[float]) -> list[tuple[str, float, Pruner]]:
-    """Name, amount and pruner of every copy to make.
+    """Choose name, amount and pruner of every copy.
 
     Raises:
         ValueError: There is no such pruner, or a number is out of range.
@@ -62,7 +62,7 @@ def plan(names: Sequence[str], amounts: Sequence[float]) -> list[tuple[str, floa
 
 
 def load_classifier(args: argparse.Namespace) -> tuple[nn.Module, Config]:
-    """The trained classifier in eval mode, and the config.
+    """Load the trained classifier in eval mode, and the config.
 
     Raises:
         ValueError: The config has no validation data, or the checkpoint is that of another network.
@@ -91,14 +91,14 @@ def look(
 
 
 def prepared(pruner: Pruner, cfg: Config) -> Pruner:
-    """The pruner, told how large the images are where it wants to know."""
+    """Tell a pruner of channels the size of the images."""
     if not isinstance(pruner, ChannelPruner):
         return pruner
     return replace(pruner, image_size=DATASETS.build(cfg.val_dataloader.dataset)[0]['inputs'].shape[-1])
 
 
 def save(pruned: nn.Module, pruner: Pruner, path: Path) -> None:
-    """Write a checkpoint with the pruned weights, and what that of the network said of its inputs and classes."""
+    """Write a checkpoint with the pruned weights, and with the normalisation and classes of the network."""
     buffer = io.BytesIO()
     known = dict(dataset_meta=pruned._dataset_meta, **{RECORD_KEY: dict(normalisation=pruned._normalisation)})
     torch.save(dict(meta=dict(pruner=str(pruner), **known), state_dict=pruned.state_dict()), buffer)
@@ -107,7 +107,7 @@ def save(pruned: nn.Module, pruner: Pruner, path: Path) -> None:
 
 @torch.no_grad()
 def prune_teacher(args: argparse.Namespace) -> None:
-    """Load, prune, look, write: what ``tools/prune_teacher.py`` does with its arguments."""
+    """Load, prune, measure and write; ``tools/prune_teacher.py`` calls this with its arguments."""
     names = args.pruners or [name for name in DEFAULT_PRUNERS if not (args.save and name == 'channels')]
     planned = plan(names, args.amounts)
     if args.save and 'channels' in names:

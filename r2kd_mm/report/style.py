@@ -1,4 +1,4 @@
-"""One palette and one rendering for every figure: readable on a light and a dark screen and on paper."""
+"""Give every figure one palette and one rendering, for a light and a dark screen and for paper."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from r2kd_mm.runs.logs import METRIC
 
 @dataclass(frozen=True)
 class Summary:
-    """The table at the top: header and rows as text, and the same as numbers."""
+    """The table at the top: header, rows as text, and the same rows as numbers."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -26,7 +26,7 @@ class Summary:
 
 
 def make_summary(found: Measurements) -> Summary:
-    """A row for each method, and one for each teacher."""
+    """Make a row for each method and one for each teacher."""
     header = [
         'method', 'seeds', 'last epoch, %', 'best epoch, %', 'agreement, %', 'ECE, %', 'corrupted, %', 'parameters',
         'FLOPs', 'latency, ms',

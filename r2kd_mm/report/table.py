@@ -24,8 +24,8 @@ class Row:
     """All results of one method; accuracies in percent.
 
     Args:
-        method: What was run.
-        results: Seed to result, of the runs that did not fail; at least one.
+        method: The method.
+        results: Seed to result of the runs that did not fail; at least one.
         difference: Paired difference of the last epoch to the baseline; ``None`` for the baseline itself.
     """
 
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def curve(self) -> tuple[list[int], np.ndarray]:
-        """Epochs that every run measured, and the accuracy there, shape ``(seeds, epochs)``."""
+        """The epochs that every run measured, and the accuracy there, shape ``(seeds, epochs)``."""
         epochs = sorted(set.intersection(*(set(result.epochs) for result in self.results.values())))
         curves = [dict(zip(result.epochs, result.accuracy)) for result in self.results.values()]
         return epochs, np.array([[curve[epoch] for epoch in epochs] for curve in curves])
@@ -128,7 +128,7 @@ def write_results(path: Path, rows: Sequence[Row], baseline: str | None = None) 
 
 
 def _difference_cell(row: Row) -> str:
-    """The difference, with the number of common seeds where the baseline lacks some of the row's."""
+    """Format the difference; add the number of common seeds where the baseline lacks some."""
     text = format_difference(row.difference)
     if row.difference is None or row.difference.count == len(row.results):
         return text

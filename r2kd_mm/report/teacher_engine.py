@@ -26,7 +26,7 @@ REPETITIONS = 5
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with its options.
+    """Read the config with its options.
 
     Raises:
         ValueError: It has no teacher, or no validation data.
@@ -41,7 +41,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_distiller(cfg: Config) -> nn.Module:
-    """The model of ``cfg``, as a Runner builds it, on the device that a Runner takes; with teachers, not a replay."""
+    """Build the model of ``cfg`` as a Runner does, on the device of a Runner, with teachers in place of a replay."""
     model = {name: value for name, value in cfg.model.items() if name != 'replay'}
     if model.get('data_preprocessor') is None:
         model['data_preprocessor'] = cfg.get('data_preprocessor')
@@ -49,13 +49,13 @@ def build_distiller(cfg: Config) -> nn.Module:
 
 
 def load_batches(cfg: Config, distiller: Any, count: int) -> list[Tensor]:
-    """The first ``count`` validation batches, preprocessed, each of shape ``(N, C, H, W)``."""
+    """Load and preprocess the first ``count`` validation batches, each of shape ``(N, C, H, W)``."""
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
     return [distiller.data_preprocessor(batch)['inputs'] for batch in islice(loader, count)]
 
 
 def compare(plain: Tensor, engine: Tensor) -> str:
-    """Describe how well two computations of the same logits, shape ``(N, num_classes)``, agree."""
+    """Describe the agreement of two computations of the same logits, shape ``(N, num_classes)``."""
     same = functional.agreement(plain, engine)
     correlation = functional.pearson(plain, engine, dim=1)
     difference = (plain - engine).abs().max().item()
@@ -67,7 +67,7 @@ def compare(plain: Tensor, engine: Tensor) -> str:
 
 
 def speed(plain: Callable[[], Tensor], engine: Callable[[], Tensor]) -> str:
-    """Time both in turn, once both are warm, and describe their medians."""
+    """Time both in turn after a warm-up, and describe their medians."""
     times: dict[str, list[float]] = dict(plain=[], engine=[])
     for _ in range(REPETITIONS):
         for name, run in dict(plain=plain, engine=engine).items():
@@ -83,7 +83,7 @@ def speed(plain: Callable[[], Tensor], engine: Callable[[], Tensor]) -> str:
 
 
 def check_teacher_engine(args: argparse.Namespace) -> None:
-    """Build, run both ways, report: what ``tools/check_teacher_engine.py`` does with its arguments."""
+    """Build the teachers, run both ways, and report; ``tools/check_teacher_engine.py`` calls this."""
     cfg = load_config(args)
     plain = TeacherEngine.from_config('plain')
     engine = TeacherEngine.from_config(args.engine or cfg.model.get('teacher_engine', 'fast'))

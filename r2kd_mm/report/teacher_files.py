@@ -1,4 +1,4 @@
-"""Find the files of a run that was moved, or is looked at from another folder than it was trained in."""
+"""Find the teachers of a run that was moved, or that is analysed from a folder other than where it was trained."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAIN = 'teacher'  # what a checkpoint calls the only teacher
 
 
 def model_with_teachers(run: TrainedRun) -> dict[str, Any]:
-    """The model of a run, its teachers' files given where they lie now.
+    """Return the model of a run with the present paths of the files of its teachers.
 
     Raises:
-        FileNotFoundError: A teacher is nowhere, or what lies there is another one than the one that taught.
+        FileNotFoundError: A teacher is not found, or the file is not that of the teacher of the run.
     """
     model = copy.deepcopy(run.config.model.to_dict())
     teacher = model.get('teacher')
@@ -30,15 +30,15 @@ def model_with_teachers(run: TrainedRun) -> dict[str, Any]:
 
 
 def find_file(run: TrainedRun, path: str, digest: str | None = None) -> str:
-    """Where a file that a run read lies now: beside the run first, as it did then.
+    """Find a file that a run has read. A place next to the run is tried first, since both may have been moved.
 
     Args:
         run: The run.
         path: The file, as the config of the run gives it; a URL stays as it is.
-        digest: SHA-256 of the file that the run read, where that is known.
+        digest: SHA-256 of the file that the run read; ``None`` where it is not known.
 
     Raises:
-        FileNotFoundError: It is nowhere, or only files of another content are there.
+        FileNotFoundError: There is no such file, or only files of different content.
     """
     if '://' in path:
         return path
@@ -56,7 +56,7 @@ def find_file(run: TrainedRun, path: str, digest: str | None = None) -> str:
 
 
 def _places(run: TrainedRun, path: str) -> Iterator[Path]:
-    """Where the file may be, likeliest first."""
+    """List the places where the file may be, likeliest first."""
     if os.path.isabs(path):
         work_dir = str(run.config.get('work_dir') or '')
         if os.path.isabs(work_dir):  # moved together with the run

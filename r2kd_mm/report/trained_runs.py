@@ -25,7 +25,7 @@ _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/
 
 
 class RunError(ValueError):
-    """A folder that cannot be analysed, and why."""
+    """An error about a folder that cannot be analysed."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class TrainedRun:
     """A finished run.
 
     Args:
-        folder: Its work dir.
-        seed: Of the run; ``None`` where its config has none.
-        config: What it was run with.
-        checkpoint: Weights after the last epoch.
-        scalars: Everything that it logged, by name.
-        val_data: The fingerprint of its validation data; empty where no ``RunRecordHook`` took one.
-        unreadable_lines: Number of lines of its log that could not be read.
-        teachers: SHA-256 of the files of its teachers, by name; empty where no ``RunRecordHook`` took them.
+        folder: Work dir of the run.
+        seed: Seed of the run; ``None`` where its config has none.
+        config: Config of the run.
+        checkpoint: Checkpoint after the last epoch.
+        scalars: Name to logged scalar.
+        val_data: Fingerprint of the validation data; empty without a ``RunRecordHook``.
+        unreadable_lines: Number of lines of the log that could not be read.
+        teachers: Name to SHA-256 of the file of each teacher; empty without a ``RunRecordHook``.
     """
 
     folder: Path
@@ -70,20 +70,22 @@ class RunGroup:
 
     @property
     def config(self) -> Config:
-        """Of the first run; the others differ from it in their seeds."""
+        """The config of the first run; the other configs differ in their seeds."""
         return self.runs[0].config
 
 
 def find_groups(paths: Sequence[str | Path], names: Sequence[str] | None = None) -> list[RunGroup]:
-    """The runs in ``paths``, grouped: folders beside each other whose names differ by ``seed_<n>`` are one method.
+    """Find the runs in ``paths`` and group them by method.
+
+    Folders next to each other whose names differ by ``seed_<n>`` are one method.
 
     Args:
-        paths: Work dirs of ``tools/train.py``, run folders of ``tools/compare.py``, or folders that hold such.
-        names: What the groups are called, in the order in which they are found; by default as their folders, or as
-            ``tools/compare.py`` called them.
+        paths: Work dirs of ``tools/train.py``, run folders of ``tools/compare.py``, or folders that hold them.
+        names: Names of the groups, in the order in which they are found. By default the names of the folders, or the
+            names that ``tools/compare.py`` gave.
 
     Raises:
-        RunError: A folder is no run, or its run is not finished; two groups would have one name; a seed comes twice; or
+        RunError: A folder is not a run, a run is not finished, two groups would have one name, a seed comes twice, or
             the runs were validated on different data.
     """
     folders = list(dict.fromkeys(folder.resolve() for path in paths for folder in _find_folders(Path(path))))
@@ -132,11 +134,11 @@ def read_run(folder: Path) -> TrainedRun:
 
 
 def read_scalars(logs: Sequence[Path]) -> tuple[dict[str, Series], int]:
-    """The scalars of a run by name, and the number of lines that are not readable.
+    """Read the scalars of a run by name, and count the lines that are not readable.
 
     Args:
-        logs: The file that MMEngine's ``LocalVisBackend`` wrote at each start, oldest first. The last one counts, and
-            those that it was resumed from, up to there; where it logged a step again, the later value counts.
+        logs: The file that MMEngine's ``LocalVisBackend`` wrote at each start, oldest first. The last start counts, and
+            the starts that it was resumed from. Where a step was logged again, the later value counts.
     """
     points: dict[str, dict[int, float]] = {}
     unreadable = 0
@@ -151,7 +153,7 @@ def read_scalars(logs: Sequence[Path]) -> tuple[dict[str, Series], int]:
 
 
 def label_noise(config: Config) -> float:
-    """The share of wrong training labels that the data set was asked for, by a field ``label_noise``; 0 without."""
+    """Return the share of wrong training labels, the field ``label_noise`` of the data set; 0 without the field."""
     dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
     while 'label_noise' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']
@@ -159,7 +161,7 @@ def label_noise(config: Config) -> float:
 
 
 def common_steps(series: Sequence[Series]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The steps that all of ``series`` have, and the values there, shape ``(series, steps)``."""
+    """Return the steps that all of ``series`` have, and the values there, shape ``(series, steps)``."""
     steps = series[0].steps
     for other in series[1:]:
         steps = np.intersect1d(steps, other.steps)
@@ -169,13 +171,13 @@ def common_steps(series: Sequence[Series]) -> tuple[NDArray[np.int64], NDArray[n
 # ------------------------------------------------------------------------------------------------------------- folders
 def _find_folders(path: Path) -> list[Path]:
     if not path.is_dir():
-        raise RunError(f'{str(path)!r} is no folder; give the work_dir of a run')
+        raise RunError(f'{str(path)!r} is not a folder; give the work_dir of a run')
     if _is_run(path):
         return [path]
     found = [folder for folder in sorted(path.rglob('*')) if folder.is_dir() and _is_run(folder)]
     if not found:
         raise RunError(
-            f'{str(path)!r} is no run and holds none: expected a work_dir of tools/train.py or runs of '
+            f'{str(path)!r} is not a run and holds none: expected a work_dir of tools/train.py or runs of '
             f'tools/compare.py, which have a file {POINTER} and folders */vis_data'
         )
     return found
@@ -204,13 +206,13 @@ def _check_finished(folder: Path, config: Config, meta: Mapping[str, Any]) -> No
         if last is not None and meta.get(unit, last) < last:
             raise RunError(
                 f'run {str(folder)!r} is not finished: its last checkpoint is of {unit} {meta[unit]} of {last}; wait '
-                'for it, or go on with it by --resume'
+                'for it, or continue it by --resume'
             )
 
 
 # ---------------------------------------------------------------------------------------------------------------- logs
 def _find_logs(folder: Path, experiment_name: str) -> list[Path]:
-    """The logs up to that of the start with this name, which has its time, and those of what was resumed after it."""
+    """List the logs up to the start with this name, which holds its time, and the logs of later resumes."""
     logs = sorted(folder.glob(SCALARS))  # of training; a test writes none
     named = [place for place, log in enumerate(logs, start=1) if experiment_name.endswith(log.parts[-3])]
     last = named[-1] if named else len(logs)
@@ -218,7 +220,7 @@ def _find_logs(folder: Path, experiment_name: str) -> list[Path]:
 
 
 def _rows_of_one_run(logs: Sequence[Path]) -> list[dict[str, Any] | None]:
-    """The lines of a run in order, one that a killed run or a full disk cut off as ``None``."""
+    """Read the lines of a run in order; ``None`` stands for a line that is cut off."""
     found: list[dict[str, Any] | None] = []
     epoch, last = 0, math.inf  # that the run was resumed from, and the iteration
     for log in reversed(logs):

@@ -1,4 +1,4 @@
-"""What a network sees: images as they were before they were normalised, and what a teacher makes of them."""
+"""Show what a network sees: the images before they were normalised, and the predictions of a teacher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Picture:
 
     Args:
         pixels: Shape ``(H, W, 3)``, RGB, type uint8.
-        text: What is written below it.
+        text: Text below the image.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,26 +38,26 @@ def augmented_view(
     data_preprocessor: nn.Module,
     seed: int = 0,
 ) -> Tensor:
-    """The view of ``images`` that ``augmentation`` makes of them with the draws of ``seed``.
+    """Augment ``images`` with the random draws of ``seed``.
 
     Args:
-        augmentation: Of a distiller.
-        images: Normalised, shape ``(N, C, H, W)``.
-        teacher_logits: Of the distiller.
-        data_preprocessor: That normalised them.
-        seed: Of the draws.
+        augmentation: Augmentation of a distiller.
+        images: Normalised images, shape ``(N, C, H, W)``.
+        teacher_logits: Method ``teacher_logits`` of the distiller.
+        data_preprocessor: Data preprocessor that normalised the images.
+        seed: Seed of the draws.
     """
     return augmentation(images, _view_context(teacher_logits, data_preprocessor, seed))
 
 
 class View:
-    """What several networks are shown: the images as they are, or a view that is made once for each batch.
+    """The input of several networks: the images themselves, or a view that is made once for each batch.
 
     Args:
-        augmentation: Makes the view; ``None`` leaves the images as they are.
-        teacher_logits: As for :func:`augmented_view`.
-        data_preprocessor: Likewise; it is moved to ``device``.
-        device: Of the networks.
+        augmentation: Augmentation that makes the view; ``None`` leaves the images as they are.
+        teacher_logits: See :func:`augmented_view`.
+        data_preprocessor: See :func:`augmented_view`; it is moved to ``device``.
+        device: Device of the networks.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class View:
         self._images: Tensor | None = None  # the last that were shown
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The view of ``images``, of the same shape, on the device of the networks."""
+        """Return the view of ``images``, of the same shape, on the device of the networks."""
         if self._images is not images:
             self._images, self._view = images, images.to(self.device)
             if self.augmentation is not None:
@@ -81,7 +81,7 @@ class View:
         return self._view
 
     def ask(self, network: nn.Module, images: Tensor, mode: str) -> Tensor:
-        """Logits of ``network`` on the view, on the CPU."""
+        """Return the logits of ``network`` for the view, on the CPU."""
         return network(self(images), mode=mode).cpu()
 
 
@@ -93,9 +93,9 @@ def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.u
     """Undo the normalisation.
 
     Args:
-        images: Normalised, shape ``(N, C, H, W)`` with ``C`` 1 or 3.
-        data_preprocessor: That normalised them.
-        bgr: Whether their channels are in that order, see :func:`is_bgr`.
+        images: Normalised images, shape ``(N, C, H, W)`` with ``C`` 1 or 3.
+        data_preprocessor: Data preprocessor that normalised them.
+        bgr: Whether their channels are BGR, see :func:`is_bgr`.
 
     Returns:
         Shape ``(N, H, W, 3)``, RGB.
@@ -108,12 +108,12 @@ def to_pixels(images: Tensor, data_preprocessor: Any, bgr: bool) -> NDArray[np.u
 
 
 def is_bgr(config: Config, dataloader: str) -> bool:
-    """Whether the normalised images of a run's data loader are BGR."""
+    """Tell whether the normalised images of the data loader of a run are BGR."""
     return gives_bgr(config[dataloader], config.get('data_preprocessor') or config.model.get('data_preprocessor') or {})
 
 
 def top_classes(logits: Tensor, classes: Sequence[str]) -> list[str]:
-    """For each row of ``logits``, the :data:`TOP` most probable classes with their probabilities, a line each."""
+    """List the :data:`TOP` most probable classes of each row of ``logits`` with their probabilities, a line each."""
     values, indices = logits.softmax(dim=1).topk(min(TOP, logits.shape[1]), dim=1)
     return [
         '\n'.join(f'{classes[index]}: {100 * value:.0f} %' for value, index in zip(row, places))
@@ -122,7 +122,7 @@ def top_classes(logits: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 def spread_out(labels: Tensor, count: int) -> list[int]:
-    """Positions of ``count`` images, of different classes first, in the order of the labels."""
+    """Choose the positions of ``count`` images, of different classes first, in the order of the labels."""
     order = labels.argsort(stable=True)
     repeats = torch.empty_like(order)  # how many images of its class come before an image
     seen: dict[int, int] = {}

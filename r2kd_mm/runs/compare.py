@@ -37,11 +37,13 @@ def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]
                 kept = f'what is there was never finished and is deleted, and {run.set_aside.name} is kept'
             else:
                 kept = f'what is there is kept as {run.set_aside.name}'
-            print(f'{run}: its folder holds {state.value}, so it is trained anew; {kept} until the new one is finished')
+            print(
+                f'{run}: its folder holds {state.value}, so it is trained again; {kept} until the new one is finished'
+            )
         elif state is State.SET_ASIDE:
             print(f'{run}: was set aside for a run of another config or teacher, which it now replaces')
         elif state is State.INTERRUPTED:
-            print(f'{run}: was interrupted, so it goes on from its last checkpoint')
+            print(f'{run}: was interrupted, so it is resumed from its last checkpoint')
     pending = [run for run in runs if states[run] is not State.FINISHED]
     if not pending:
         return {}
@@ -52,7 +54,7 @@ def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]
 
 
 def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[int, Result]]:
-    """Method to seed to result, of the runs that did not fail."""
+    """Read the results of the runs that did not fail, by method and seed."""
     results: dict[Method, dict[int, Result]] = {run.method: {} for run in runs}
     for run in runs:
         if run not in failures:
@@ -61,20 +63,20 @@ def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[
 
 
 def report_failures(failures: dict[Run, str]) -> int:
-    """Say on standard error what failed; return the exit status."""
+    """Print what failed on standard error; return the exit status."""
     for run, reason in failures.items():
         print(f'failed: {run}: {reason}', file=sys.stderr)
     return 1 if failures else 0
 
 
 def run_to_exit(task: Callable[[], int]) -> None:
-    """Leave the program with the status that ``task`` returns, or with a clear error, or by saying how to go on."""
+    """Run ``task`` and exit with the status that it returns; after Ctrl-C, say how to resume."""
     with clear_errors():
         try:
             sys.exit(task())
         except KeyboardInterrupt:
             print(
-                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                '\ninterrupted; the same command skips what is finished and resumes from the last checkpoints',
                 file=sys.stderr,
             )
             sys.exit(1)

@@ -12,9 +12,9 @@ METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 
 
 def logged_rows(log: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines that MMEngine's LocalVisBackend logged from one start of a run on, in order.
+    """Read the lines that MMEngine's LocalVisBackend logged since one start of a run, in order.
 
-    A line that a killed run or a full disk cut off comes as ``None``.
+    ``None`` stands for a line that is cut off, by a kill or by a full disk.
     """
     for line in log.read_text(errors='replace').splitlines():
         try:
@@ -25,9 +25,9 @@ def logged_rows(log: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def read_accuracies(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
-    """Accuracy by epoch, and of the teachers, from the scalars that MMEngine's LocalVisBackend wrote.
+    """Read the accuracy by epoch, and the accuracy of the teachers, from the logs in the folder of a run.
 
-    Each start of the Runner writes a folder of its own, named by the time; after a resume the later value counts.
+    Each start of the Runner logs to a folder of its own, named by the time. After a resume the later value counts.
     """
     accuracy, teachers = {}, {}
     rows = (row for log in sorted(folder.glob(SCALARS)) for row in logged_rows(log))
@@ -42,5 +42,5 @@ def read_accuracies(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
             }
         )
     if not accuracy:
-        raise ValueError(f'the run left no {METRIC!r} in {str(folder)!r}: its logs are gone; train it anew')
+        raise ValueError(f'the run left no {METRIC!r} in {str(folder)!r}: its logs are gone; train it again')
     return dict(sorted(accuracy.items())), teachers

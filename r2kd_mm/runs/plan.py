@@ -23,7 +23,7 @@ class Method:
     """A row of the comparison.
 
     Args:
-        name: What the tables and plots call it; unique in a comparison.
+        name: Name in tables and plots; unique in a comparison.
         config: Path of the config.
         options: Dotted keys and their values, as ``--cfg-options``; a type as itself or by its name.
     """
@@ -34,7 +34,7 @@ class Method:
 
     @property
     def folder_name(self) -> str:
-        """The name without what a shell or a file system might mind."""
+        """The name without characters that are special to a shell or a file system."""
         return re.sub(r'[^\w.+-]+', '_', self.name)
 
 
@@ -48,21 +48,23 @@ class Run:
 
     @property
     def set_aside(self) -> Path:
-        """Where the run waits whose folder this one has taken, until this one is finished."""
+        """The folder that keeps an earlier run of other settings until this run is finished."""
         return self.folder.with_name(f'{self.folder.name}.set_aside')
 
     @property
     def output_file(self) -> Path:
-        """Where a worker sends what the run prints, beside the folder, which may be emptied."""
+        """The file of what the run prints; it is next to the folder, which may be emptied."""
         return self.folder.with_suffix('.log')
 
     def __str__(self) -> str:
-        """How a person calls the run."""
+        """Name the run for a person."""
         return f'{self.method.name}, seed {self.seed}'
 
 
 def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> list[Run]:
-    """Every method with every seed, seed by seed, so that an early look compares all methods.
+    """Plan to train every method with every seed.
+
+    All methods are trained with the first seed, then with the next, so that an early look compares all methods.
 
     Raises:
         ValueError: A seed or a name comes twice, or a seed is negative.
@@ -83,7 +85,7 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
 
 
 def load_config(run: Run) -> Config:
-    """The config of a run, as ``tools/train.py`` would read it, with the seed and the folder of the run."""
+    """Read the config of a run as ``tools/train.py`` would, and set the seed and the folder of the run."""
     cfg = load_run_config(
         argparse.Namespace(
             config=run.method.config,
@@ -99,7 +101,7 @@ def load_config(run: Run) -> Config:
 
 
 def _by_name(value: Any) -> Any:
-    """The value with classes and functions named, since the Runner writes down what it was configured with."""
+    """Replace classes and functions by their names, since the Runner writes its config to a file."""
     if isinstance(value, Mapping):
         return {key: _by_name(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

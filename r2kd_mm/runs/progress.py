@@ -1,4 +1,4 @@
-"""How far a comparison has come, for the person who waits for it."""
+"""Show the progress of a comparison to the person who waits for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal, to show that s
 
 
 class ProgressPrinter:
-    """Print a line for each run that ends, and between them one that changes, with the time left for all runs.
+    """Print a line for each run that ends, and in between a changing line with the time left for all runs.
 
-    The time left supposes that the work still to be done takes as long as the same share took until now.
+    The time left assumes that the rest of the work is as fast as the work so far.
 
     Args:
         count: Number of runs to train.
-        stream: Where to print; standard output by default. The changing line needs a terminal; elsewhere a line is
-            printed every half minute.
+        stream: Stream to print to; standard output by default. The changing line needs a terminal; elsewhere a line
+            is printed every half minute.
     """
 
     def __init__(self, count: int, stream: TextIO | None = None) -> None:
@@ -33,11 +33,11 @@ class ProgressPrinter:
         self._began = self._last_line = time.monotonic()
 
     def started(self, run: Run) -> None:
-        """A worker took the run."""
+        """Note that a worker took the run."""
         self._shares[run] = 0.0
 
     def advanced(self, run: Run, share: float) -> None:
-        """Another part of the run is done."""
+        """Note that a share of the run is done."""
         self._shares[run] = share
 
     def finished(self, run: Run) -> None:
@@ -51,7 +51,7 @@ class ProgressPrinter:
         self._end(run, f'FAILED: {reason}')
 
     def tick(self) -> None:
-        """Show what is running, and the time left."""
+        """Show the running runs and the time left."""
         running = ', '.join(f'{run} {share:.0%}' for run, share in self._shares.items() if share < 1)
         line = f'[{self._ended}/{self.count}] {running or "starting"}; {self._time_left()}'
         if self.stream.isatty():
@@ -77,7 +77,11 @@ class ProgressPrinter:
 
 
 def format_seconds(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``; hours without seconds."""
+    """Format a duration; hours come without seconds.
+
+    >>> format_seconds(75)
+    '1 min 15 s'
+    """
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f'{minutes // 60} h {minutes % 60:02d} min'

@@ -15,16 +15,16 @@ _FILE = 'result.json'  # there when the run is finished
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run measured.
+    """The measurements of a finished run.
 
     Args:
-        epochs: When the validation set was looked at, ascending.
-        accuracy: Top-1 accuracy on it then, in percent.
+        epochs: Epochs after which the run was validated, ascending.
+        accuracy: Top-1 accuracy on the validation set after each of these epochs, in percent.
         teachers: Name to accuracy of the frozen teachers, in percent; empty without a ``TeacherCheckHook``.
-        seconds: Wall time of training; of a resumed run, of all that led to its result, and not what a kill undid.
-        cpu_seconds: Likewise, time of the processors; ``None`` in results of earlier versions.
-        test: Accuracy on the test set in percent, of the weights after the ``'last'`` epoch and of those of the epoch
-            that was ``'best'`` on the validation set; empty where the config has no test set but the validation set.
+        seconds: Wall time of training. For a resumed run, the sum over its starts, without the work that a kill undid.
+        cpu_seconds: Processor time of training, counted in the same way; ``None`` in results of earlier versions.
+        test: Accuracy on the test set in percent: of the weights after the ``'last'`` epoch, and of the epoch that was
+            ``'best'`` on the validation set. Empty where the config has no test set of its own.
     """
 
     epochs: list[int]
@@ -43,9 +43,9 @@ class Result:
     def best(self) -> float | None:
         """Accuracy of the best epoch.
 
-        On a test set, that of the epoch that validation chose, ``None`` where its weights were not kept (``save_best``
-        of the checkpoint hook); without one, the highest of all, which flatters because it is chosen on the images it
-        is measured on.
+        With a test set, validation chooses the epoch. ``None`` then means that the weights of that epoch were not kept
+        (``save_best`` of the checkpoint hook). Without a test set, the highest accuracy of all. It is too optimistic,
+        because the epoch is chosen on the images that it is measured on.
         """
         return self.test.get('best') if self.test else max(self.accuracy)
 
@@ -61,10 +61,10 @@ def save_result(run: Run, result: Result) -> None:
 
 
 def load_result(run: Run) -> Result:
-    """The result of a finished run."""
+    """Read the result of a finished run."""
     return Result(**json.loads((run.folder / _FILE).read_text()))
 
 
 def last_checkpoint(run: Run) -> str:
-    """Path of the checkpoint after the last epoch of a finished run, wherever its folder was moved to."""
+    """Return the path of the last checkpoint of a finished run; its folder may have been moved."""
     return str(run.folder / Path((run.folder / POINTER).read_text()).name)

@@ -21,7 +21,7 @@ _UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_l
 
 
 class State(Enum):
-    """What the folder of a run holds."""
+    """The contents of the folder of a run."""
 
     NEW = 'nothing'
     INTERRUPTED = 'a part of this run'
@@ -31,7 +31,7 @@ class State(Enum):
 
 
 def settings_digest(cfg: Config) -> str:
-    """Short hash of all that decides a result: the config, its seed, and the content of the checkpoints it reads."""
+    """Hash everything that decides a result: the config, its seed, and the content of the checkpoints that it reads."""
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
     if content.get('load_from') is None:  # as before it counted, so that finished runs stay so
         content.pop('load_from', None)
@@ -40,7 +40,7 @@ def settings_digest(cfg: Config) -> str:
 
 
 def _name_by_content(fields: dict[str, Any]) -> None:
-    """Put the digest of its file in the place of the path of every checkpoint that teachers or students begin from."""
+    """Replace the path of every checkpoint that a teacher or student begins from by the digest of its file."""
     for name, value in fields.items():
         if isinstance(value, dict):
             _name_by_content(value)
@@ -51,7 +51,7 @@ def _name_by_content(fields: dict[str, Any]) -> None:
 
 
 def look_at(runs: Iterable[Run]) -> dict[Run, State]:
-    """What there is of each run; reads every config, so that a slip in one shows before anything is trained.
+    """Look into the folder of each run. Every config is read, so that a typo shows before anything is trained.
 
     Raises:
         ValueError: The runs would be measured on different images.
@@ -69,7 +69,7 @@ def look_at(runs: Iterable[Run]) -> dict[Run, State]:
 
 
 def _check_same_images(configs: Mapping[Method, Config]) -> None:
-    """Refuse methods whose accuracies are of different images, so that no difference means anything."""
+    """Refuse methods that are measured on different images: their difference would mean nothing."""
     measured = [(method, _measured_images(cfg)) for method, cfg in configs.items()]
     for method, images in measured[1:]:
         first, expected = measured[0]
@@ -82,7 +82,7 @@ def _check_same_images(configs: Mapping[Method, Config]) -> None:
 
 
 def _measured_images(cfg: Config) -> dict[str, Any]:
-    """The data set that is reported, its type by name: one config has the class, another its path."""
+    """Return the reported data set, its type by name: one config has the class, another its path."""
     if cfg.get('val_dataloader') is None:
         raise ValueError('a config that is to be compared needs a val_dataloader')
     loader = cfg.test_dataloader if has_test_set(cfg) else cfg.val_dataloader
@@ -90,7 +90,7 @@ def _measured_images(cfg: Config) -> dict[str, Any]:
 
 
 def images_of(dataset: ConfigDict) -> dict[str, Any]:
-    """The config of a data set, and of those within it, without what happens to their images, and where they lie."""
+    """Return the config of a data set and of those within it, without their pipelines and folders."""
     return short_types(_without_preparation(dataset.to_dict()))
 
 
@@ -102,7 +102,7 @@ def _without_preparation(value: Any) -> Any:
 
 
 def state_of(run: Run, cfg: Config) -> State:
-    """What there is in the folder of ``run``, whose config is ``cfg``."""
+    """Look into the folder of ``run``, whose config is ``cfg``."""
     found, waiting = read_digest(run.folder), read_digest(run.set_aside)
     if found is waiting is None:
         return State.NEW  # without reading the teacher's checkpoint for a digest
@@ -120,5 +120,5 @@ def read_digest(folder: Path) -> str | None:
 
 
 def has_test_set(cfg: Config) -> bool:
-    """Whether there are images to test on that are not those of the validation."""
+    """Tell whether the config tests on images other than those of the validation."""
     return cfg.get('test_dataloader') is not None and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset

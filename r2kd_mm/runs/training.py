@@ -28,13 +28,13 @@ _ELAPSED = 'comparison_seconds'  # in the message hub, which checkpoints hold: w
 
 
 def train(run: Run, report_progress: Callable[[float], None]) -> Result:
-    """Train ``run`` through MMEngine's Runner, from where it stopped, and write down the result.
+    """Train ``run`` through MMEngine's Runner, from where it stopped, and save the result.
 
-    A run that is in the folder already, of another config or of another teacher, is set aside and deleted when this one
-    is finished. It is put back when it is asked for before, or when this one fails without a checkpoint.
+    The folder may hold a run of another config or teacher. That run is set aside, and deleted when this one is
+    finished. It comes back when it is asked for before, or when this one fails without a checkpoint.
 
     Args:
-        run: What to train; nothing where it was set aside when it was finished.
+        run: The run. A finished run that was set aside is put back instead of trained.
         report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
 
     Raises:
@@ -46,7 +46,7 @@ def train(run: Run, report_progress: Callable[[float], None]) -> Result:
 
 @contextlib.contextmanager
 def _locked(run: Run) -> Iterator[None]:
-    """Keep other processes from the folder, in which two would write over each other's checkpoints."""
+    """Keep other processes out of the folder: two would overwrite each other's checkpoints."""
     path = run.folder.with_suffix('.lock')
     mkdir_or_exist(path.parent)
     with path.open('w') as file:
@@ -84,7 +84,7 @@ def _train_in_folder(run: Run, report_progress: Callable[[float], None]) -> Resu
 
 
 def _set_aside(run: Run) -> None:
-    """Empty the folder; what was set aside first stays, since nothing that came after it was finished."""
+    """Empty the folder. A run that was set aside before stays, since no later run was finished."""
     if read_digest(run.folder) is not None and not run.set_aside.exists():
         run.folder.rename(run.set_aside)
     shutil.rmtree(run.folder, ignore_errors=True)
@@ -141,13 +141,13 @@ def _check_measured(runner: Runner) -> None:
 
 
 class _StopwatchHook(Hook):
-    """Time since it was made, to which checkpoints add that of the run that they are resumed from."""
+    """Measure the time since the start; after a resume, add the time that the checkpoint took."""
 
     def __init__(self) -> None:
         self._started, self._cpu_started = time.monotonic(), time.process_time()
 
     def elapsed(self) -> tuple[float, float]:
-        """Wall time and time of the processors, in seconds."""
+        """Return wall time and processor time, in seconds."""
         return time.monotonic() - self._started, time.process_time() - self._cpu_started
 
     def before_train(self, runner: Runner) -> None:
@@ -169,7 +169,7 @@ class _ProgressHook(Hook):
 
 
 def _test(runner: Runner) -> dict[str, float]:
-    """Accuracy on the test set after the last epoch, and of the weights that did best on the validation set."""
+    """Measure the accuracy on the test set: of the last epoch, and of the epoch that was best on the validation set."""
     if not has_test_set(runner.cfg):
         return {}
     found = dict(last=runner.test()[METRIC])

@@ -1,4 +1,4 @@
-"""Many runs in a few processes: one thread each by default, and a crash stays where it happened."""
+"""Train many runs in a few processes, of one thread by default; a crash ends one run only."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ _POLL_SECONDS = 1.0
 
 
 class Listener(Protocol):
-    """Who is told how the runs get on."""
+    """A follower of the progress of the runs."""
 
     def started(self, run: Run) -> None:
-        """A worker took the run."""
+        """Note that a worker took the run."""
 
     def advanced(self, run: Run, share: float) -> None:
-        """An epoch ended; ``share`` of the training is done."""
+        """Note that an epoch ended and ``share`` of the training is done."""
 
     def finished(self, run: Run) -> None:
-        """The run is done and its result written."""
+        """Note that the run is finished and its result saved."""
 
     def failed(self, run: Run, reason: str) -> None:
-        """The run ended without a result."""
+        """Note that the run ended without a result."""
 
     def tick(self) -> None:
-        """About a second has passed."""
+        """Note that about a second has passed."""
 
 
 def train_all(runs: Sequence[Run], jobs: int, listener: Listener, threads: int = 1) -> None:
-    """Train ``runs`` in at most ``jobs`` processes; whatever happens to one of them, the others go on.
+    """Train ``runs`` in at most ``jobs`` processes of ``threads`` threads; when one run fails, the others continue.
 
-    Importing the packages takes longer than a small run, so a process takes one run after another. What a run prints,
-    its tracebacks included, goes to its ``output_file``.
+    Importing the packages takes longer than a small run, so a process takes one run after another. The output of a run
+    goes to its ``output_file``, tracebacks included.
     """
     pending = deque(runs)
     busy: dict[Connection, tuple[BaseProcess, Run]] = {}
@@ -96,12 +96,12 @@ def _start_worker(threads: int) -> tuple[Connection, BaseProcess]:
 
 @contextlib.contextmanager
 def _apart_from_this_process() -> Iterator[None]:
-    """What starts here cannot be interrupted from the keyboard, and is silent about the installed packages.
+    """Start children that ignore Ctrl-C and print no warnings about the installed packages.
 
-    Ctrl-C reaches the whole group of processes, while it is for this one to end its workers; and this one has said
-    already what there is to say about the packages. A child inherits the signal mask and the environment.
+    Ctrl-C reaches the whole group of processes, but this process ends its workers itself. It has also printed the
+    warnings already. A child inherits the signal mask and the environment.
 
-    Nor is this process interrupted meanwhile, which would leave a child that waits for what it is to do.
+    An interrupt of this process waits until the child has started. Otherwise it could leave a child without work.
     """
     variable = 'PYTHONWARNINGS'
     before = os.environ.get(variable)
@@ -132,7 +132,7 @@ def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> 
 
 
 def _work(connection: Connection, threads: int) -> None:
-    """Main loop of a worker: receive a run, train it, tell."""
+    """Receive a run, train it, report; the main loop of a worker."""
     import torch
 
     from r2kd_mm.engine.cli import readable_message
@@ -157,9 +157,9 @@ def _work(connection: Connection, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Stop as on SIGTERM, with a checkpoint, once the process that gives out the runs is gone, however it ended.
+    """Stop as on SIGTERM, with a checkpoint, once the process that gives out the runs is gone.
 
-    Who starts the comparison again would else have two processes train in one folder.
+    Otherwise two processes would train in one folder when the comparison is started again.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None, 'only workers wait for the end of their parent'

@@ -46,7 +46,7 @@ def test_what_is_finished_is_skipped_and_what_changed_is_trained_anew(compared):
     assert '2 of 2 runs are finished and are not repeated' in again.stdout
     changed = compare(out, NETWORK, '--seeds', '0', options=['optim_wrapper.optimizer.lr=0.02'])
     assert changed.returncode == 0, changed.stderr
-    assert 'res14_digits, seed 0: its folder holds a run of another config or teacher, so it is trained anew' in (
+    assert 'res14_digits, seed 0: its folder holds a run of another config or teacher, so it is trained again' in (
         changed.stdout
     )
     assert '; what is there is kept as seed_0.set_aside until the new one is finished' in changed.stdout

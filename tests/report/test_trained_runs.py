@@ -166,9 +166,9 @@ def test_the_share_of_wrong_labels_is_found_inside_of_wrapped_data(runs):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match="'.*nowhere' is no folder"):
+    with pytest.raises(RunError, match="'.*nowhere' is not a folder"):
         find_groups([tmp_path / 'nowhere'])
-    with pytest.raises(RunError, match='is no run and holds none: expected a work_dir of tools/train.py'):
+    with pytest.raises(RunError, match='is not a run and holds none: expected a work_dir of tools/train.py'):
         find_groups([tmp_path])
 
 

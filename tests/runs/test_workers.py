@@ -57,7 +57,7 @@ def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
     assert complete(runs, 1) == {}
     output = capfd.readouterr().out
     assert '1 of 2 runs are finished and are not repeated' in output
-    assert 'network, seed 0: was interrupted, so it goes on from its last checkpoint' in output
+    assert 'network, seed 0: was interrupted, so it is resumed from its last checkpoint' in output
     assert set(look_at(runs).values()) == {State.FINISHED}
 
 

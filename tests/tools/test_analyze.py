@@ -44,7 +44,7 @@ def test_the_page_shows_all_runs(runs, tmp_path):
     ('arguments', 'message'),
     toolbox.quick_first(
         [
-            (['/no/such/run', '--out', 'page'], "'/no/such/run' is no folder"),
+            (['/no/such/run', '--out', 'page'], "'/no/such/run' is not a folder"),
             (['{runs}/alone', '--out', '{runs}/alone/last_checkpoint/page'], 'cannot be written'),
             (['{runs}', '--out', 'page', '--names', 'one'], '--names gives 1 names for 2 methods: alone, r2kd'),
         ]

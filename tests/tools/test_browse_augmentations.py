@@ -75,12 +75,12 @@ def test_without_the_teacher_the_images_are_shown_without_its_word(tmp_path):
     lost = 'model.teacher_ckpt=lost.pth'
     finished = toolbox.run_forked('browse_augmentations.py', CONFIG, '--out', picture, '--cfg-options', lost)
     assert finished.returncode == 0, finished.stderr
-    assert "without the word of the teacher, whose checkpoint 'lost.pth' is not here" in finished.stdout
+    assert "without predictions of the teacher, whose checkpoint 'lost.pth' is not here" in finished.stdout
     assert cv2.imread(str(picture)).shape[1] == 9 * 150
     pick = 'model.augmentation.type=CutMixPick'
     finished = toolbox.run_forked('browse_augmentations.py', CONFIG, '--out', picture, '--cfg-options', lost, pick)
     assert finished.returncode == 1
-    assert "CutMixPick picks images by the teacher's word, and its checkpoint 'lost.pth' is not here" in finished.stderr
+    assert "CutMixPick picks images by the teacher's predictions, and its checkpoint 'lost.pth' is not here" in finished.stderr
 
 
 @pytest.mark.slow

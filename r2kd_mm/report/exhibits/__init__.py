@@ -21,7 +21,7 @@ __getattr__ = old_names(__name__)
 
 
 def make_exhibits(groups: Sequence[RunGroup], found: Measurements) -> list[Exhibit]:
-    """Everything that applies to these runs, in the order of the page."""
+    """Make every exhibit that applies to these runs, in the order of the page."""
     makers: list[Iterator[Exhibit]] = [
         show_accuracy(groups, found),
         show_losses(groups, found),

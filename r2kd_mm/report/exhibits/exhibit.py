@@ -1,4 +1,4 @@
-"""The things to look at, one by one, and what they share."""
+"""Define one exhibit of the page, and what all exhibits share."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ BAR = 'Dot: mean over seeds; bar: one standard deviation, within 0 and 100 %.'
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One thing to look at.
+    """A figure with its title, its caption and its numbers.
 
     Args:
-        name: Of its files, and of its place in the page.
-        title: Above it.
-        caption: What is seen, on which images.
-        draw: Makes the figure.
+        name: Name of its files, and of its place in the page.
+        title: Title above the figure.
+        caption: Sentences below the figure: the measure and the images.
+        draw: Function that makes the figure.
         header: Names of the columns of its numbers.
-        rows: The numbers.
+        rows: Numbers, a row each.
     """
 
     name: str
@@ -40,10 +40,11 @@ class Exhibit:
 
 
 def styles_of(found: Measurements) -> dict[str, Style]:
+    """Choose the look of every method and teacher."""
     return styles([method.name for method in found.methods], list(found.teachers()))
 
 
 def mean_and_deviation(values: NDArray[np.float64]) -> Points:
-    """Mean and standard deviation over seeds, the first axis."""
+    """Compute the mean and the standard deviation over seeds, the first axis."""
     deviations = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
     return Points(values.mean(axis=0), deviations)

@@ -55,7 +55,7 @@ def show_losses(groups: Sequence[RunGroup], found: Measurements) -> Iterator[Exh
 
 
 def _training_but_labels(config: Config) -> str:
-    """All that decides a training but its seed, the share of wrong labels, and the weights of the teacher."""
+    """Write down all that decides a training, except its seed, its label noise and the weights of its teacher."""
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
@@ -67,7 +67,7 @@ def _training_but_labels(config: Config) -> str:
 
 
 def show_label_noise(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
-    """Methods that differ in their label noise alone, as one line each."""
+    """Show methods that differ in their label noise only as one line."""
     alike: dict[str, list[RunGroup]] = {}
     for group in groups:
         alike.setdefault(_training_but_labels(group.config), []).append(group)
@@ -105,7 +105,7 @@ def show_label_noise(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
 
 
 def _lines(groups: Sequence[RunGroup], name: str) -> dict[str, Line]:
-    """The scalar ``name`` of the groups whose runs all have it, at the steps that they share."""
+    """Select the scalar ``name`` of the groups whose runs all have it, at the steps that they share."""
     lines = {}
     for group in groups:
         series = [run.scalars[name] for run in group.runs if name in run.scalars]
