@@ -1,4 +1,4 @@
-"""Make one HTML page that shows what trained runs did, with every figure as PNG and its numbers as CSV beside it."""
+"""Make one HTML page about trained runs, with every figure as PNG and its numbers as CSV next to it."""
 
 import argparse
 import webbrowser
@@ -14,13 +14,13 @@ def parse_args() -> argparse.Namespace:
         'runs',
         nargs='+',
         metavar='RUN',
-        help='work_dir of tools/train.py, run of tools/compare.py, or a folder that holds such; runs in folders that '
+        help='work_dir of tools/train.py, run of tools/compare.py, or a folder that holds them; runs in folders that '
         'differ by seed_<n> are one method',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder of the page')
-    parser.add_argument('--names', nargs='+', metavar='NAME', help='what the methods are called, in the order found')
+    parser.add_argument('--names', nargs='+', metavar='NAME', help='names of the methods, in the order found')
     parser.add_argument(
-        '--images', type=int, default=2000, metavar='N', help='look at N validation images (default: %(default)s)'
+        '--images', type=int, default=2000, metavar='N', help='measure on N validation images (default: %(default)s)'
     )
     parser.add_argument(
         '--fast',

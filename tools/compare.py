@@ -10,13 +10,13 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='A second call skips the runs that are finished and goes on with those that were '
-        'interrupted. One whose config or teacher has changed, by whatever field, is trained anew and replaces the run '
-        'that its folder holds: that is kept beside it as seed_<n>.set_aside until the new one is finished, comes back '
-        'when it is asked for before, and is gone afterwards; give another --out to keep both. '
+        epilog='A second call skips finished runs and resumes interrupted ones. A run whose config or teacher has '
+        'changed, in any field, is trained again and replaces the run in its folder. The old run is kept as '
+        'seed_<n>.set_aside until the new one is finished. It comes back when it is asked for before that, and is '
+        'deleted afterwards; give another --out to keep both. '
         'The exit status is 1 if a run failed.',
     )
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method is called as its file')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method has the name of its file')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')
     parser.add_argument('--baseline', metavar='NAME', help='show the difference of every other method to this one')
     parser.add_argument(
@@ -43,12 +43,12 @@ def compare(args: argparse.Namespace) -> int:
 
     methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
     runs = plan_runs(methods, args.seeds, args.out / 'runs')
-    make_rows({method: {} for method in methods}, args.baseline)  # an unknown baseline shows before hours of training
+    make_rows({method: {} for method in methods}, args.baseline)  # refuse an unknown baseline before hours of training
     failures = complete(runs, args.jobs)
 
     rows = make_rows(collect(runs, failures), args.baseline)
     if rows:
-        # what TeacherCheckHook measured, on the validation images: left out of a table of the test images
+        # TeacherCheckHook measures on the validation images: left out of a table of the test images
         results = [result for row in rows for result in row.results.values() if not result.test]
         teachers = {result.teachers['teacher'] for result in results if result.teachers}
         table = write_comparison(
@@ -59,7 +59,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    """Compare, and keep what is done when the user stops it."""
+    """Compare; finished runs are kept when the user stops the program."""
     args = parse_args()
     from r2kd_mm.runs import run_to_exit
 

@@ -1,7 +1,7 @@
 """Measure the accuracy on the digits of replayed teacher logits, by the cycle, and of joint student views.
 
 Everything else is ``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
-``python tools/train.py configs/supervised/res14_digits.py``. A second call goes on where the first one stopped.
+``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -19,7 +19,7 @@ CYCLES = (1, 4, 16)
 
 
 def methods(teacher: Path, runs: Path) -> list[Method]:
-    """The variants, the baseline first: it draws as a replay does, and never repeats."""
+    """List the variants. The baseline comes first: it draws like a replay, and never repeats."""
     live = {
         BASELINE: {'model.augmentation.per_image': True, 'train_dataloader.sampler.type': 'r2kd_mm.PairedSampler'},
         'live teachers, a box for each batch': {},

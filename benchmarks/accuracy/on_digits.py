@@ -24,10 +24,10 @@ def compare_on_digits(
     """Read the command line, train what is missing, and write ``results/<name>.json`` and ``.md``.
 
     Args:
-        description: What ``--help`` says.
-        name: Of the files, and of the folder of the runs in ``work_dirs``.
+        description: Text of ``--help``.
+        name: Name of the files, and of the folder of the runs in ``work_dirs``.
         baseline: Name of the method that the others are compared with.
-        methods: Makes the variants from the teacher's checkpoint and the folder of the runs.
+        methods: Function that makes the variants from the teacher's checkpoint and the folder of the runs.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--teacher', type=Path, default=Path('work_dirs/res14_digits/epoch_60.pth'))

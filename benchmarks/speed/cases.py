@@ -28,7 +28,7 @@ MMRAZOR = 'mmrazor DIST'
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to set up our distiller.
+    """Settings of our distiller.
 
     Attributes:
         fields: Fields of the model, with dots for those of their fields.
@@ -62,8 +62,8 @@ class Case(ABC):
 
     Attributes:
         student: The classifier that is trained.
-        optim_wrapper: Has its optimizer.
-        watched: By part of the step, objects and the names of those of their methods that are this part.
+        optim_wrapper: Wrapper of its optimizer.
+        watched: Part of the step to objects and the names of their methods that do this part.
     """
 
     student: nn.Module
@@ -76,10 +76,10 @@ class Case(ABC):
 
 
 class SameDraws(BatchAugmentation):
-    """An augmentation whose n-th view is drawn alike in every case.
+    """An augmentation whose n-th view has the same draws in every case.
 
     Args:
-        augmentation: What makes the view.
+        augmentation: Augmentation that makes the view.
     """
 
     def __init__(self, augmentation: BatchAugmentation) -> None:
@@ -105,8 +105,8 @@ class Published(Case):
     """The recipe as it is published: eager float32, each network once a view, and a bare loop.
 
     Args:
-        distiller: Whose teachers, losses, augmentation and data preprocessor to use.
-        networks: Where the student and its optimizer come from.
+        distiller: Distiller with the teachers, losses, augmentation and data preprocessor.
+        networks: Networks with the student and its optimizer.
     """
 
     def __init__(self, distiller: Any, networks: Networks) -> None:
@@ -148,7 +148,7 @@ class Published(Case):
         return losses
 
     def distil(self, name: str, images: Tensor, student_logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """The distillation losses of a view; those that need labels, only where there are any."""
+        """Compute the distillation losses of a view; losses that need labels only where there are labels."""
         with torch.no_grad():
             target = self.teacher(images, mode='tensor')
             if self.pruned_teacher is not None:
@@ -168,7 +168,7 @@ class Ours(Case):
 
     Args:
         distiller: The distiller.
-        networks: Where the optimizer comes from.
+        networks: Networks with the optimizer.
         amp: Whether the student runs under bf16 autocast.
     """
 
@@ -195,9 +195,9 @@ class StudentAlone(Case):
     """The floor: the student on as many views as the distillation has, without a teacher.
 
     Args:
-        networks: Where the student and its optimizer come from.
-        preprocessor: Makes the images.
-        num_views: The first with the student's own loss, others with one that costs nothing.
+        networks: Networks with the student and its optimizer.
+        preprocessor: Data preprocessor.
+        num_views: Number of views. The first has the student's own loss, the others a loss that costs nothing.
         amp: Whether it runs under bf16 autocast.
         channels_last: Whether images and weights have that memory format.
         compiled: Whether its backbone is compiled.
@@ -244,8 +244,8 @@ class MMRazor(Case):
     """mmrazor's ``SingleTeacherDistill`` with DIST: the teacher and the student once, on the clean images.
 
     Args:
-        networks: Where the networks come from.
-        preprocessor: Makes the images.
+        networks: The networks.
+        preprocessor: Data preprocessor.
     """
 
     def __init__(self, networks: Networks, preprocessor: nn.Module) -> None:
@@ -289,14 +289,14 @@ class MMRazor(Case):
 
 
 def task_loss(student: Any) -> nn.Module:
-    """The module that a classifier of mmpretrain computes its own loss by."""
+    """Return the module that computes the own loss of a classifier of mmpretrain."""
     return getattr(student, 'head', student).loss_module
 
 
 def build_cases(
     networks: Networks, variants: Mapping[str, Variant], num_images: int
 ) -> tuple[dict[str, Case], dict[str, str]]:
-    """Every case by name, and for each variant the name of its floor; batches have ``num_images`` images."""
+    """Build every case by name, and name the floor of each variant; batches have ``num_images`` images."""
     augmentation = networks.cfg.model.get('augmentation')
     if augmentation is not None:
         augmentation = build_component(augmentation, 'augmentation', 'r2kd_mm.augmentations')
@@ -327,6 +327,6 @@ def build_cases(
 
 
 def floor_name(amp: bool, channels_last: bool, compiled: bool) -> str:
-    """Such as ``bf16 channels_last``."""
+    """Format settings, such as ``bf16 channels_last``."""
     words = ['bf16' if amp else 'float32', 'channels_last' if channels_last else '', 'compiled' if compiled else '']
     return ' '.join(word for word in words if word)

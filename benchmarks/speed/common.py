@@ -1,4 +1,4 @@
-"""Command line, models with untrained teachers, interleaved timing, memory and reports of the benchmarks."""
+"""Share command line, models with untrained teachers, interleaved timing, memory and reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIB = 2**20
 
 # -------------------------------------------------------------------------------------------------------- command line
 def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """A parser of the arguments that every benchmark of a config has."""
+    """Make a parser of the arguments that every benchmark of a config has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of a run')
     add_config_options(parser, 'change its fields')
@@ -50,7 +50,7 @@ def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
+    """Read a whole number above 0, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
@@ -58,7 +58,7 @@ def positive(text: str) -> int:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config with its options, and with an untrained teacher: speed does not depend on what a teacher knows."""
+    """Read the config with its options and an untrained teacher: speed does not depend on the weights."""
     MMLogger.get_current_instance().setLevel('WARNING')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -99,12 +99,14 @@ class Networks:
         cfg: Config of the run.
 
     Raises:
-        ValueError: The config is no distillation.
+        ValueError: The config is not a distillation.
     """
 
     def __init__(self, cfg: Config) -> None:
         if 'teacher' not in cfg.get('model', {}):
-            raise ValueError(f'{cfg.filename} is no distillation: its model has no teacher; give a config that has one')
+            raise ValueError(
+                f'{cfg.filename} is not a distillation: its model has no teacher; give a config that has one'
+            )
         self.cfg = copy.deepcopy(cfg)
         if cfg.get('data_preprocessor') is not None:  # as the Runner does
             self.cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -113,7 +115,7 @@ class Networks:
         self.teacher = build_teacher(self.cfg.model.teacher, checkpoint=None, allow_untrained=True)
 
     def settle_teacher(self, images: torch.Tensor) -> None:
-        """Take the statistics of ``images`` over, lest the logits of an untrained network grow with its depth."""
+        """Set the batch statistics of the teacher to those of ``images``; otherwise its logits grow with its depth."""
         norms = [module for module in self.teacher.modules() if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
@@ -125,7 +127,7 @@ class Networks:
         self.teacher.eval()
 
     def distiller(self, fields: Mapping[str, Any], **parts: Any) -> nn.Module:
-        """The distiller of the config in train mode, around a copy of the student.
+        """Build the distiller of the config in train mode, around a copy of the student.
 
         Args:
             fields: Fields of the model to change, with dots for those of their fields.
@@ -137,7 +139,7 @@ class Networks:
         return MODELS.build(cfg.model).to(get_device()).train()
 
     def optim_wrapper(self, model: nn.Module, amp: bool = False) -> OptimWrapper:
-        """The optimizer of the config for ``model``; with ``amp``, under bf16 autocast."""
+        """Build the optimizer of the config for ``model``; with ``amp``, under bf16 autocast."""
         cfg = copy.deepcopy(self.cfg.optim_wrapper)
         if amp:
             cfg['type'] = 'r2kd_mm.AutocastOptimWrapper'
@@ -161,7 +163,7 @@ class RandomBatch:
     Args:
         size: Number of images, N.
         image_size: Height and width, in pixels.
-        networks: Whose number of classes and channels to take.
+        networks: Networks with the number of classes and channels.
     """
 
     def __init__(self, size: int, image_size: int, networks: Networks) -> None:
@@ -174,7 +176,7 @@ class RandomBatch:
         self.labels = torch.randint(num_classes, (size,), generator=generator)
 
     def __call__(self) -> dict[str, Any]:
-        """The batch as new objects, since a step writes into the samples."""
+        """Return the batch as new objects, since a step writes into the samples."""
         samples = [
             DataSample(metainfo=dict(sample_idx=SampleIndex(place, 0))).set_gt_label(label)
             for place, label in enumerate(self.labels)
@@ -184,13 +186,13 @@ class RandomBatch:
 
 # -------------------------------------------------------------------------------------------------------------- timing
 def synchronize() -> None:
-    """Wait for what the device is still to do."""
+    """Wait until the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock time of ``action``, the device's work included."""
+    """Measure the wall-clock time of ``action``, including the work of the device."""
     synchronize()
     start = time.perf_counter()
     action()
@@ -199,11 +201,11 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure all cases in each round, in an order that rotates, so that a drift of the machine meets all alike.
+    """Measure all cases in each round, in an order that rotates, so that a drift of the machine affects all of them.
 
     Args:
         cases: Name to a function that returns seconds; it has been called before, to warm up.
-        rounds: How often each is called.
+        rounds: Number of calls of each case.
     """
     times: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
@@ -221,14 +223,16 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
-    """Ratio of the medians, and the quartiles of the ratios of each round."""
+    """Return the ratio of the medians, and the quartiles of the ratios of each round."""
     per_round = quartiles([time / other for time, other in zip(times, base)])
     return dict(ratio=statistics.median(times) / statistics.median(base), q1=per_round['q1'], q3=per_round['q3'])
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
 def peak_extra_bytes(action: Callable[[], object]) -> int:
-    """Highest memory during ``action`` above that before it: allocated by PyTorch on a GPU, resident on the CPU.
+    """Measure the highest memory during ``action``, minus the memory before it.
+
+    On a GPU it is the memory that PyTorch has allocated, on the CPU the resident memory.
 
     Raises:
         OSError: Linux does not let this process reset the high-water mark of its resident memory.
@@ -248,7 +252,7 @@ def peak_extra_bytes(action: Callable[[], object]) -> int:
 
 
 def resident_bytes(field: str) -> int:
-    """``VmRSS``, the resident memory of this process, or ``VmHWM``, its high-water mark."""
+    """Read ``VmRSS``, the resident memory of this process, or ``VmHWM``, its high-water mark."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
@@ -261,11 +265,11 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (head, ['---'] * len(head), *rows))
 
 
 def with_quartiles(numbers: Mapping[str, float], value: str = 'median', scale: float = 1.0, digits: int = 1) -> str:
-    """Such as ``12.3 (12.1 to 12.6)``."""
+    """Format a number with its quartiles, such as ``12.3 (12.1 to 12.6)``."""
     middle, q1, q3 = (f'{scale * numbers[key]:.{digits}f}' for key in (value, 'q1', 'q3'))
     return f'{middle} ({q1} to {q3})'

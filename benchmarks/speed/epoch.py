@@ -220,7 +220,7 @@ class Worker:
 
 
 def _work(rank: int, world_size: int, args: argparse.Namespace, rendezvous: Path, connection: Connection) -> None:
-    """Main loop of a :class:`Worker`."""
+    """Run the main loop of a :class:`Worker`."""
     os.environ['LOCAL_RANK'] = str(rank)
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -304,7 +304,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The report as Markdown tables."""
+    """Format the result as Markdown tables."""
     blocks = [f'`{result["command"]["config"]}`, {result["command"]["rounds"]} rounds']
     if 'epoch' in result:
         epoch = result['epoch']

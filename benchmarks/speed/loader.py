@@ -110,7 +110,7 @@ def build_loaders(cfg: Config, dataset: BaseDataset, num_workers: int) -> dict[s
 
 
 def measure_stages(dataset: BaseDataset, batch_size: int, collate: Callable[[list], Any]) -> dict[str, float]:
-    """Seconds an image of each stage, one after the other in this process.
+    """Measure the seconds per image of each stage, one after the other in this process.
 
     Args:
         dataset: The data set, without seeds.
@@ -172,7 +172,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The report as Markdown tables."""
+    """Format the result as Markdown tables."""
     loaders = [
         [
             name,

@@ -29,10 +29,10 @@ PARTS = ('teachers', 'augmentation', 'student forward', 'losses', 'backward', 'o
 
 
 class PartClock:
-    """Tells the parts of a step apart; the innermost open one runs.
+    """A clock for each part of a step; only the innermost open part runs.
 
     Attributes:
-        seconds: Time of each part so far, the device's work included.
+        seconds: Time of each part so far, including the work of the device.
     """
 
     def __init__(self) -> None:
@@ -63,24 +63,24 @@ class PartClock:
             self._open.pop()
 
     def rename(self, name: str) -> None:
-        """From now on the innermost part is part ``name``."""
+        """Give the innermost part the name ``name`` from now on."""
         self._book()
         self._open[-1] = name
 
     def restart(self) -> None:
-        """Start anew at 0."""
+        """Start again at 0."""
         self._book()
         self.seconds.clear()
 
     def stop(self) -> dict[str, float]:
-        """Seconds of all :data:`PARTS` since the start."""
+        """Return the seconds of all :data:`PARTS` since the start."""
         self._book()
         return {name: self.seconds[name] for name in PARTS}
 
 
 @contextmanager
 def watched(case: Case, clock: PartClock) -> Iterator[None]:
-    """Have ``clock`` follow the steps of ``case``."""
+    """Let ``clock`` follow the steps of ``case``."""
 
     def as_part(function: Callable, name: str) -> Callable:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -106,13 +106,13 @@ def watched(case: Case, clock: PartClock) -> Iterator[None]:
 
 
 class Meter(TorchDispatchMode):
-    """Counts what each part of a step does, one operator at a time.
+    """A counter of the operators of each part of a step.
 
     Attributes:
-        operators: By part, the FLOP, the bytes read and written, and the arithmetic of each operator.
+        operators: Part to the FLOP, the bytes read and written, and the data type of each operator.
 
     Args:
-        clock: Knows the part.
+        clock: Clock that knows the present part.
     """
 
     def __init__(self, clock: PartClock) -> None:
@@ -141,12 +141,15 @@ class Meter(TorchDispatchMode):
 
 
 def size_in_bytes(tensor: Tensor) -> int:
-    """Bytes of what a tensor shows, each place in memory once."""
+    """Count the bytes of a tensor, each place in memory once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 def measure_ceilings() -> dict[str, float]:
-    """FLOP a second in float32 and bf16, of a matrix product or convolution; bytes a second of a copy; best of five."""
+    """Measure FLOP per second in float32 and bf16, and bytes per second of a copy; the best of five.
+
+    The FLOP are those of a matrix product or of a convolution, whichever is faster.
+    """
     side, images, length = (8192, 1024, 2**30) if torch.cuda.is_available() else (1024, 16, 2**27)
     channels, size, kernel = 256, 16, 3  # of a convolution that keeps the size of its images
 
@@ -170,7 +173,7 @@ def measure_ceilings() -> dict[str, float]:
 
 
 def roofline_seconds(operators: list[tuple[int, int, torch.dtype]], ceilings: Mapping[str, float]) -> float:
-    """The least time that the operators need, one after the other, at the measured ceilings."""
+    """Compute the least time that the operators need, one after the other, at the measured ceilings."""
     low_precision = (torch.bfloat16, torch.float16)
     return sum(
         max(
@@ -182,7 +185,7 @@ def roofline_seconds(operators: list[tuple[int, int, torch.dtype]], ceilings: Ma
 
 
 def held_bytes(owner: Any) -> int:
-    """Bytes of all tensors that ``owner`` keeps between two steps: weights, prepared copies, momenta."""
+    """Count the bytes of all tensors that ``owner`` keeps between two steps: weights, prepared copies, momenta."""
     storages: dict[int, int] = {}
     seen: set[int] = set()
     pending = [owner]
@@ -199,7 +202,7 @@ def held_bytes(owner: Any) -> int:
 
 
 def measure_parts(case: Case, batch: Callable[[], dict], rounds: int) -> dict[str, Any]:
-    """Seconds of each part of a step, in each of ``rounds`` steps, and what the operators of one step do."""
+    """Measure the seconds of each part in each of ``rounds`` steps, and count the operators of one step."""
     clock = PartClock()
     steps = []
     with watched(case, clock):
@@ -216,7 +219,7 @@ def measure_parts(case: Case, batch: Callable[[], dict], rounds: int) -> dict[st
 
 
 def summarize_operators(parts: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """FLOP, bytes and fraction of the roofline of each part that has operators."""
+    """Sum up FLOP, bytes and fraction of the roofline of each part that has operators."""
     summary = {}
     for part, operators in parts['operators'].items():
         bound = roofline_seconds(operators, ceilings)

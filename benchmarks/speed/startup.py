@@ -1,4 +1,4 @@
-"""What does it cost to start: a tool's --help, an import, a prediction, a training run up to the end of one iteration?
+"""Measure the cost of a start: of --help, an import, a prediction, and a training run of one iteration.
 
 python benchmarks/speed/startup.py --rounds 5
 
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """The command lines to measure, without the interpreter; ``folder`` holds what they need and write."""
+    """List the command lines to measure, without the interpreter; ``folder`` holds their input and output."""
     tools = ('train.py', 'test.py', 'compare.py', 'predict.py', 'model_converters/export_student.py')
     run = ['tools/train.py', CONFIG, '--work-dir', str(folder / 'run'), '--overwrite', '--no-validate']
     return {
@@ -93,7 +93,7 @@ def prepare(folder: Path) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Times and memory of each command, and their ratios to torch's in the same round."""
+    """Measure time and memory of each command, and their ratios to torch in the same round."""
     now = environment()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -115,7 +115,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(result: Mapping[str, Any]) -> str:
-    """The result as Markdown."""
+    """Format the result as Markdown."""
     rows = [
         [
             name,

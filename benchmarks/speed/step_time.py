@@ -2,7 +2,7 @@
 
     python benchmarks/speed/step_time.py configs/r2kd/r2kd_res32x4_res8x4_tiny-imagenet.py --image-size 64
 
-The device is the one that a Runner takes: a GPU where there is one, unless CUDA_VISIBLE_DEVICES is empty.
+The device is that of a Runner: a GPU where there is one, unless CUDA_VISIBLE_DEVICES is empty.
 benchmarks/README.md says what each number means.
 """
 
@@ -52,7 +52,7 @@ def check_agreement(
     """Train every case for its first step and compare ours with the published recipe.
 
     Returns:
-        By variant, the largest relative difference of a loss, and that of the change of the weights.
+        Variant to the largest relative difference of a loss, and of the change of the weights.
 
     Raises:
         ValueError: An exact variant is off by more than :data:`TOLERANCE` or :data:`UPDATE_TOLERANCE`.
@@ -79,12 +79,12 @@ def check_agreement(
 
 
 def weights(case: Case) -> Tensor:
-    """All trained weights as one vector."""
+    """Return all trained weights as one vector."""
     return torch.cat([parameter.detach().flatten() for parameter in case.student.parameters()]).clone()
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Build the cases, check them, and measure all there is to know."""
+    """Build the cases, check them, and measure time, memory and parts."""
     cfg = read_config(args)
     networks = Networks(cfg)
     batch_size = args.batch_size or cfg.train_dataloader.batch_size
@@ -141,7 +141,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def memory_of(case: Case, batch: Callable[[], dict]) -> dict[str, int]:
-    """Bytes that a case keeps between steps, that a step needs beside them at its peak, and the sum."""
+    """Measure the bytes that a case keeps between steps, the further bytes of a step at its peak, and the sum."""
     data = batch()
     extra = peak_extra_bytes(lambda: case.step(data))
     held = held_bytes(case)
@@ -149,12 +149,12 @@ def memory_of(case: Case, batch: Callable[[], dict]) -> dict[str, int]:
 
 
 def report(message: str) -> None:
-    """Say on stderr how far the benchmark is."""
+    """Print the progress on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The report as Markdown tables."""
+    """Format the result as Markdown tables."""
     cases, floors, command = result['cases'], result['floors'], result['command']
     published = cases[PUBLISHED]
     steps = [
@@ -202,7 +202,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 def read_variant(text: str) -> tuple[str, Variant]:
-    """``NAME`` of :data:`VARIANTS`, or ``NAME:key=value,...`` for one of its own."""
+    """Read ``NAME`` of :data:`VARIANTS`, or ``NAME:key=value,...`` for another variant."""
     name, _, settings = text.partition(':')
     if not settings:
         if name not in VARIANTS:

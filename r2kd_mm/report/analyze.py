@@ -1,4 +1,4 @@
-"""From trained runs to their page: find them, measure them, draw and write."""
+"""Make the page of trained runs: find them, measure them, draw and write."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def analyze(
     images: int = 2000,
     fast: bool = False,
 ) -> Path:
-    """Make one HTML page that shows what trained runs did, and return its path.
+    """Make one HTML page about trained runs, and return its path.
 
     Args:
-        runs: Work dirs, or folders that hold such.
+        runs: Work dirs, or folders that hold them.
         out: Folder of the page.
-        names: What the methods are called, in the order found.
-        images: Number of validation images to look at.
+        names: Names of the methods, in the order found.
+        images: Number of validation images to measure on.
         fast: Take one corruption of each kind at every second severity.
     """
     corruptions = [family[0] for family in FAMILIES.values()] if fast else NAMES
@@ -39,7 +39,7 @@ def analyze(
     check_writable(out, 'folder', '--out')  # before minutes of measuring
     groups = find_groups([str(run) for run in runs], names)
     init_default_scope('r2kd_mm')
-    MMLogger.get_instance('analyze', log_level='WARNING')  # which checkpoints are loaded goes without saying
+    MMLogger.get_instance('analyze', log_level='WARNING')  # not every checkpoint that is loaded
     found = measure(groups, images, [(name, severity) for name in corruptions for severity in severities])
     unreadable = sum(run.unreadable_lines for group in groups for run in group.runs)
     lines = 'line' if unreadable == 1 else 'lines'

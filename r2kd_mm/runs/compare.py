@@ -17,12 +17,12 @@ __getattr__ = old_names(__name__)
 
 
 def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]:
-    """Train the runs that are not finished, in at most ``jobs`` processes, and print how they get on.
+    """Train the runs that are not finished, in at most ``jobs`` processes, and print their progress.
 
     Args:
-        runs: All of them.
-        jobs: Runs at a time.
-        threads: Of each process.
+        runs: All runs, finished ones included.
+        jobs: Number of runs at a time.
+        threads: Threads of each process.
 
     Returns:
         The runs that failed, and why.

@@ -72,11 +72,11 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share that was counted on ``count`` images (Wilson, JASA 22, 1927).
 
-    It covers the choice of the images, not that of the seed, and stays within 0 and 1.
+    It covers the choice of the images, not the choice of the seed, and stays within 0 and 1.
 
     Args:
-        correct: Number of images that were right.
-        count: Number of all, at least 1.
+        correct: Number of images that were predicted right.
+        count: Number of all images, at least 1.
 
     >>> [round(bound, 3) for bound in wilson_interval(80, 96)]
     [0.746, 0.895]

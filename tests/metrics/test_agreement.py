@@ -25,7 +25,7 @@ class Says(nn.Module):
 
 
 def measured(teacher_logits, student_logits):
-    """What the metric says, given all images in two batches."""
+    """Compute the metric, given all images in two batches."""
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
         metric = TeacherAgreement(Says(teacher_logits), PREPROCESSOR)
     for rows in torch.arange(len(student_logits)).split(7):

@@ -88,7 +88,7 @@ def test_the_likelihood_is_that_of_scikit_learn_and_survives_underflow(predictio
     assert measured(torch.eye(2), torch.tensor([1, 1])) == pytest.approx(-math.log(torch.finfo(torch.float32).tiny) / 2)
 
 
-def test_a_run_measures_them_beside_the_accuracy(tmp_path):
+def test_a_run_measures_them_and_the_accuracy(tmp_path):
     evaluator = [dict(type='Accuracy'), dict(type='CalibrationError', num_bins=4), dict(type='NegativeLogLikelihood')]
     runner = toys.runner(toys.classifier(), tmp_path, val_evaluator=evaluator)
     metrics = runner.val()

@@ -32,6 +32,6 @@ def groups(runs):
 
 @pytest.fixture(scope='package')
 def found(groups):
-    """What was measured of them on 100 images."""
+    """The measurements of the runs on 100 images."""
     init_default_scope('r2kd_mm')
     return measure(groups, 100, CORRUPTIONS, report=lambda line: None)

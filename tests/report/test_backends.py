@@ -14,7 +14,7 @@ from r2kd_mm.runs.logs import SCALARS
 
 @pytest.fixture
 def logged(tmp_path):
-    """Train a distillation with another backend beside the local one; returns the scalars of the local one."""
+    """Train a distillation with another backend next to the local one; return the scalars of the local one."""
 
     def train(backend):
         torch.manual_seed(0)

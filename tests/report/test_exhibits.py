@@ -1,4 +1,4 @@
-"""What is shown of runs: everything that applies to them, with its numbers."""
+"""The page shows everything that applies to the runs, with its numbers."""
 
 import copy
 
@@ -46,7 +46,7 @@ def test_accuracy_is_that_of_the_logs_by_seed(exhibits):
     assert column(exhibits['losses'], 'value', scalar='loss', method='alone') == [3, 0.03, 0.015]
 
 
-def test_corruptions_are_given_by_seed_beside_the_clean_images(exhibits, found):
+def test_corruptions_are_given_by_seed_next_to_the_clean_images(exhibits, found):
     table = exhibits['corruptions']
     clean = column(table, 'accuracy_percent', network='r2kd', corruption='clean')
     assert clean == [accuracy(logits, found.labels) for logits in found.methods[1].students]

@@ -1,4 +1,4 @@
-"""What is measured is what a plain loop over the images would find."""
+"""The measurements are those of a plain loop over the images."""
 
 import copy
 import zlib

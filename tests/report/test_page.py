@@ -27,7 +27,7 @@ SUMMARY = Summary(['method', 'ECE, %'], [[NAME, '3.00']], [[NAME, 3.0]])
 
 
 class Outline(HTMLParser):
-    """What a page loads and links to."""
+    """The files that a page loads and the links that it has."""
 
     def __init__(self, page):
         super().__init__()

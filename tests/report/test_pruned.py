@@ -1,4 +1,4 @@
-"""What is said of a pruned teacher."""
+"""The numbers, table and plot of a pruned teacher agree with scipy and with values by hand."""
 
 import math
 

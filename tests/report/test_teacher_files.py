@@ -21,7 +21,7 @@ def write(path, text='weights'):
     return path
 
 
-def test_a_teacher_beside_a_moved_run_is_found_before_one_of_the_same_name_here(tmp_path, monkeypatch):
+def test_a_teacher_next_to_a_moved_run_is_found_before_one_of_the_same_name_here(tmp_path, monkeypatch):
     teacher = write(tmp_path / 'new/work_dirs/teacher/last.pth', 'that of the run')
     write(tmp_path / 'here/work_dirs/teacher/last.pth', 'another one')
     monkeypatch.chdir(tmp_path / 'here')

@@ -14,7 +14,7 @@ from r2kd_mm.report.trained_runs import Series, common_steps, label_noise, read_
 
 
 def write_lines(folder, start, *rows, resume=False):
-    """A log of the run started at ``start``, its config beside it; a row that is text is written as it is."""
+    """Write the log of a run started at ``start``, with its config next to it; a row of text is written as it is."""
     path = folder / start / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)
     path.with_name('config.py').write_text(f'resume = {resume}')
@@ -43,7 +43,7 @@ def change_meta(checkpoint, **changes):
 
 
 def values(scalars, name):
-    """What was logged by step."""
+    """Select the logged values by step."""
     return dict(zip(scalars[name].steps.tolist(), scalars[name].values.tolist()))
 
 

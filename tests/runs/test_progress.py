@@ -1,4 +1,4 @@
-"""What a person sees while a comparison runs."""
+"""A person sees the progress and the time left while a comparison runs."""
 
 import io
 from pathlib import Path

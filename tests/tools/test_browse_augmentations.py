@@ -80,7 +80,10 @@ def test_without_the_teacher_the_images_are_shown_without_its_word(tmp_path):
     pick = 'model.augmentation.type=CutMixPick'
     finished = toolbox.run_forked('browse_augmentations.py', CONFIG, '--out', picture, '--cfg-options', lost, pick)
     assert finished.returncode == 1
-    assert "CutMixPick picks images by the teacher's predictions, and its checkpoint 'lost.pth' is not here" in finished.stderr
+    assert (
+        "CutMixPick picks images by the teacher's predictions, and its checkpoint 'lost.pth' is not here"
+        in finished.stderr
+    )
 
 
 @pytest.mark.slow

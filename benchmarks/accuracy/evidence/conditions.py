@@ -1,8 +1,8 @@
 """Score the students of a question on hard images, augmented images, unseen fonts and corruptions.
 
 It measures the last checkpoint of every finished run of ``run.py`` on test images and trains nothing. Hard images are
-those on which the class distribution of the teacher has a high entropy. Augmented are all by AutoAugment, which keeps
-their labels.
+those on which the class distribution of the teacher has a high entropy. Augmented images are made by AutoAugment, which
+keeps their labels.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -50,7 +50,7 @@ Accuracies = dict[str, dict[str, dict[int, float]]]
 
 
 def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
-    """Accuracy of every run, and of the teacher as of seed 0, under every condition."""
+    """Measure the accuracy of every run, and of the teacher as seed 0, under every condition."""
     networks: dict[tuple[str, int], nn.Module] = {}
     for run in runs:
         networks[run.method.name, run.seed], _ = trained_student(run)
@@ -93,14 +93,14 @@ def _ask(
 
 
 def _of_images(cfg: Config, **dataset: str | int) -> Config:
-    """The config with other images to validate on."""
+    """Change the validation images of the config."""
     cfg = copy.deepcopy(cfg)  # Config.copy() shares what is nested
     cfg.val_dataloader.dataset.update(dataset)
     return cfg
 
 
 def to_table(found: Accuracies, baseline: str) -> str:
-    """Mean accuracy over seeds, and below it the paired difference to the baseline."""
+    """Format the mean accuracy over seeds, and below it the paired difference to the baseline."""
     conditions = list(found[baseline])
     lines = [['method', *conditions]]
     for method, by_condition in found.items():
@@ -115,7 +115,7 @@ def to_table(found: Accuracies, baseline: str) -> str:
 
 
 def main() -> None:
-    """Measure what is finished; write ``conditions.md`` and ``conditions.json`` beside the table of the question."""
+    """Measure what is finished; write ``conditions.md`` and ``conditions.json`` next to the table of the question."""
     args = parse_args(__doc__)
     with clear_errors():
         folder, baseline = args.runs / args.scale, QUESTIONS[args.question].baseline

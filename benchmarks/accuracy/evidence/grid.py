@@ -1,4 +1,4 @@
-"""The questions of the evidence benchmark on Glyph-100, as methods to compare, and the sizes that it is run at."""
+"""List the questions of the evidence benchmark on Glyph-100 as methods to compare, and the scales of training."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Setting:
 
 
 def which_method(setting: Setting) -> list[Method]:
-    """(a) Which method? One teacher, as many images for every student."""
+    """Compare the methods (question a): one teacher, the same number of images for every student."""
     return [
         setting.alone(),
         setting.distilled('KD', 'kd', 2),
@@ -198,7 +198,7 @@ def which_method(setting: Setting) -> list[Method]:
 
 
 def which_part(setting: Setting) -> list[Method]:
-    """(b) Which part of R2KD? Each row changes one thing."""
+    """Compare the parts of R2KD (question b): each row changes one thing."""
 
     return [
         setting.r2kd('R2KD'),
@@ -228,9 +228,9 @@ def _view(**augmentation: Any) -> Options:
 
 
 def which_recipe(setting: Setting) -> list[Method]:
-    """What should R2KD be by default? The rows above it in (b) with the same-family pair, and pairs of them.
+    """Compare candidates for the default of R2KD: the rows above R2KD in question (b), and pairs of them.
 
-    R2KD+ is without the view, and has the pruned copy in train mode.
+    R2KD+ has no augmented view, and its pruned copy is in train mode.
     """
     above = ('value: columns only', 'value: centred', 'pruned: train mode (released)', 'view: CutMixPick', 'view: none')
     together = dict(_view(type='CutMixPick', alpha=1.0), losses__loss_value__centered=True)
@@ -243,7 +243,7 @@ def which_recipe(setting: Setting) -> list[Method]:
 
 
 def which_plus(setting: Setting) -> list[Method]:
-    """Is R2KD+ above R2KD, and what it would have to beat, in longer training too? Its two changes are rows of (b)."""
+    """Compare R2KD+ with R2KD and with its rivals in longer training; its two changes are rows of question (b)."""
     return [
         setting.distilled('KD', 'kd', 2),
         setting.distilled('DIST', 'dist', 2),
@@ -253,7 +253,7 @@ def which_plus(setting: Setting) -> list[Method]:
 
 
 def who_ends_higher(setting: Setting) -> list[Method]:
-    """Who ends higher, once training is long enough to end, and does the augmented view help then? As many passes."""
+    """Compare the methods and the augmented view in training that converges, at the same number of passes."""
     return [
         setting.alone(),
         *which_plus(setting),
@@ -263,16 +263,16 @@ def who_ends_higher(setting: Setting) -> list[Method]:
 
 
 def which_part_ends_higher(setting: Setting) -> list[Method]:
-    """(b) Do the parts of R2KD add to its view, once training is long enough to end?"""
+    """Compare the parts of R2KD next to its view (question b) in training that converges."""
     rows = ('R2KD', 'no rank term', 'no pruned teacher')
     return [method for method in which_part(setting) if method.name in rows]
 
 
 def which_claim(setting: Setting) -> list[Method]:
-    """(c) Does KL suffer from the augmented view where the correlation distance gains?
+    """Test the claim that KL suffers from the augmented view where the correlation distance gains (question c).
 
-    Without the view a student has as many passes in twice the steps, or as many steps in half the passes. With batches
-    of half the size a student with the view has as many passes in as many steps.
+    Without the view a student has the same passes in twice the steps, or the same steps in half the passes. With
+    batches of half the size, a student with the view has the same passes in the same steps.
     """
     half = 'half the passes'
     return [
@@ -293,19 +293,19 @@ def which_claim(setting: Setting) -> list[Method]:
 
 
 def few_labels(setting: Setting) -> list[Method]:
-    """(d) With a fifth of the images, as many steps; the teacher has seen them all."""
+    """Train with a fifth of the images in the same number of steps; the teacher has seen all images (question d)."""
     few = replace(setting.scale, train_size=setting.scale.train_size // 5, epochs=setting.scale.epochs * 5)
     return _selected(replace(setting, scale=few), 'few labels')
 
 
 def wrong_labels(setting: Setting, share: float) -> list[Method]:
-    """(d) With wrong labels, those that the teacher has learned from too."""
+    """Train with wrong labels, the same as those of the teacher (question d)."""
     noisy = replace(setting.scale, label_noise=share)
     return _selected(replace(setting, scale=noisy), f'{share:.0%} wrong labels')
 
 
 def _selected(setting: Setting, condition: str) -> list[Method]:
-    """A selection of methods to ask about a condition."""
+    """Select methods to compare under a condition."""
     return [
         setting.alone(f'student alone, {condition}'),
         setting.distilled(f'KD, {condition}', 'kd', 2),
@@ -317,7 +317,7 @@ def _selected(setting: Setting, condition: str) -> list[Method]:
 
 
 def which_teacher(setting: Setting) -> list[Method]:
-    """(e) Does a stronger teacher make a better student?"""
+    """Compare teachers: does a stronger teacher make a better student (question e)?"""
     methods = []
     for teacher in TEACHER_SIZES:
         sized = replace(setting, teacher=teacher)
@@ -332,7 +332,7 @@ def which_teacher(setting: Setting) -> list[Method]:
 
 
 def which_step(setting: Setting) -> list[Method]:
-    """What goes beyond both papers? Each row changes one thing of R2KD without its augmented view, or of that view."""
+    """Look beyond both papers: each row changes one thing of R2KD without its augmented view, or of that view."""
     cfg = Config.fromfile(setting.r2kd('R2KD').config)
     losses = cfg.model.losses.to_dict()
     value = dict(type='LogitStandardization', loss=dict(losses['loss_value'], temperature=LS_TEMPERATURE))

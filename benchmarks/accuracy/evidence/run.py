@@ -1,7 +1,6 @@
 """Answer one question of the evidence benchmark: train what is missing, and write table, plots and every number.
 
-The teacher is trained first, unless it is there. Runs are shared between questions, and a second call goes on where
-the first one stopped.
+The teacher is trained first if need be. Questions share runs, and a second call resumes.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -45,19 +44,19 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
 
 
 def answer_folder(args: argparse.Namespace) -> Path:
-    """The file of the answer."""
+    """Return the folder of the answer."""
     return args.out / f'{args.question}_{args.pair}_{args.scale}'
 
 
 def plan_teachers(args: argparse.Namespace) -> dict[Teacher, Run]:
-    """The runs that train the teachers of the question, the one that teaches by default first."""
+    """Plan the runs that train the teachers of the question, the default teacher first."""
     teachers = QUESTIONS[args.question].teachers
     methods = [teacher.training(SCALES[args.scale]) for teacher in teachers]
     return dict(zip(teachers, plan_runs(methods, [0], args.runs / args.scale)))
 
 
 def plan_students(args: argparse.Namespace, teachers: Mapping[Teacher, Run]) -> list[Run]:
-    """The runs of the question, once its teachers are trained."""
+    """Plan the runs of the question, once its teachers are trained."""
     question = QUESTIONS[args.question]
     checkpoints = {teacher: last_checkpoint(run) for teacher, run in teachers.items()}
     setting = Setting(SCALES[args.scale], args.pair, checkpoints, question.teachers[0])
@@ -83,7 +82,7 @@ def answer(args: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    """Answer, and keep what is done when the user stops it."""
+    """Answer; finished runs are kept when the user stops the program."""
     args = parse_args()
     run_to_exit(lambda: answer(args))
 

@@ -16,7 +16,7 @@ def test_a_command_costs_time_and_memory_and_one_that_fails_says_why():
 
 
 @pytest.mark.slow
-def test_every_command_is_measured_beside_torch():
+def test_every_command_is_measured_next_to_torch():
     result = startup.measure(argparse.Namespace(rounds=1))
     measured = result['measured']
     assert measured['import r2kd_mm']['ratio']['ratio'] < 0.5
