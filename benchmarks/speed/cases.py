@@ -176,9 +176,11 @@ class Ours(Case):
         self.distiller = distiller
         self.student = distiller.architecture
         self.optim_wrapper = networks.optim_wrapper(distiller, amp)
+        targets = distiller.step.targets
+        replayed = [] if targets.replay is None else [(targets.replay, name) for name in ('read', 'write')]
         self.watched = {
             'preprocessing': [(distiller.data_preprocessor, 'forward')],
-            'teachers': [(distiller, '_teach'), (distiller, 'ask')],  # an augmentation may ask, too
+            'teachers': [(targets, 'ask'), *replayed],
             'augmentation': [(distiller.augmentation, 'view')] if distiller.augmentation else [],
             'student forward': [(self.student, 'forward')],
             'losses': [
