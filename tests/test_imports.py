@@ -201,3 +201,13 @@ def test_no_star_import_in_the_library():
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert all(alias.name != '*' for alias in node.names), source
+
+
+def test_no_hook_imports_from_another_hook():
+    folder = PACKAGE / 'hooks'
+    with_hooks = {
+        f'r2kd_mm.hooks.{source.stem}' for source in folder.glob('*.py') if 'HOOKS.register' in source.read_text()
+    }
+    assert len(with_hooks) > 5
+    for source in folder.glob('[!_]*.py'):
+        assert not imported_modules(source) & with_hooks, source

@@ -161,3 +161,11 @@ def _listed(pipeline: Sequence[dict[str, Any]]) -> str:
         for step in pipeline
     ]
     return ', '.join(steps) or 'nothing'
+
+
+def skip_counters(dataset: Any) -> list:
+    """Find the transforms of ``dataset``, or of the data sets in it, that leave out and count broken images."""
+    wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    inner = [counter for part in wrapped if part is not None for counter in skip_counters(part)]
+    return inner or [transform for transform in transforms if getattr(transform, 'num_skipped', None) is not None]

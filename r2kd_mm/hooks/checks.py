@@ -15,20 +15,18 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmpretrain.evaluation import Accuracy, MultiLabelMetric
 from mmpretrain.structures import DataSample
-from torch.utils.data import Dataset
 
 from r2kd_mm.classifiers import num_classes
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.engine.classes import check_same_classes, classes_of
-from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.engine.wrapped_data import skip_counters
+from r2kd_mm.hooks.distiller import TEACHER_ACCURACIES, unwrapped_distiller
 from r2kd_mm.hooks.teaching import check_label, check_losses, check_one_label_each
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
-# In the message hub: the measured accuracies by name of the teacher.
-TEACHER_ACCURACIES = 'teacher_accuracies'
 # In the message hub: number of broken images that the training has left out so far.
 SKIPPED_IMAGES = 'skipped_images'
 RANKED = (Accuracy, MultiLabelMetric)  # metrics of the most likely classes
@@ -301,11 +299,3 @@ def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> Non
 
 def _path(info: dict) -> str:
     return f' ({info["img_path"]})' if 'img_path' in info else ''
-
-
-def skip_counters(dataset: Dataset) -> list:
-    """Find the transforms of ``dataset``, or of the data sets in it, that leave out and count broken images."""
-    wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    inner = [counter for part in wrapped if part is not None for counter in skip_counters(part)]
-    return inner or [transform for transform in transforms if getattr(transform, 'num_skipped', None) is not None]

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from r2kd_mm.engine.cli import RunStopped
-from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.hooks.distiller import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 
 ACTIONS = ('stop', 'skip')

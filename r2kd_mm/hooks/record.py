@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import reprlib
-from collections.abc import Mapping, Sized
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
-from r2kd_mm.checkpoint import digest_of_file
 from r2kd_mm.classifiers import normalisation
 from r2kd_mm.distillers import LogitDistiller
-from r2kd_mm.engine import SeededDataset, unwrapped_model
+from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.engine.config_fields import config_fields, flatten
+from r2kd_mm.engine.fingerprint import fingerprint
 from r2kd_mm.engine.schedule import ScheduleHook
 from r2kd_mm.engine.train_loop import SAMPLER_SEED
-from r2kd_mm.engine.wrapped_data import data_info
 from r2kd_mm.environment import commit, versions
-from r2kd_mm.hooks.checks import TEACHER_ACCURACIES
+from r2kd_mm.hooks.distiller import TEACHER_ACCURACIES
 from r2kd_mm.registry import HOOKS
 from r2kd_mm.teachers.build import RECORD_KEY
 
-FINGERPRINT_SAMPLES = 1000
 # Fields of a config that determine the result of a run from a given state on, and exceptions among them.
 DECISIVE = (
     'auto_scale_lr',
@@ -177,42 +172,3 @@ def _is_reported(field: str) -> bool:
 
 def _show(fields: dict[str, Any], field: str) -> str:
     return _SHORT.repr(fields[field]) if field in fields else 'absent'
-
-
-def fingerprint(dataset: Sized) -> dict[str, Any]:
-    """Describe a data set: the number of images and classes, and a hash of its labels and paths.
-
-    Args:
-        dataset: Data set in MMEngine's format; for other data sets only the number of images is known.
-
-    Returns:
-        ``images`` and ``classes``, two numbers. ``sha256``: hash of the class names, and of label and path of up to
-        1000 samples at equal distances. The path is relative to the folder of the data; pixels replace a missing path.
-        ``contents``: SHA-256 of the files of these samples, or of a few inputs for training data without files.
-    """
-    classes = tuple(map(str, getattr(dataset, 'metainfo', {}).get('classes') or ()))
-    digest = hashlib.sha256('\n'.join(classes).encode())
-    if hasattr(dataset, 'get_data_info'):
-        for index in np.linspace(0, len(dataset) - 1, min(len(dataset), FINGERPRINT_SAMPLES)).astype(int):
-            info = dataset.get_data_info(int(index))
-            root = str(getattr(dataset, 'data_root', '') or '')
-            where = str(info['img_path']).removeprefix(root).lstrip('/') if 'img_path' in info else ''
-            digest.update(f'{index} {info.get("gt_label")} {where}'.encode())
-            digest.update(np.ascontiguousarray(info['img']).tobytes() if 'img' in info else b'')
-    contents = _digest_of_contents(dataset)
-    return dict(images=len(dataset), classes=len(classes), sha256=digest.hexdigest(), **contents)
-
-
-def _digest_of_contents(dataset: Sized) -> dict[str, str]:
-    """Return the ``contents`` of :func:`fingerprint`; empty if no file can be read and no input repeats."""
-    digest, found = hashlib.sha256(), False
-    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), FINGERPRINT_SAMPLES)).astype(int):
-        path = Path(str(data_info(dataset, int(index)).get('img_path', '')))
-        if path.is_file():
-            digest.update(digest_of_file(str(path)).encode())
-            found = True
-    if not found and isinstance(dataset, SeededDataset) and 'img' not in data_info(dataset, 0):
-        trial = dataset.try_out()
-        digest.update(str(trial.checksums).encode())
-        found = not trial.changing
-    return dict(contents=digest.hexdigest()) if found else {}

@@ -16,11 +16,10 @@ from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.engine import PairedSampler, SeededSampler
 from r2kd_mm.engine.config_fields import config_fields
+from r2kd_mm.engine.fingerprint import fingerprint
 from r2kd_mm.engine.seeding import Trial, changing_draws
-from r2kd_mm.engine.wrapped_data import innermost_datasets
-from r2kd_mm.hooks.checks import skip_counters
-from r2kd_mm.hooks.record import fingerprint
-from r2kd_mm.hooks.schedules import unwrapped_distiller
+from r2kd_mm.engine.wrapped_data import innermost_datasets, skip_counters
+from r2kd_mm.hooks.distiller import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 from r2kd_mm.teachers.identity import describe
 from r2kd_mm.teachers.replay import REPEATED_IMAGES, Replay

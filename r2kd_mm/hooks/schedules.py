@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from r2kd_mm.distillers import LogitDistiller
-from r2kd_mm.engine import unwrapped_model
+from r2kd_mm.hooks.distiller import unwrapped_distiller
 from r2kd_mm.registry import HOOKS
 
 
@@ -126,18 +126,3 @@ class LossScheduleHook(_ScheduleHook):
     def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
         """Scale the loss on both views."""
         distiller.step.objective.set_loss_scale(self.loss, scale)
-
-
-def unwrapped_distiller(runner: Runner, asker: str) -> LogitDistiller:
-    """The distiller that a runner trains, without its DDP wrapper.
-
-    Raises:
-        TypeError: The runner trains something else.
-    """
-    model = unwrapped_model(runner)
-    if not isinstance(model, LogitDistiller):
-        raise TypeError(
-            f'{asker} works on a LogitDistiller such as R2KD, but the config trains a '
-            f'{type(model).__name__}; take the hook out of custom_hooks'
-        )
-    return model

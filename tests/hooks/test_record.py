@@ -11,7 +11,8 @@ from mmengine.hooks import Hook
 from mmpretrain.datasets import CustomDataset
 
 from r2kd_mm.engine import SeededDataset
-from r2kd_mm.hooks.record import fingerprint, is_decisive
+from r2kd_mm.engine.fingerprint import fingerprint
+from r2kd_mm.hooks.record import is_decisive
 
 PREPROCESSOR = dict(type='ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
 SUPERVISED = toys.classifier(width=8, data_preprocessor=PREPROCESSOR)
