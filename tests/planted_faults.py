@@ -157,7 +157,7 @@ FAULTS = [
     Fault(
         'a row of logits that lies in the place of another image taken for whole',
         'replay',
-        'distillers/logit_store.py',
+        'teachers/store.py',
         'zlib.crc32(row, place)',
         'zlib.crc32(row)',
         'teachers/test_store.py::test_a_row_in_the_place_of_another_image_is_missing',
@@ -165,7 +165,7 @@ FAULTS = [
     Fault(
         'the probability of the classes that are left out spread over all classes',
         'replay',
-        'distillers/logit_store.py',
+        'teachers/store.py',
         'math.log(self.num_classes - self.top_k)',
         'math.log(self.num_classes)',
         'teachers/test_store.py::test_top_k_keeps_the_largest_and_the_probability_of_the_rest',
@@ -173,7 +173,7 @@ FAULTS = [
     Fault(
         'the logits of another input used',
         'replay',
-        'distillers/logit_store.py',
+        'teachers/store.py',
         "rows['input'] != np.asarray(inputs, np.uint32)",
         "rows['input'] != rows['input']",
         'teachers/test_store.py::test_logits_of_another_input_are_missing_and_are_counted',
@@ -181,7 +181,7 @@ FAULTS = [
     Fault(
         'the same augmented view in every round',
         'replay',
-        'distillers/replay.py',
+        'teachers/replay.py',
         "derived_seed('view', self._seed, number, ",
         "derived_seed('view', self._seed, 0, ",
         'teachers/test_replay.py::test_the_draws_depend_on_seed_round_and_image_alone',
@@ -189,7 +189,7 @@ FAULTS = [
     Fault(
         'another partner than the neighbour in the batch',
         'replay',
-        'distillers/replay.py',
+        'teachers/replay.py',
         'torch.arange(len(places)) ^ 1)',
         'torch.arange(len(places)) | 1)',
         'teachers/test_replay.py::test_the_partner_is_the_neighbour',

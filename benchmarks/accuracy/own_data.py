@@ -3,7 +3,7 @@
 python benchmarks/accuracy/own_data.py OUT --skimage FOLDER
 
 FOLDER is `skimage/data` of an installed or unpacked scikit-image, whose pictures it ships with their licences. Each run
-is one line of OUT/results.jsonl; a second call goes on with those that are missing.
+is one line of OUT/results.jsonl; a second call resumes.
 """
 
 from __future__ import annotations
