@@ -178,7 +178,7 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
 
 
 def _is_label(value: Any, logits: Tensor) -> bool:
-    """Whether an argument of a head holds the labels of the images: class indices, soft labels or data samples."""
+    """Return whether an argument of a head holds the labels: class indices, soft labels or data samples."""
     if isinstance(value, Tensor):
         is_index = not (value.is_floating_point() or value.dtype == torch.bool) and value.shape[:1] == logits.shape[:1]
         return is_index or value.shape == logits.shape

@@ -1,4 +1,4 @@
-"""Students that are an algorithm of mmrazor: what such an algorithm does in a training step of its own."""
+"""Do for a student that is an algorithm of mmrazor what the algorithm would do in its own training step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPLACED = (AutoSlim, GroupFisherAlgorithm, SlimmableNetwork)
 
 
 def algorithms(architecture: nn.Module | None) -> Iterator[BaseAlgorithm]:
-    """The algorithms of mmrazor that a student is wrapped in, from the outside in."""
+    """Yield the algorithms of mmrazor around a student, the outermost first."""
     while isinstance(architecture, BaseAlgorithm):
         yield architecture
         architecture = architecture.architecture
@@ -53,7 +53,7 @@ def check_algorithms(architecture: nn.Module) -> None:
 
 
 def sub_networks(architecture: nn.Module) -> dict[str, Callable[[], None]]:
-    """The sub-networks that a step trains, by name, each with what selects it; the largest, which is evaluated, last.
+    """Return the sub-networks that a step trains, by name, each with the function that selects it; the largest is last.
 
     Empty where a step trains the student as it is.
     """

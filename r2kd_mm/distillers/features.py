@@ -38,7 +38,7 @@ class Features:
 
     @property
     def acts(self) -> bool:
-        """Whether features are matched now."""
+        """Return whether features are matched now."""
         return self.module is not None and not self.stopped
 
     def of_student(self, network: nn.Module) -> AbstractContextManager:
@@ -185,7 +185,7 @@ def _compute(features: ConfigurableDistiller, name: str, arguments: dict[str, An
 
 
 def _would_repeat(shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether arithmetic would take tensors, or the maps in them, of these shapes though they differ."""
+    """Return whether arithmetic would accept tensors, or the maps in them, of these shapes though they differ."""
     for sizes in (shapes, [shape[2:] for shape in shapes]):
         if len(set(sizes)) > 1:
             try:

@@ -15,7 +15,7 @@ from r2kd_mm.functional.standardization import widen
 
 
 class ViewLogits(NamedTuple):
-    """What the losses of one view are made of.
+    """The logits and labels of one view.
 
     Attributes:
         student: Shape ``(N, C)``, with gradient.
@@ -29,18 +29,18 @@ class ViewLogits(NamedTuple):
 
 
 class LogitGatherer:
-    """Makes the losses of each process those of the batches of all processes.
+    """Compute every loss over the batches of all processes.
 
-    Two things follow once DistributedDataParallel has averaged the gradients, whatever the number of samples of each
-    rank: a loss of the gathered logits trains like that loss of the whole batch on one process, and a mean over the
-    rank's own samples does, times the rank's share.
+    DistributedDataParallel averages the gradients of the ranks. After it, a loss of the gathered logits trains as on
+    one process with the whole batch. So does a mean over the own samples of a rank, times the share of the rank. Both
+    hold for any number of samples on each rank.
     """
 
     def __init__(self) -> None:
         self._capacity = 0  # a function of what was gathered before, hence the same on all ranks
 
     def gather(self, views: Mapping[str, ViewLogits]) -> tuple[dict[str, ViewLogits], dict[str, float]]:
-        """The views with the rows of all ranks, and this rank's share of each, in one collective.
+        """Return the views with the rows of all ranks, and this rank's share of each, in one collective.
 
         Args:
             views: The logits of this rank; on all ranks the same views in the same order.
@@ -58,7 +58,7 @@ class LogitGatherer:
         return whole, shares
 
     def shares(self, counts: Mapping[str, int], device: torch.device) -> dict[str, float]:
-        """This rank's share of each batch, where no logits need to be gathered.
+        """Return this rank's share of each batch, where no logits need to be gathered.
 
         Args:
             counts: Number of samples of this rank by name.
@@ -69,7 +69,7 @@ class LogitGatherer:
 
 
 def _as_rows(view: ViewLogits) -> Tensor:
-    """One row a sample: logits of the student and of the teacher, and labels; in float32 at least."""
+    """Put the logits of student and teacher, and the labels, into one row a sample; in float32 at least."""
     columns = [widen(view.student.detach()), widen(view.teacher)]
     if view.labels is not None:
         columns.append(view.labels.reshape(len(view.labels), -1).to(columns[0].dtype))  # exact below 2^24 classes

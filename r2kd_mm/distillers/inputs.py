@@ -1,4 +1,4 @@
-"""What the config of a student says about its input, where the distiller prepares it for student and teacher alike."""
+"""Take over what a student's config states about its images; the distiller prepares them for both networks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def take_over_inputs_(data_preprocessor: Any, student: nn.Module) -> None:
 
 
 def _stated(data_preprocessor: nn.Module) -> dict[str, object]:
-    """What a data preprocessor does that is not its default: normalisation, channel order, padding."""
+    """Return what a data preprocessor does beyond its defaults: normalisation, channel order, padding."""
     fields = dict(normalisation(data_preprocessor))
     if getattr(data_preprocessor, 'to_rgb', False):
         fields['to_rgb'] = True

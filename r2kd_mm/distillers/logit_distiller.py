@@ -232,7 +232,7 @@ class LogitDistiller(BaseAlgorithm):
 
     @property
     def distillation_stopped(self) -> bool:
-        """Whether the student learns by its own loss alone; mmrazor's ``StopDistillHook`` sets it."""
+        """Return whether the student learns by its own loss alone; mmrazor's ``StopDistillHook`` sets it."""
         return self.step.objective.stopped
 
     @distillation_stopped.setter
@@ -259,7 +259,7 @@ class LogitDistiller(BaseAlgorithm):
         raise AttributeError(f'the student {type(self.architecture).__name__} has no mutator')
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Depth of a parameter and the number of depths, for mmpretrain's LearningRateDecayOptimWrapperConstructor."""
+        """Return the depth of a parameter and the number of depths, for mmpretrain's layer-wise learning rates."""
         return layer_depth(self.architecture, param_name)
 
     # ---------------------------------------------------------------------------------------------------- the teachers
@@ -296,11 +296,11 @@ class LogitDistiller(BaseAlgorithm):
         return self.step.targets.run(name, inputs)
 
     def teacher_logits(self, inputs: Tensor) -> Tensor:
-        """The logits to learn from, shape ``(N, num_classes)``, for preprocessed ``inputs``; without gradient."""
+        """Return the logits to learn from, shape ``(N, num_classes)``, for preprocessed ``inputs``."""
         return self.step.targets.logits(inputs)
 
     def teacher_digests(self) -> dict[str, str]:
-        """SHA-256 of the weights that teach, by the teacher's name: of their local file, or else of them.
+        """Return the SHA-256 of the weights that teach, by the teacher's name: of their local file, or else of them.
 
         Empty where the student was built alone.
         """

@@ -42,7 +42,7 @@ class Distillation(Step):
 
     Args:
         student: Maps images to logits ``(N, num_classes)``.
-        teacher: Likewise, with its weights; or any function of the images.
+        teacher: Maps images to logits of the same shape, with its weights loaded; or any function that does.
         losses: Name to loss; a name contains ``loss``.
         view: Makes the augmented view; ``None`` distils on the clean images only.
         pruner: Makes the pruned copy of the teacher; ``None`` learns from the teacher alone.

@@ -152,7 +152,7 @@ class R2KD(LogitDistiller):
 
     @property
     def pruner(self) -> Pruner | None:
-        """What makes the pruned teacher."""
+        """The pruner of the pruned teacher."""
         members = {} if self._ensemble is None else self._ensemble.members
         return members[PRUNED_MEMBER].pruner if PRUNED_MEMBER in members else None
 

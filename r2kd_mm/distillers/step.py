@@ -30,7 +30,7 @@ class Features(Protocol):
 
     @property
     def acts(self) -> bool:
-        """Whether features are matched now."""
+        """Return whether features are matched now."""
 
     def of_teacher(self, network: nn.Module) -> AbstractContextManager:
         """Record the features of the teacher while the context is open."""

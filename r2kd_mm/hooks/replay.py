@@ -37,8 +37,8 @@ _SWITCHED = (
 class ReplayHook(Hook):
     """Open the distiller's replay before training, and note which rounds are complete.
 
-    A store that was made from another teacher, pruner, pipeline, data set or seed is not used: a new one is begun
-    beside it, with a warning that says what differs.
+    A store that was made from another teacher, pruner, pipeline, data set or seed is not used: a new store is begun
+    next to it, with a warning that says what differs.
 
     Raises:
         ValueError: The distiller has no replay; the epochs do not repeat, or their images do not; broken images are
@@ -206,7 +206,7 @@ def _arithmetic(runner: Runner, distiller: LogitDistiller) -> torch.dtype:
 
 
 def _describe_pipeline(runner: Runner, dataset: Dataset) -> str:
-    """How the images are prepared: the transforms as they are, and what the config says of the data sets."""
+    """Describe how the images are prepared: the transforms, and the fields of the data sets in the config."""
     prefix = 'train_dataloader.dataset.'
     fields = {
         name: value

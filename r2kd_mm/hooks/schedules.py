@@ -54,7 +54,7 @@ class _ScheduleHook(Hook):
         self.ramp = ramp
 
     def before_run(self, runner: Runner) -> None:
-        """Show a slip in the config before anything is loaded or trained."""
+        """Report a mistake in the config before anything is loaded or trained."""
         self._update(runner, 0)
 
     def before_train(self, runner: Runner) -> None:
@@ -100,12 +100,12 @@ class AugmentationScheduleHook(_ScheduleHook):
 class LossScheduleHook(_ScheduleHook):
     """Schedule one distillation loss by its name: warm-up, ramp, and stop.
 
-    Once every loss has stopped, the teachers are no longer run, nor is the augmented view made.
+    Once every loss has stopped, the teachers are no longer run, and neither is the augmented view made.
 
     Args:
         loss: Name of the loss in the distiller's ``losses``.
         begin: As for :class:`AugmentationScheduleHook`, like every argument below.
-        end: Likewise.
+        end: Also.
         by_epoch: Likewise.
         scale: Likewise.
         ramp: Likewise.

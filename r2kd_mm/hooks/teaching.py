@@ -126,7 +126,7 @@ def check_label(owner: str, label: object, shares: object = None) -> None:
 
 
 def _needs(parts: Iterable[LossPart], num_classes: int | None) -> str:
-    """What each part needs, in words, such as ``ranks of the classes: from 3 classes``."""
+    """Say what each part needs, such as ``ranks of the classes: from 3 classes``."""
     return '; '.join(
         f'{part.name}: from {_count(part.min_classes, "class")}'
         if num_classes is not None and num_classes < part.min_classes

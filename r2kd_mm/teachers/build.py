@@ -148,7 +148,7 @@ def _without_wrapper(weights: dict[str, Tensor], model: nn.Module) -> dict[str, 
 
 
 def check_same_inputs(teacher: nn.Module, data_preprocessor: nn.Module) -> None:
-    """Refuse a teacher that was trained on images normalised otherwise than those that it will get here.
+    """Refuse a teacher that was trained on images normalised differently from those that it will get.
 
     Where ``data_preprocessor`` states no normalisation, which the pipeline may do as well, a warning says what the
     teacher needs. What it was trained on is known from the record of :class:`~r2kd_mm.hooks.RunRecordHook` in its
@@ -223,7 +223,7 @@ def _whole_networks_of_huggingface(teacher: dict) -> Iterator[None]:
 
 
 def _loads_itself(teacher: dict | str, model: nn.Module, allow_untrained: bool) -> bool:
-    """Whether building the teacher has loaded its weights, as timm, HuggingFace and the zoo do.
+    """Return whether building the teacher has loaded its weights, as timm, HuggingFace and the zoo do.
 
     Raises:
         ValueError: They are those of a network for other classes, so that its classifier is not among them.
@@ -243,7 +243,7 @@ def _loads_itself(teacher: dict | str, model: nn.Module, allow_untrained: bool) 
 
 
 def _published_weights(teacher: dict | str) -> str:
-    """Where mmpretrain publishes weights of a teacher given by its name, as a hint for an error message."""
+    """Say where mmpretrain publishes weights of a teacher given by its name, for an error message."""
     if isinstance(teacher, str) and '::' not in teacher and ModelHub.has(teacher):
         weights = ModelHub.get(teacher).weights
         return f' (mmpretrain publishes {weights})' if weights else ''

@@ -1,4 +1,4 @@
-"""Run frozen networks as an inference engine does: the same logits, sooner."""
+"""Run frozen networks as an inference engine does: the same logits in less time."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ class TeacherEngine:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the networks run as they are."""
+        """Return whether the networks run as they are."""
         return self.dtype is None and not (self.fuse or self.channels_last or self.compile)
 
     def can_join(self, network: nn.Module) -> bool:
-        """Whether several views may go through ``network`` as one batch, because each image's logits are its own.
+        """Return whether views may go through ``network`` as one batch, because each image's logits are its own.
 
         They are not in train mode, nor behind a batch normalisation without running statistics. The plain engine joins
         nothing.
@@ -148,7 +148,7 @@ class TeacherEngine:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> _PreparedNetwork:
-        """The copy of ``network``, made now where there is none of its present weights."""
+        """Return the copy of ``network``; make it if there is none of its present weights."""
         prepared = self._prepared.get(network)
         if prepared is None or not prepared.weights.are_those_of(network):
             prepared = self._prepared[network] = _PreparedNetwork(self, network, inputs)
@@ -274,7 +274,7 @@ class _Weights:
         self._turn = itertools.cycle(range(len(self.values)))
 
     def are_those_of(self, network: nn.Module) -> bool:
-        """Whether no weight of ``network`` was replaced, moved or changed in place since.
+        """Return whether no weight of ``network`` was replaced, moved or changed in place since.
 
         Raises:
             RuntimeError: A weight was written through ``.data``, which has no version. Each call compares some weights

@@ -50,11 +50,12 @@ class Member:
 
 @MODELS.register_module()
 class TeacherEnsemble:
-    """Teachers, and copies of them, whose logits the student learns from as one weighted sum.
+    """Several teachers and copies of them; the student learns from the weighted sum of their logits.
 
-    Given as the ``teacher`` of a :class:`~r2kd_mm.distillers.LogitDistiller`. One member is called ``'teacher'``, and
-    is no copy: the one that augmentations ask, whose features are matched, and whose accuracy is shown as the
-    teacher's. The pair of :class:`~r2kd_mm.distillers.R2KD` is::
+    It is the ``teacher`` of a :class:`~r2kd_mm.distillers.LogitDistiller`. One member is called ``'teacher'`` and is
+    not a copy. Augmentations ask it, its features are matched, and its accuracy is shown as the teacher's.
+
+    The pair of :class:`~r2kd_mm.distillers.R2KD` is::
 
         teacher=dict(
             type=TeacherEnsemble,
@@ -95,12 +96,12 @@ class TeacherEnsemble:
 
     @property
     def originals(self) -> list[str]:
-        """Names of the members that are no copies."""
+        """Names of the members that are not copies."""
         return [name for name, member in self.members.items() if member.copy_of is None]
 
     @property
     def is_in_files(self) -> bool:
-        """Whether any process alone can load the weights of all teachers at any time, as it cannot from a URL."""
+        """Return whether one process can load the weights of all teachers at any time, which a URL does not allow."""
         originals = [self.members[name] for name in self.originals]
         return all(
             not isinstance(of.teacher, nn.Module)
@@ -155,7 +156,7 @@ class TeacherEnsemble:
         return described
 
     def made_from(self, networks: Mapping[str, nn.Module]) -> dict[str, str]:
-        """What decides the logits, by name.
+        """Describe everything that decides the logits, by name.
 
         Args:
             networks: The members; only those whose weights are in no file are asked.
@@ -251,7 +252,7 @@ def as_ensemble(teacher: Any, teacher_ckpt: str | None) -> TeacherEnsemble:
 
 
 def is_ensemble(teacher: Any) -> bool:
-    """Whether the ``teacher`` of a distiller is a :class:`TeacherEnsemble`, ready or as a config."""
+    """Return whether the ``teacher`` of a distiller is a :class:`TeacherEnsemble`, ready or as a config."""
     kind = teacher.get('type') if isinstance(teacher, Mapping) else type(teacher)
     return kind is TeacherEnsemble or (isinstance(kind, str) and kind.split('.')[-1] == TeacherEnsemble.__name__)
 

@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What was seen when a network ran.
+    """The layers that were seen when a network ran.
 
     Args:
         pairs: What can be folded, in the order in which it ran.
@@ -75,7 +75,7 @@ def try_out(network: nn.Module, images: Tensor) -> Trial:
     fold_batch_norms_(watched, trial.pairs)
     try:
         unchanged = _agree(classifier_logits(watched, images), logits)
-    except AttributeError:  # what is left has not what the network wants from its batch normalisation
+    except AttributeError:  # what is left lacks an attribute that the network asks of its batch normalisation
         unchanged = False
     if not unchanged:
         log(f'the logits of {type(network).__name__} would change, so nothing is folded')
@@ -107,7 +107,7 @@ def log(message: str, level: int = logging.INFO) -> None:
 
 
 def _rest(norm: _BatchNorm) -> nn.Module:
-    """What a batch normalisation does after it has normalised: its own submodules, such as an activation, in order."""
+    """Return the submodules of a batch normalisation, such as an activation, in the order in which they run."""
     children = list(norm.children())
     return nn.Sequential(*children) if children else nn.Identity()
 
@@ -171,7 +171,7 @@ class _Observer(TorchDispatchMode):
         return f'{self.names.get(module, "")} ({type(module).__name__})'.strip()
 
     def trial(self, logits: Tensor) -> Trial:
-        """What was seen, once the network has given its ``logits``."""
+        """Return what was seen, once the network has given its ``logits``."""
         pairs = tuple(
             Pair(self.names[run.linear], self.names[norm])
             for run, norm in self.candidates

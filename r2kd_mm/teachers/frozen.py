@@ -39,12 +39,12 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 class FrozenNetworks(Mapping[str, nn.Module]):
     """Named networks in eval mode without gradients, kept outside the module tree of the model that asks them.
 
-    A network that is no submodule is in no ``parameters()``, ``state_dict()``, optimizer, checkpoint or moving average,
-    is not wrapped or synchronised by DDP, and no ``model.train()`` reaches it, its dropout and stochastic depth
-    included. What a submodule gets for free and these do not is moving: the owner's ``_apply`` calls :meth:`moved`.
+    A network that is not a submodule is in no ``parameters()``, ``state_dict()``, optimizer, checkpoint or moving
+    average. DDP does not wrap or synchronise it, and ``model.train()`` does not reach its dropout or stochastic depth.
+    But it does not move with its owner either: the owner's ``_apply`` calls :meth:`moved`.
 
-    The collection is a value: a deep copy of its owner (a moving average, for one) shares it, and moving makes a new
-    one, so that a copy that goes to another device leaves the first owner's networks where they are.
+    A deep copy of the owner, such as a moving average, shares the collection. Moving makes a new collection, so that a
+    copy on another device leaves the networks of the first owner where they are.
 
     Args:
         networks: Name to network; each is set to eval mode and frozen in place.

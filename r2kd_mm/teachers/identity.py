@@ -45,7 +45,7 @@ def describe(part: Any) -> str:
 
 
 def digest_of_weights(network: nn.Module) -> str:
-    """SHA-256 of the names and values of a network's state."""
+    """Return the SHA-256 of the names and values of a network's state."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -64,11 +64,11 @@ def _described(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
         return _described_text(value) if isinstance(value, str) else f'{type(value).__name__} {value!r}'
     if id(value) not in known:
         known[id(value)] = value, 'within itself'
-        known[id(value)] = value, _described_anew(value, known)
+        known[id(value)] = value, _described_parts(value, known)
     return known[id(value)][1]
 
 
-def _described_anew(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
+def _described_parts(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
     def described(part: Any) -> Any:
         return _described(part, known)
 
@@ -121,7 +121,7 @@ def _described_source(code: Any) -> list[str]:
 
 
 def _state(value: Any) -> Any:
-    """What an object is made of, without what its use leaves behind."""
+    """Return the attributes of an object, without what its use leaves behind."""
     if isinstance(value, nn.Module):
         own = {name: item for name, item in vars(value).items() if name not in _OF_MODULES}
         return dict(own, parts=[value._parameters, value._buffers, value._modules])

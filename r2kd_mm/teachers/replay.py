@@ -32,8 +32,8 @@ class Replay:
 
     Args:
         folder: See :class:`~r2kd_mm.teachers.store.LogitStore`, like the other arguments.
-        dtype: Likewise.
-        top_k: Likewise.
+        dtype: Type of the stored logits.
+        top_k: Number of logits kept for each image.
     """
 
     def __init__(self, folder: str | os.PathLike, dtype: str = 'float16', top_k: int | None = None) -> None:

@@ -129,12 +129,12 @@ class LogitStore:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the open store has been gone through, all images of every round."""
+        """Return whether the open store holds all images of every round."""
         return _is_complete(self.description)
 
     @property
     def has_complete(self) -> bool:
-        """Whether there is any complete store in the root, before it is known which is the right one."""
+        """Return whether any store in the root is complete, before it is known which is the right one."""
         return any(map(_is_complete, self._descriptions().values()))
 
     def __deepcopy__(self, memo: dict) -> LogitStore:
@@ -266,7 +266,7 @@ class LogitStore:
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
-    """What a store says of itself; empty where there is none, or a torn one."""
+    """Read the description of a store; empty if there is none, or a torn one."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
     except (OSError, ValueError):

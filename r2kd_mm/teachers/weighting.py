@@ -1,4 +1,4 @@
-"""What share each teacher of an ensemble has in the logits to learn from."""
+"""Weigh the teachers of an ensemble."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.registry import MODELS
 
 
 def mix(logits: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum over the members of an ensemble.
+    """Return the weighted sum over the members of an ensemble.
 
     Args:
         logits: Shape ``(members, N, C)``.
