@@ -1,8 +1,8 @@
-"""Say in one table whether the installed packages can train, and how to mend each line that is wrong.
+"""Report in one table whether the installed packages can train, with a remedy for each problem.
 
-This module imports nothing but the standard library until it is asked for its report, so that it works where the
-package itself cannot be imported: ``python tools/check_env.py``. In a sound environment
-``python -m r2kd_mm.check_env`` does the same. The exit status is 1 where training cannot work.
+This module imports only the standard library until the report is made. So ``python tools/check_env.py`` works even if
+the package itself cannot be imported. In a working environment ``python -m r2kd_mm.check_env`` does the same. The exit
+status is 1 if training cannot work.
 """
 
 import argparse
@@ -19,14 +19,14 @@ Version = tuple[int, ...]
 
 
 class Requirement(NamedTuple):
-    """One package and the versions that are known to work.
+    """Requirement: a package and the versions that are known to work.
 
     Attributes:
-        names: Distributions that provide it, the usual one first.
-        minimum: The oldest version.
-        below: The first version that is too new; None where there is no limit.
-        needed_for: What stops working without it, or ``''`` where nothing works.
-        remedy: What to type; None gives ``pip install`` with the range.
+        names: Distributions that provide the package, the usual one first.
+        minimum: Oldest version that works.
+        below: First version that is too new; ``None`` without a limit.
+        needed_for: Feature that needs the package, or ``''`` if nothing works without it.
+        remedy: Command to type; ``None`` gives ``pip install`` with the range.
     """
 
     names: tuple[str, ...]
@@ -83,7 +83,7 @@ REQUIREMENTS = (
 
 
 def inspect_environment() -> list[Line]:
-    """Look at Python, at each requirement, and for each known trap of the stack."""
+    """Check Python, each requirement, and each known trap of the stack."""
     lines = [_version_line(PYTHON, 'python', platform.python_version())]
     for requirement in REQUIREMENTS:
         found = [(name, version) for name in requirement.names if (version := _installed_version(name))]
@@ -92,7 +92,7 @@ def inspect_environment() -> list[Line]:
 
 
 def report(lines: list[Line] | None = None) -> str:
-    """The table as text, with the verdict as its last line."""
+    """Return the table as text, with the verdict as its last line."""
     lines = inspect_environment() if lines is None else lines
     rows = [('', 'found', 'supported', 'status'), *(line[:4] for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -107,7 +107,7 @@ def report(lines: list[Line] | None = None) -> str:
 
 
 def explain_import_errors(load: Callable[[], object]) -> None:
-    """Call ``load``, which imports packages of the stack; where one cannot be imported, raise an error with the table.
+    """Call ``load``, which imports packages of the stack; turn an import error into one with the table.
 
     Raises:
         UnusablePackages: A package is missing, or does not admit the version of another.
@@ -124,7 +124,7 @@ def explain_import_errors(load: Callable[[], object]) -> None:
 
 def main(argv: Sequence[str] = ()) -> int:
     """Print the table; return the exit status."""
-    argparse.ArgumentParser(description='Say in one table whether the installed packages can train.').parse_args(argv)
+    argparse.ArgumentParser(description='Report whether the installed packages can train.').parse_args(argv)
     lines = inspect_environment()
     print(report(lines))
     return int(any(line.status == 'PROBLEM' for line in lines))
@@ -138,7 +138,7 @@ def _installed_version(name: str) -> str | None:
 
 
 def _parse(version: str) -> Version:
-    """The leading numbers of a version: ``2.13.0+cpu`` gives ``(2, 13, 0)``."""
+    """Return the leading numbers of a version: ``2.13.0+cpu`` gives ``(2, 13, 0)``."""
     return tuple(int(number) for number in re.findall(r'\d+', re.split(r'[^\d.]', version)[0]))
 
 
@@ -227,7 +227,7 @@ def _opencv_generation() -> Line:
 
 
 def _torchvision_pair(torch) -> Line:
-    """torchvision 0.(15 + n) belongs to torch 2.n."""
+    """Check the pair of torch and torchvision: torchvision 0.(15 + n) belongs to torch 2.n."""
     torch_version, vision_version = _parse(torch.__version__), _parse(_installed_version('torchvision') or '0')
     fits = torch_version[:1] != (2,) or vision_version[:2] == (0, torch_version[1] + 15)
     expected = f'torchvision 0.{torch_version[1] + 15}'
@@ -276,7 +276,7 @@ def _gpu(torch) -> Line:
 
 
 def _cured_faults(torch) -> list[Line]:
-    """Faults of the upstream packages with this torch; importing r2kd_mm cures them, so they are notes."""
+    """List the faults of the upstream packages with this torch; r2kd_mm fixes them on import, so they are notes."""
     from collections import OrderedDict
 
     torch_version = _parse(torch.__version__)

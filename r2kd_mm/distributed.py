@@ -1,4 +1,4 @@
-"""The processes of a distributed run: joining them, which one this is, and batches that are spread over them."""
+"""Join the processes of a distributed run, find the rank of one, and gather batches from all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_MASTER_PORT = '29500'  # that of torch.distributed and of mmengine
 
 
 def process_rank() -> int:
-    """Rank of this process, also before the processes have been joined."""
+    """Return the rank of this process, also before the processes have been joined."""
     rank, world_size = get_dist_info()
     if world_size > 1:
         return rank
@@ -49,7 +49,7 @@ def init_cpu_process_group(launcher: str) -> None:
 
 
 def _launcher_environment(launcher: str) -> dict[str, str]:
-    """What ``torch.distributed`` reads, as this launcher gives it; an empty value is missing."""
+    """Return the variables of ``torch.distributed`` for this launcher; an empty value is missing."""
 
     def get(name: str, default: str = '') -> str:
         return os.environ.get(name, default)
@@ -72,7 +72,7 @@ def _launcher_environment(launcher: str) -> dict[str, str]:
 
 
 def _first_slurm_node(nodes: str) -> str:
-    """The host on which rank 0 runs, of a list such as ``node[3-5]``; empty where SLURM's ``scontrol`` is missing."""
+    """Return the host of rank 0 from a list such as ``node[3-5]``; empty without SLURM's ``scontrol``."""
     try:
         hosts = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -81,23 +81,23 @@ def _first_slurm_node(nodes: str) -> str:
 
 
 def gather_rows(blocks: Sequence[Tensor], capacity: int = 0) -> list[list[Tensor]]:
-    """The rows of every process, in one collective.
+    """Gather the rows of every process in one collective.
 
-    Ranks may have different numbers of rows. The collective needs equal shapes, so each rank sends its rows padded to
-    ``capacity`` behind a row that says how many they are. Where one has more rows than that, a second collective with
-    room for all follows; whoever passes the largest number of rows seen so far pays that once.
+    Ranks may have different numbers of rows, but the collective needs equal shapes. So each rank sends its number of
+    rows, and its rows padded to ``capacity``. If a rank has more rows, a second collective with room for all follows.
+    A caller that passes the largest number of rows so far pays for this only once.
 
     Args:
-        blocks: Tensors of this rank, each of shape ``(N, K)`` with the same K, of at least as many columns as there
-            are blocks, and one floating dtype. The gradient is not passed on.
-        capacity: Rows in all blocks together that there is room for; the same on all ranks.
+        blocks: Tensors of this rank with the same floating dtype and shape ``(N, K)``. All have the same K, which is at
+            least the number of blocks. No gradient flows back.
+        capacity: Room for this number of rows in all blocks together; equal on all ranks.
 
     Returns:
-        For each rank the list of its blocks, shapes ``(N, K)``, without gradient; its own among them.
+        For each rank, this one included, the list of its blocks of shape ``(N, K)``, without gradient.
     """
     dtype = blocks[0].dtype
     rows = torch.cat([block.detach() for block in blocks])
-    rows = rows.to(torch.promote_types(dtype, torch.float32))  # half precision cannot count
+    rows = rows.to(torch.promote_types(dtype, torch.float32))  # half precision cannot hold the counts
     while True:
         sent = rows.new_zeros(capacity + 1, rows.shape[1])
         sent[0, : len(blocks)] = torch.tensor([len(block) for block in blocks], dtype=rows.dtype)
@@ -111,30 +111,30 @@ def gather_rows(blocks: Sequence[Tensor], capacity: int = 0) -> list[list[Tensor
 
 
 def global_batch(own: Tensor, gathered: Sequence[Tensor]) -> Tensor:
-    """The rows of all ranks, of which the own ones have a gradient.
+    """Join the rows of all ranks; only this rank's rows have a gradient.
 
-    The gradient of a loss of the whole batch with respect to the own rows comes out multiplied by the number of
-    processes. Every process computes that loss, and DistributedDataParallel then averages: the average is the gradient
-    that one process with the whole batch would have, and no collective is needed in the backward pass.
+    This rank's gradient is multiplied by the number of processes. Every process computes the loss of the whole batch,
+    and DistributedDataParallel averages the gradients. The average equals the gradient of one process with the whole
+    batch, without a collective in the backward pass.
 
     Args:
-        own: The rows of this rank, shape ``(N, K)``.
-        gathered: The rows of each rank in the order of the ranks, as :func:`gather_rows` gives them.
+        own: Rows of this rank, shape ``(N, K)``.
+        gathered: Rows of each rank in the order of the ranks, from :func:`gather_rows`.
 
     Returns:
         Shape ``(N_0 + N_1 + ..., K)``.
     """
     if own.requires_grad:
-        own = own.view_as(own)  # the factor is for this use of the rows alone
+        own = own.view_as(own)  # the factor applies only to this use of the rows
         own.register_hook(lambda gradient: gradient * len(gathered))
     rank = get_rank()
     return torch.cat([*gathered[:rank], own, *gathered[rank + 1 :]])
 
 
 def batch_share(counts: Sequence[int]) -> float:
-    """Factor that turns the mean over this rank's samples into its part of the mean over all, averaged over ranks.
+    """Return the factor from the mean over this rank's samples to its share of the mean over all ranks.
 
-    1 where all ranks have equally many samples.
+    The factor is 1 if all ranks have the same number of samples.
 
     Args:
         counts: Number of samples of each rank.

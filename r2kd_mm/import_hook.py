@@ -1,4 +1,4 @@
-"""Run functions around the import of a module, whoever imports it and whenever."""
+"""Run functions around the import of a module, at any time and from any place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def wrap_import(name: str, wrapper: Wrapper) -> None:
 
 
 class _WrappingFinder(MetaPathFinder):
-    """Find a module as Python does without it, and load it through its wrappers."""
+    """Finder that finds a module as Python does, and loads it through its wrappers."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Import the names of a package when they are first used, so that one of its modules can be imported alone."""
+"""Import the names of a package at their first use, so that one module can be imported alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 def import_on_demand(package: str) -> Callable[[str], Any]:
     """Make the ``__getattr__`` of a package (PEP 562).
 
-    The package says in one place what it exports and where that is: the imports below ``if TYPE_CHECKING:`` in its
-    ``__init__.py``, which type checkers and editors read as well. ``lazy_loader`` reads a ``.pyi`` file in this way.
+    The imports below ``if TYPE_CHECKING:`` in the package's ``__init__.py`` state the names and their modules. Type
+    checkers and editors read them too. ``lazy_loader`` reads a ``.pyi`` file in this way.
 
     Args:
-        package: Its ``__name__``.
+        package: The ``__name__`` of the package.
 
     Returns:
-        A function that imports what a name stands for, and keeps it in the package.
+        Function that imports the object of a name, and stores it in the package.
     """
     source = pkgutil.get_data(package, '__init__.py') or b''
     modules = {

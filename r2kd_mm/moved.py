@@ -36,7 +36,7 @@ MODULES = {
 }
 # old place of a class or function: the module where it is now, with its name there if that has changed
 NAMES = {
-    'r2kd_mm.compat.RestrictedUnpickler': 'r2kd_mm.checkpoint',
+    'r2kd_mm.compat.RestrictedUnpickler': 'r2kd_mm.plain',
     'r2kd_mm.compat.init_cpu_process_group': 'r2kd_mm.distributed',
     'r2kd_mm.compat.load_checkpoint_file': 'r2kd_mm.checkpoint',
     'r2kd_mm.compat.load_from_local': 'r2kd_mm.checkpoint',

@@ -1,4 +1,4 @@
-"""Options of single parameters in a config of the optimizer."""
+"""Check the options for single parameters in the config of an optimizer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARAMWISE_OPTIONS = {
 
 
 def check_paramwise_cfg(options: Mapping[str, Any], constructor: str, model: nn.Module) -> None:
-    """Check the options, those of each key, and that each key is a part of a parameter's name.
+    """Refuse unknown options, and keys that are in no parameter's name.
 
     The schedules of mmpretrain take the weight decay off parameters that only some networks have, such as
     ``'.cls_token'``; a key like that is reported, unless it resembles a part of a name.
@@ -65,7 +65,7 @@ def check_paramwise_cfg(options: Mapping[str, Any], constructor: str, model: nn.
 
 
 def _check_values(key: str, values: Mapping[str, Any], constructor: str) -> None:
-    """Refuse a misspelt factor, which would become a field of the optimizer that nothing reads."""
+    """Refuse a misspelt factor, which would become an unused field of the optimizer."""
     if 'lr_mult' in values and constructor == 'LearningRateDecayOptimWrapperConstructor':
         raise ValueError(
             f'paramwise_cfg.custom_keys[{key!r}]: {constructor} does not read lr_mult; it takes decay_mult'

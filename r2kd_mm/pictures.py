@@ -1,4 +1,4 @@
-"""Save images with their predictions: the cure of mmpretrain's ``VisualizationHook``, see :mod:`r2kd_mm.compat`."""
+"""Save images with their predictions: the fix of mmpretrain's ``VisualizationHook``, see :mod:`r2kd_mm.compat`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from r2kd_mm.engine.wrapped_data import gives_bgr, innermost_datasets
 
 
 def look_at(hook: Any, dataloader: DataLoader) -> None:
-    """Find out what the images of the next epoch are.
+    """Look up channel order and folder of the images of the next epoch.
 
     Args:
-        hook: mmpretrain's; what is found is kept in it.
-        dataloader: Of the validation or of the test.
+        hook: mmpretrain's hook, which stores the result.
+        dataloader: Data loader of the validation or the test.
     """
     hook._is_bgr = gives_bgr(dict(dataset=dataloader.dataset), {})
     members = innermost_datasets(dataloader.dataset)
@@ -28,15 +28,15 @@ def look_at(hook: Any, dataloader: DataLoader) -> None:
 
 
 def draw_samples(hook: Any, images: Sequence, data_samples: Sequence, step: int) -> None:
-    """Draw every ``interval``-th image of a batch, in its colours, into a file of its own.
+    """Draw every ``interval``-th image of a batch, in its true colours, into its own file.
 
-    A picture lies in the folders of its image, below ``out_dir``; without one, the folders are part of its name.
+    The file lies below ``out_dir`` in the same folders as the image. Without ``out_dir`` its name states the folders.
 
     Args:
-        hook: After :func:`look_at`.
-        images: The inputs of the batch, as the data set gives them, each of shape ``(C, H, W)``.
-        data_samples: What was predicted.
-        step: Goes into the name of the file.
+        hook: mmpretrain's hook, after :func:`look_at`.
+        images: Inputs of the batch from the data set, each of shape ``(C, H, W)``.
+        data_samples: Predictions.
+        step: Number in the name of the file.
     """
     for image, data_sample in zip(images, data_samples):
         if hook._seen % hook.interval == 0:
@@ -55,7 +55,7 @@ def draw_samples(hook: Any, images: Sequence, data_samples: Sequence, step: int)
 
 
 def _name(hook: Any, data_sample: Any) -> str:
-    """The path of the image from the folder of the data on, or its place where it has none."""
+    """Return the path of the image below the folder of the data, or its number if it has no path."""
     if 'img_path' not in data_sample:
         return str(hook._seen)
     path = os.path.abspath(_without_scheme(data_sample.img_path))
@@ -64,5 +64,5 @@ def _name(hook: Any, data_sample: Any) -> str:
 
 
 def _without_scheme(path: str) -> str:
-    """A path or URL as a path."""
+    """Remove the scheme of a URL."""
     return re.sub(r'^\w+://', '', path)

@@ -1,4 +1,4 @@
-"""Load weights into a model, say what became of them, and refuse those that are another network's."""
+"""Load weights into a model, report the result, and refuse weights of another network."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class WrongWeights(ValueError):
     """Weights that do not fit a model; the message begins with 'the checkpoint'."""
 
     def of(self, file: str) -> WrongWeights:
-        """The same error with the name of the file."""
+        """Return the same error with the name of the file."""
         return WrongWeights(f'checkpoint {file!r}{str(self).removeprefix("the checkpoint")}')
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a model got of the weights that it was given.
+    """Report of a load: the tensors that a model got from a file.
 
     Args:
-        model: The model, in words.
+        model: Name of the model for messages.
         shapes: Shape of every tensor of the model, by name.
-        given: Shape of every tensor that it was given, by name.
-        loaded: Names of the tensors that it got.
-        unused: Names of the given tensors that it has no place for.
-        backbone: How the names of its backbone begin; empty where it has none.
+        given: Shape of every tensor in the file, by name.
+        loaded: Names of the loaded tensors.
+        unused: Names of the tensors in the file that the model does not have.
+        backbone: Prefix of the names in the backbone; empty without one.
     """
 
     model: str
@@ -51,11 +51,11 @@ class LoadedWeights:
 
     @property
     def left(self) -> list[str]:
-        """Names of the tensors of the model that got nothing."""
+        """Names of the tensors of the model that were not loaded."""
         return [name for name in self.shapes if name not in self.loaded]
 
     def describe(self) -> str:
-        """How many tensors were loaded, and which were not."""
+        """Describe how many tensors were loaded, and name the others."""
         text = f'Loaded {len(self.loaded)} of {len(self.shapes)} tensors into {self.model}'
         absent = [name for name in self.left if name not in self.given]
         differing = [
@@ -74,7 +74,7 @@ class LoadedWeights:
         """Refuse weights that leave a tensor of the model as it was.
 
         Raises:
-            WrongWeights: They do.
+            WrongWeights: A tensor was not loaded.
         """
         if self.left:
             name = self.left[0]
@@ -88,7 +88,7 @@ class LoadedWeights:
         """Refuse weights that leave the whole backbone of a model as it was; without a backbone, the whole model.
 
         Raises:
-            WrongWeights: They do.
+            WrongWeights: No tensor of it was loaded.
         """
         wanted = [name for name in self.shapes if name.startswith(self.backbone)] or list(self.shapes)
         if not wanted or not self.loaded.isdisjoint(wanted):
@@ -102,7 +102,7 @@ class LoadedWeights:
         )
 
     def _advice(self, wanted: Iterable[str]) -> str:
-        """What would make the names fit, where something would."""
+        """Return advice how to make the names fit, if there is a way."""
         prefix = common_beginning(self.given, wanted)
         if prefix is not None:
             return (
@@ -119,9 +119,9 @@ class LoadedWeights:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], load: Callable[[], Any]) -> LoadedWeights:
-    """Call ``load``, which loads ``weights`` into ``model`` in whatever way, and return what the model got of them.
+    """Call ``load``, which loads ``weights`` into ``model``, and report the tensors that changed.
 
-    A tensor was loaded when it was written. The names that a file has for it do not matter, nor what hooks make of it.
+    A tensor counts as loaded when it was written, whatever its name in the file, and whatever hooks make of it.
     """
     unused: list[str] = []
     hook = model.register_load_state_dict_post_hook(lambda _model, keys: unused.extend(keys.unexpected_keys))
@@ -149,16 +149,16 @@ def load_checkpoint_to_model(
     logger: Any = None,
     revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
 ) -> dict:
-    """Stand in for the function of this name in MMEngine, through which a Runner and ``init_cfg`` load.
+    """Replace MMEngine's function of this name, through which a Runner and ``init_cfg`` load.
 
     Args:
-        upstream: That function.
-        model: Receives the weights.
-        checkpoint: As a file holds it.
-        strict: :data:`EVERY_TENSOR`; ``True`` to refuse everything that does not fit, as PyTorch does; ``False`` to
-            load what fits, which must include a part of the backbone.
-        logger: Of MMEngine's ``print_log``.
-        revise_keys: Patterns in the names, and what to put there.
+        upstream: MMEngine's function.
+        model: Model that receives the weights.
+        checkpoint: Content of a checkpoint file.
+        strict: :data:`EVERY_TENSOR`; ``True`` to refuse every difference, as PyTorch does; ``False`` to load only the
+            tensors that fit, which must include a part of the backbone.
+        logger: Logger for MMEngine's ``print_log``.
+        revise_keys: Patterns in the names, and their replacements.
 
     Raises:
         WrongWeights: The weights do not fit as ``strict`` asks for.
@@ -175,10 +175,10 @@ def load_checkpoint_to_model(
 
 
 def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights whose names begin with ``prefix``, without it.
+    """Return the weights below ``prefix``, without the prefix.
 
     Raises:
-        WrongWeights: There are none.
+        WrongWeights: No name begins with ``prefix``.
     """
     prefix = prefix.rstrip('.') + '.'
     found = OrderedDict((name.removeprefix(prefix), w) for name, w in weights.items() if name.startswith(prefix))
@@ -191,7 +191,7 @@ def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tenso
 
 
 def common_beginning(longer: Iterable[str], shorter: Iterable[str]) -> str | None:
-    """What most of the ``longer`` names have in front of one of the ``shorter`` names; ``None`` where most have not."""
+    """Find the prefix that turns most of the ``shorter`` names into ``longer`` ones; ``None`` without one."""
     shorter = set(shorter)
     beginnings: Counter[str] = Counter()
     for name in longer:
@@ -206,7 +206,7 @@ def common_beginning(longer: Iterable[str], shorter: Iterable[str]) -> str | Non
 
 
 def pretrained_init(module: nn.Module) -> dict[str, Any] | None:
-    """The ``init_cfg`` by which a module will load its weights; ``None`` where it has none, or was initialised."""
+    """Return the ``init_cfg`` from which a module will load its weights; ``None`` if there is none left to load."""
     configs = getattr(module, 'init_cfg', None) or []
     if getattr(module, 'is_init', False):
         return None
@@ -214,9 +214,9 @@ def pretrained_init(module: nn.Module) -> dict[str, Any] | None:
 
 
 def forget_initial_weights_(model: dict[str, Any]) -> None:
-    """Change the config of a model in place, so that its student is built without the weights that its run began from.
+    """Remove from a config, in place, the weights that the run of a student started from.
 
-    Whoever loads a checkpoint next needs neither the files of those weights nor the network.
+    A checkpoint that is loaded next replaces these weights, so neither their files nor the network are needed.
     """
     for field in ('pretrained', 'checkpoint_path', 'checkpoint'):  # of timm, HuggingFace and the zoo
         model.pop(field, None)
@@ -233,7 +233,7 @@ def _loads(init_cfg: Mapping[str, Any]) -> bool:
 
 
 def keep_weights_(network: nn.Module) -> None:
-    """Keep the weights of a network that was given ready, which a Runner would otherwise draw again.
+    """Keep the weights of a ready network, which a Runner would otherwise initialise again.
 
     A network whose ``init_cfg`` has yet to load weights is initialised as always.
     """
@@ -245,7 +245,7 @@ def keep_weights_(network: nn.Module) -> None:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model by name, without the counters of batch norm: PyTorch fills in those that a file lacks."""
+    """Return the tensors of a model by name, without batch-norm counters, which PyTorch fills in."""
     tensors = get_state_dict(model, keep_vars=True)
     return {
         name: tensor
@@ -255,7 +255,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _backbone(model: nn.Module) -> str:
-    """How the names of the weights of the backbone begin, that of the student in a distiller; empty without one."""
+    """Return the prefix of the backbone's weights, in a distiller the student's; empty without a backbone."""
     prefix = ''
     while not hasattr(model, 'backbone') and isinstance(inner := getattr(model, 'architecture', None), nn.Module):
         prefix, model = f'{prefix}architecture.', inner

@@ -1,4 +1,4 @@
-"""The networks of the CIFAR-100, Tiny-ImageNet and ImageNet distillation pairs by name, and their public weights.
+"""Build the networks of the CIFAR-100, Tiny-ImageNet and ImageNet pairs by name, and convert their public weights.
 
 Names are those of the public zoo: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR
 networks are those of Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, on which most later
@@ -45,7 +45,7 @@ OUR_PREFIXES = ('backbone.', 'head.')
 
 @dataclass(frozen=True)
 class Family:
-    """The common settings of networks of one kind.
+    """Settings that networks of one kind share.
 
     Args:
         classifier: Public name of the linear classifier.
@@ -60,7 +60,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Network:
-    """One entry of the zoo.
+    """Entry of the zoo.
 
     Args:
         family: Its kind.
@@ -144,7 +144,7 @@ SHUFFLENET_V2 = Family(
 
 # --------------------------------------------------------------------------------------------------------- the networks
 def _small_image_networks(num_classes: int, num_pools: int) -> dict[str, Network]:
-    """The networks for images of 32 or 64 pixels; of the backbones, VGG alone differs between the two."""
+    """List the networks for images of 32 or 64 pixels; only the VGG backbones differ between the two."""
 
     def network(family: Family, channels: int, backbone: type, **settings: Any) -> Network:
         return Network(family, dict(type=backbone, **settings), channels, num_classes)
@@ -187,19 +187,19 @@ NETWORKS = _zoo()
 
 
 def list_models() -> list[str]:
-    """The names of all networks, sorted."""
+    """Return the sorted names of all networks."""
     return sorted(NETWORKS)
 
 
 def classifier_config(name: str, num_classes: int | None = None) -> dict:
-    """Config of an mmpretrain ``ImageClassifier``, its types given as classes; the caller may change it.
+    """Return the config of an mmpretrain ``ImageClassifier``, with classes as types; the caller may change it.
 
     Args:
         name: One of :func:`list_models`.
-        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+        num_classes: Number of classes; ``None`` takes the number of the public checkpoints.
 
     Raises:
-        ValueError: There is no such network.
+        ValueError: The zoo has no network of this name.
     """
     network = _find(name)
     return dict(
@@ -222,22 +222,22 @@ def build_classifier(
     checkpoint: str | os.PathLike | None = None,
     data_preprocessor: dict | nn.Module | None = None,
 ) -> ImageClassifier:
-    """Build a network of the zoo, with its weights where a checkpoint is given.
+    """Build a network of the zoo, and load its weights if a checkpoint is given.
 
     Args:
         name: One of :func:`list_models`.
-        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
-        checkpoint: Path of its weights, with public names or with ours, in any form that :func:`convert_state_dict`
-            takes. They are kept when a Runner initialises the model.
-        data_preprocessor: Normalises the images; the Runner fills it in from the config.
+        num_classes: Number of classes; ``None`` takes the number of the public checkpoints.
+        checkpoint: Path of the weights, with public names or ours, in any form that :func:`convert_state_dict`
+            accepts. They are kept when a Runner initialises the model.
+        data_preprocessor: Module that normalises the images; the Runner sets it from the config.
 
     Returns:
         The classifier. ``classifier(images, mode='tensor')`` gives the logits ``(N, num_classes)`` of normalised
         images ``(N, 3, H, W)``.
 
     Raises:
-        ValueError: There is no such network, or the checkpoint does not hold exactly its weights.
-        FileNotFoundError: There is no such checkpoint.
+        ValueError: The zoo has no network of this name, or the checkpoint does not fit exactly.
+        FileNotFoundError: The checkpoint does not exist.
     """
     model = MODELS.build(dict(classifier_config(name, num_classes), data_preprocessor=data_preprocessor))
     if checkpoint is not None:
@@ -251,44 +251,44 @@ def build_classifier(
 
 
 def convert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int | None = None) -> dict[str, Tensor]:
-    """Weights of a public checkpoint under our names, as ``build_classifier(name).load_state_dict`` takes them.
+    """Rename the weights of a public checkpoint to our names, for ``build_classifier(name).load_state_dict``.
 
     Args:
-        name: The network that they belong to, one of :func:`list_models`.
-        state_dict: The weights, or a dict that holds them as ``'model'`` or ``'state_dict'``; names may begin with
+        name: Network of the weights, one of :func:`list_models`.
+        state_dict: Weights, or a dict with the weights as ``'model'`` or ``'state_dict'``; names may begin with
             ``module.``.
-        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+        num_classes: Number of classes; ``None`` takes the number of the public checkpoints.
 
     Returns:
         The same tensors, all of them, none changed.
 
     Raises:
-        ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
+        ValueError: The zoo has no network of this name, or the weights do not fit exactly.
     """
     return _converted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 
 
 def revert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int | None = None) -> dict[str, Tensor]:
-    """The inverse of :func:`convert_state_dict`: our weights under their public names, in the public order.
+    """Rename our weights to their public names, in the public order: the inverse of :func:`convert_state_dict`.
 
     Args:
-        name: The network that they belong to, one of :func:`list_models`.
-        state_dict: The weights, or a dict that holds them as ``'model'`` or ``'state_dict'``; names may begin with
-            ``module.``. Of a distillation the student is taken (``architecture.``).
-        num_classes: Size of the classifier; ``None`` takes that of the public checkpoints.
+        name: Network of the weights, one of :func:`list_models`.
+        state_dict: Weights, or a dict with the weights as ``'model'`` or ``'state_dict'``; names may begin with
+            ``module.``. From a distillation only the student is taken (``architecture.``).
+        num_classes: Number of classes; ``None`` takes the number of the public checkpoints.
 
     Returns:
         The same tensors, all of them, none changed.
 
     Raises:
-        ValueError: There is no such network, or the weights are not exactly its own; the first mismatch is named.
+        ValueError: The zoo has no network of this name, or the weights do not fit exactly.
     """
     return _reverted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 
 
 # ----------------------------------------------------------------------------------------------------------- internals
 class _Weight(NamedTuple):
-    """One tensor of a network: its public name, ours, and its shape."""
+    """Tensor of a network: its public name, our name, and its shape."""
 
     public: str
     ours: str
@@ -305,7 +305,7 @@ def _find(name: str) -> Network:
 
 
 def _layout(name: str, model: nn.Module) -> list[_Weight]:
-    """The weights of ``model``, which is the network ``name``."""
+    """List the weights of ``model``, which is the network ``name``."""
     family = NETWORKS[name].family
     layout = []
     for ours, tensor in model.state_dict().items():
@@ -321,7 +321,7 @@ def _layout(name: str, model: nn.Module) -> list[_Weight]:
 
 @functools.cache
 def _expected_layout(name: str, num_classes: int | None) -> list[_Weight]:
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are not used, so nobody's seed may notice
+    with torch.random.fork_rng(devices=[]):  # these weights are not used, so the global generator must not change
         return _layout(name, build_classifier(name, num_classes))
 
 
@@ -336,7 +336,7 @@ def _reverted(name: str, weights: Mapping[str, Tensor], layout: list[_Weight]) -
 
 
 def _check_weights(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that are not exactly those of the network ``name``, by their first mismatch."""
+    """Refuse weights that do not fit the network ``name``, and name the first mismatch."""
     refusal = f'these are not the weights of {name!r}'
     advice = (
         'give the name of the network that was trained, and num_classes where it has other classes than the public one'

@@ -129,7 +129,7 @@ def save_checkpoints_plainly() -> None:
     import mmengine.runner.checkpoint as mmengine_checkpoint
     import mmengine.runner.runner as mmengine_runner
 
-    from r2kd_mm.checkpoint import plain
+    from r2kd_mm.plain import plain
 
     upstream = mmengine_checkpoint.save_checkpoint
     if getattr(upstream, '__wrapped__', None) is not None:

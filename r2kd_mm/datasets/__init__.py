@@ -1,4 +1,4 @@
-"""Data sets that mmpretrain lacks, or whose faults it does not name."""
+"""Data sets that mmpretrain does not have, or whose missing files it does not report."""
 
 from typing import TYPE_CHECKING
 

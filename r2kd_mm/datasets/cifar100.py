@@ -22,9 +22,9 @@ MD5 = dict([*mmpretrain.datasets.CIFAR100.train_list, *mmpretrain.datasets.CIFAR
 class CIFAR100(ImageSet):
     """CIFAR-100 (Krizhevsky, 2009), its Python version, with the 100 fine labels.
 
-    An image is a ``uint8`` array of shape ``(32, 32, 3)``, RGB. Samples, labels and names are those of mmpretrain's
-    ``CIFAR100``, which this class shadows because that one starts a download where files are missing, takes no
-    miniature, and its pickles may run code. For the arguments and errors see
+    An image is a ``uint8`` array of shape ``(32, 32, 3)``, RGB. Samples, labels and names are the same as in
+    mmpretrain's ``CIFAR100``. This class replaces it, because mmpretrain's starts a download if files are missing,
+    does not accept a miniature, and its pickles may run code. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
     """
 
@@ -50,7 +50,7 @@ class CIFAR100(ImageSet):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Loads plain containers and arrays, which is all that the files hold; a pickle that would run code is refused."""
+    """Unpickler of plain containers and arrays, which is all that the files hold; other pickles are refused."""
 
     def find_class(self, module: str, name: str) -> Callable:
         if (module, name) == ('numpy', 'ndarray'):

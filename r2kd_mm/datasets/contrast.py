@@ -1,4 +1,4 @@
-"""Images whose colours and contrast say nothing, brought to a common one."""
+"""Bring images to a common brightness and contrast."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MIDDLE = 127.5  # of 0 to 255
 
 @TRANSFORMS.register_module()
 class NormalizeContrast(BaseTransform):
-    """Give each channel of ``img``, ``uint8`` of shape ``(H, W, C)``, one mean and one standard deviation.
+    """Transform that gives each channel of ``img`` the same mean and standard deviation.
 
-    The mean becomes 127.5 and the standard deviation ``spread``, as far as the ends of 0 to 255 allow: what lies beyond
-    is cut off. A channel of one value becomes 128. Photographs of characters are often prepared so, since how bright
-    and how far from the background a character is says nothing about which one it is (Sermanet et al., *Convolutional
-    neural networks applied to house numbers digit classification*, ICPR 2012, do it locally).
+    ``img`` is ``uint8`` of shape ``(H, W, C)``. The mean becomes 127.5 and the standard deviation ``spread``; values
+    are clipped to 0 to 255. A constant channel becomes 128. Photographs of characters are often prepared in this way,
+    because brightness and contrast do not depend on the character (Sermanet et al., *Convolutional neural networks
+    applied to house numbers digit classification*, ICPR 2012, do it locally).
 
     Args:
         spread: Standard deviation of the result, above 0 and at most 127.5.

@@ -12,9 +12,9 @@ from r2kd_mm.registry import DATASETS
 class CUB200(ImageSet):
     """CUB-200-2011 (Wah et al., Caltech CNS-TR-2011-001) with its published split.
 
-    Labels are those of ``image_class_labels.txt`` less one, names those of ``classes.txt`` without their number;
-    samples and labels are those of mmpretrain's ``CUB``, which neither notices a missing image nor takes another number
-    of classes than 200. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    A label is the number in ``image_class_labels.txt`` minus one. A name is the entry in ``classes.txt`` without its
+    number. Samples and labels are the same as in mmpretrain's ``CUB``, which does not notice a missing image and only
+    takes 200 classes. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
     """
 
     key = 'cub200'

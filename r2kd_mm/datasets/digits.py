@@ -21,19 +21,19 @@ SIDE, LARGEST_PIXEL = 8, 16
 class Digits(BaseDataset):
     """1797 grey images of 8 x 8 pixels: the test part of Alpaydin and Kaynak's optical digits (UCI, 1998).
 
-    A class-balanced part is drawn for training; all other images are the test set. What is drawn depends on
-    ``split_seed`` alone, never on the seed of the run, so that runs of several seeds learn from the same images; a
-    larger ``train_size`` of the same ``split_seed`` keeps the images of a smaller one. An image is a ``uint8`` array
-    of shape ``(8, 8, channels)`` with values 0 to 255.
+    A class-balanced part is drawn for training, and all other images are the test set. The draw depends only on
+    ``split_seed``, not on the seed of the run, so that runs of several seeds train on the same images. A larger
+    ``train_size`` keeps the images of a smaller one. An image is a ``uint8`` array of shape ``(8, 8, channels)`` with
+    values from 0 to 255.
 
     Args:
         split: ``'train'`` or ``'test'``.
         train_size: Number of training images, a multiple of 10 from 10 to 1730.
-        split_seed: Decides which images are drawn, >= 0.
-        channels: 1; or 3 equal ones, for networks and transforms that expect colour.
+        split_seed: Seed of the draw, >= 0.
+        channels: 1, or 3 equal channels for networks and transforms that expect colour.
         pipeline: Transforms of a sample.
-        test_mode: Whether a failing transform is an error, rather than another image taken at random.
-        indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
+        test_mode: A failing transform is an error; otherwise a random other image replaces the sample.
+        indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
         lazy_init: Load the images at the first use, not now.
 
     Raises:
@@ -73,8 +73,8 @@ class Digits(BaseDataset):
         super().__init__(ann_file='', pipeline=pipeline, test_mode=test_mode, indices=indices, lazy_init=lazy_init)
 
     def load_data_list(self) -> list[dict]:
-        """Images and labels of the split, in the order of the bundled file."""
-        # one line an image, its label last; read without scikit-learn, whose import takes longer than the rest
+        """Load the images and labels of the split, in the order of the bundled file."""
+        # one line per image, its label last; read without scikit-learn, whose import is slow
         table = np.loadtxt(_bundled_file(), delimiter=',', dtype=np.int64)
         pixels, labels = table[:, :-1].reshape(-1, SIDE, SIDE), table[:, -1]
         images = np.rint(pixels * (255 / LARGEST_PIXEL)).astype(np.uint8)[..., None]
@@ -97,7 +97,7 @@ def _bundled_file() -> Path:
 
 
 def _draw_balanced(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Positions of ``per_class`` labels of each class; those of a smaller ``per_class`` are among them."""
+    """Draw the positions of ``per_class`` labels of each class; a larger number keeps those of a smaller one."""
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in range(NUM_CLASSES)]
     return np.concatenate(drawn)

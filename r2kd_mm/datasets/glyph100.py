@@ -1,4 +1,4 @@
-"""Glyph-100: 100 classes of printed characters at 32 x 32 pixels, drawn on the spot instead of downloaded."""
+"""Glyph-100: 100 classes of printed characters at 32 x 32 pixels, drawn locally instead of downloaded."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ REFERENCE = dict(
     test='8ad41583b319201724dcac61476ea562c7e2cc5c8fc0f3941d4321a02069e9d1',
     shifted='f4a62639e2f70662d63068d9c0be2bfeb0347d7f27d7fe9ba9bc87d8861bbe2d',
 )
-NOISE_STREAM = len(SPLITS)  # of random numbers, beside those of the splits
+NOISE_STREAM = len(SPLITS)  # stream of random numbers after those of the splits
 
 
 @DATASETS.register_module()
 class Glyph100(BaseDataset):
     """Printed characters in colour, as in photographs of street signs, see ``docs/glyph100.md``.
 
-    Image ``i`` of a split shows class ``i % 100`` and depends on nothing but ``seed``, ``split``, ``i`` and
-    ``difficulty``: a smaller ``size`` is the beginning of a larger one, with every class equally often. The splits
-    share no random number; those of ``'shifted'`` show fonts that the others do not, under more blur and noise. An
-    image is a ``uint8`` array of shape ``(32, 32, 3)``, RGB.
+    Image ``i`` of a split shows class ``i % 100`` and depends only on ``seed``, ``split``, ``i`` and ``difficulty``. So
+    a smaller ``size`` is the beginning of a larger one, with equally many images of each class. The splits share no
+    random number. ``'shifted'`` has fonts that no other split has, and more blur and noise. An image is a ``uint8``
+    array of shape ``(32, 32, 3)``, RGB.
 
-    The images are drawn at the first use, some 2,000 in a second, and kept in ``cache_dir``.
+    The images are drawn at the first use, about 2,000 per second, and kept in ``cache_dir``.
 
     Args:
         split: ``'train'``, ``'val'``, ``'test'`` or ``'shifted'``.
         size: Number of images, a multiple of 100; ``None`` for 20,000, 5,000, 10,000 and 10,000.
-        seed: Chooses the images, from 0 to 2**32 - 1. Not the seed of the run: runs of several seeds compare only on
-            the same images.
-        difficulty: From 0, upright characters in clear colours, to 1, small and distorted ones under strong noise.
-        label_noise: Share of the labels of ``'train'`` that are wrong, from 0 to 1: each is one of the 99 others. Of
-            every 100 images as many are wrong as the share says, so exactly that share is wrong in every ``size`` of
-            which it is a whole number. At whole percentages, what is wrong at one is wrong at every larger one. The
-            images are the same, and ``true_label`` in each sample has the class that is shown.
+        seed: Seed of the images, from 0 to 2**32 - 1. It is not the seed of the run: runs of several seeds are
+            comparable only on the same images.
+        difficulty: From 0, upright characters in clear colours, to 1, small and distorted characters with strong noise.
+        label_noise: Share of wrong labels in ``'train'``, from 0 to 1; a wrong label is one of the 99 other classes.
+            Every 100 images have this share of wrong labels, up to rounding. With whole percentages, a larger share
+            keeps the wrong labels of a smaller one. The images stay the same; ``true_label`` in each sample is the
+            class that is shown.
         cache_dir: Folder of the drawn images.
         pipeline: Transforms of a sample.
-        test_mode: Whether a failing transform is an error, rather than another image taken at random.
-        indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
+        test_mode: A failing transform is an error; otherwise a random other image replaces the sample.
+        indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
         lazy_init: Draw or load the images at the first use, not now.
 
     Raises:
         ValueError: An argument is out of range.
-        RuntimeError: This machine draws other images than those that the data set is defined by.
+        RuntimeError: This machine draws images that differ from the reference.
     """
 
     METAINFO = dict(classes=CLASSES)
@@ -110,12 +110,12 @@ class Glyph100(BaseDataset):
 
     @property
     def cache_file(self) -> Path:
-        """File of the images, named by everything that decides them."""
+        """File of the images; its name states everything that the images depend on."""
         name = f'v{VERSION}_{self.split}_{self.size}_seed{self.seed}_difficulty{self.difficulty!r}.npz'
         return Path(self.cache_dir, name)
 
     def load_data_list(self) -> list[dict]:
-        """Images and labels, from the cache or drawn now."""
+        """Load the images from the cache, or draw them, and add the labels."""
         images = _read_cache(self.cache_file, self.size)
         if images is None:
             images = self._draw()
@@ -141,12 +141,12 @@ class Glyph100(BaseDataset):
 
 
 def noisy_labels(size: int, seed: int, share: float) -> np.ndarray:
-    """Labels of the first ``size`` training images, a share of them replaced by one of the 99 other classes.
+    """Return the labels of the first ``size`` training images, a share of them replaced by another class.
 
     Args:
         size: Number of images, a multiple of 100.
-        seed: That of the images; the labels have random numbers of their own.
-        share: Of wrong labels, from 0 to 1.
+        seed: Seed of the images; the labels have their own random numbers.
+        share: Share of wrong labels, from 0 to 1.
 
     Returns:
         Integers of shape ``(size,)``.
@@ -163,7 +163,7 @@ def noisy_labels(size: int, seed: int, share: float) -> np.ndarray:
 
 @cache
 def check_reference(split: str) -> None:
-    """Draw the beginning of a split and compare it with what the data set is defined by.
+    """Draw the beginning of a split, and compare it with the reference that defines the data set.
 
     Raises:
         RuntimeError: The bytes differ.
@@ -179,7 +179,7 @@ def check_reference(split: str) -> None:
 
 
 def _read_cache(path: Path, size: int) -> np.ndarray | None:
-    """The images in ``path``; ``None`` where there is no such file, or it is damaged."""
+    """Read the images in ``path``; ``None`` if the file is missing or damaged."""
     try:
         with path.open('rb') as stream, np.load(stream, allow_pickle=False) as file:
             images, digest = file['images'], str(file['sha256'])
@@ -191,12 +191,12 @@ def _read_cache(path: Path, size: int) -> np.ndarray | None:
         if images.shape == (size, IMAGE_SIZE, IMAGE_SIZE, 3) and images.dtype == np.uint8 and _digest(images) == digest:
             return images
         reason = 'its images are not those that were written'
-    print_log(f'{str(path)!r} is damaged ({reason}): its images are drawn anew', 'current', level=logging.WARNING)
+    print_log(f'{str(path)!r} is damaged ({reason}): its images are drawn again', 'current', level=logging.WARNING)
     return None
 
 
 def _write_cache(path: Path, images: np.ndarray) -> None:
-    """Write ``images`` to ``path``, whole or not at all; of two processes at once, one writes what the other did."""
+    """Write ``images`` to ``path`` completely or not at all; two processes at once write the same."""
     buffer = io.BytesIO()
     np.savez(buffer, images=images, sha256=np.array(_digest(images)))
     AtomicLocalBackend().put(buffer.getvalue(), path)

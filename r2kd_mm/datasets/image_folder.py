@@ -1,4 +1,4 @@
-"""Images in ImageNet's on-disk layouts, with any number of classes."""
+"""Read images in ImageNet's folder layouts, with any number of classes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,28 @@ LAYOUT = (
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
-    """One split of a folder laid out as ImageNet, in either of the two ways that mmpretrain's ``ImageNet`` reads.
+    """Split of a folder in one of the two layouts that mmpretrain's ``ImageNet`` reads.
 
     With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the place of the class in the sorted list of
-    the *training* folders, whatever the split: a class that the validation folder lacks shifts no label. With an
-    annotation file, ``<data_root>/meta/<split>.txt``, the labels are those written there, and a class is called as the
-    folder that has its label. The classes are counted, not assumed to be 1000 as in mmpretrain, so that any image set
-    in this layout can be used.
+    the *training* folders. So a class that is missing in the validation folder shifts no label. With an annotation
+    file, ``<data_root>/meta/<split>.txt``, the file states the labels, and a class has the name of its folder. The
+    classes are counted, while mmpretrain assumes 1000, so that any image set in this layout can be used.
 
-    In a run of several processes rank 0 lists the folder and sends the list to the others: a network disk is asked once
-    for its 1.28 million names, and all ranks have one list. The data-loader workers of a process share its memory.
+    In a run of several processes rank 0 lists the folder and sends the list to the others. A network disk then lists
+    its 1.28 million names once, and all ranks have the same list. The workers of a process share its memory.
 
     Args:
         data_root: Folder that holds the splits.
         split: Name of the split's folder, such as ``'train'`` or ``'val'``.
         pipeline: Transforms of a sample.
-        test_mode: Whether a broken image is an error, rather than replaced by another at random.
-        indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
-        lazy_init: Read the folder at the first use, not now; each process then reads it for itself.
+        test_mode: A broken image is an error; otherwise a random other image replaces it.
+        indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
+        lazy_init: Read the folder at the first use, not now; each process then reads it itself.
 
     Raises:
-        FileNotFoundError: The folder is missing, on this machine or on that of rank 0, or an annotated image is.
-        ValueError: There is no image, none of a class (of which only a validation folder may be empty), a class that
-            was not trained on, or a line without a label.
+        FileNotFoundError: The folder is missing, on this machine or on rank 0's, or an annotated image is missing.
+        ValueError: There is no image; a class has no image, unless its validation folder is empty; a class is not in
+            the training split; or a line has no label.
     """
 
     _metainfo: dict[str, Any]  # these three are MMEngine's, which tells mypy nothing
@@ -77,7 +76,7 @@ class ImageFolder(BaseDataset):
         )
 
     def full_init(self) -> None:
-        """Read the folder, or receive from rank 0 what it read there."""
+        """Read the folder, or receive its list from rank 0."""
         if self._fully_initialized:
             return
         if self._built_by_all and get_world_size() > 1:
@@ -94,7 +93,7 @@ class ImageFolder(BaseDataset):
                 sent = [None, self._metainfo, self.data_bytes, self.data_address]
             except (OSError, ValueError) as error:
                 sent[0] = error
-            except Exception as error:  # one that may not survive the journey; without it the others would wait
+            except Exception as error:  # it may not be picklable; without a message the other ranks would wait
                 sent[0] = RuntimeError(f'rank 0 cannot list {self.img_prefix!r}: {error!r}')
         broadcast_object_list(sent)
         failure, *received = sent
@@ -127,7 +126,7 @@ class ImageFolder(BaseDataset):
         return [dict(img_path=str(folder / name), gt_label=label) for name, label in samples]
 
     def _find_samples(self, folder: Path) -> list[tuple[str, int]]:
-        """Images in class folders, labelled by the training folders where there are any."""
+        """Find the images in class folders, with the labels of the training folders if there are any."""
         found = _class_folders(folder)
         classes = _class_folders(Path(self.data_root, 'train')) or found
         unknown = sorted(set(found) - set(classes))
@@ -166,12 +165,12 @@ class ImageFolder(BaseDataset):
 
 
 def _class_folders(folder: Path) -> list[str]:
-    """Sorted names of the folders in ``folder``; none where it is missing."""
+    """Return the sorted names of the folders in ``folder``; empty if it is missing."""
     return find_folders(str(folder))[0] if folder.is_dir() else []
 
 
 def _annotated_classes(samples: Sequence[tuple[str, int]], folders: Sequence[str]) -> list[str]:
-    """Names by label: the folders that the annotations give the labels to, else numbers.
+    """Name the labels by their folders in the annotations, or else by numbers.
 
     Args:
         samples: Paths below a split, and labels.
@@ -187,7 +186,7 @@ def _annotated_classes(samples: Sequence[tuple[str, int]], folders: Sequence[str
 
 
 def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:
-    """An annotation file, whose first image is looked for, to catch a wrong folder at once."""
+    """Read an annotation file, and look for its first image to detect a wrong folder at once."""
     samples = _read_lines(path)
     if samples and not (folder / samples[0][0]).is_file():
         raise FileNotFoundError(f'{str(path)!r} names {samples[0][0]!r}, which is not in {str(folder)!r}: {LAYOUT}')
@@ -195,7 +194,7 @@ def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:
 
 
 def _read_lines(path: Path) -> list[tuple[str, int]]:
-    """Lines ``name label`` of an annotation file, with or without the mark that Windows puts first."""
+    """Read lines ``name label`` of an annotation file, with or without the byte order mark of Windows."""
     samples = []
     for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), start=1):
         name, _, label = line.strip().rpartition(' ')

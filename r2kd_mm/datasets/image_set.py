@@ -1,4 +1,4 @@
-"""The public image sets have one thing in common: half of one trains without a complaint. Here it does not."""
+"""Base class of the public image sets, which checks that a data set is complete before training."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from r2kd_mm.published import PUBLISHED, check_contents, expected_contents
 
 
 class ImageSet(BaseDataset):
-    """One split of a public image set, checked to be whole before anything trains on it.
+    """Split of a public image set, checked to be complete before anything trains on it.
 
-    A subclass reads the published files (:meth:`read_split`); this class checks that they are there, that the numbers
-    of classes and images are those published, and that no listed image is missing. A miniature or a subset states its
-    own numbers in ``<data_root>/contents.json``, see :mod:`r2kd_mm.published`.
+    A subclass reads the published files (:meth:`read_split`). This class checks that the files exist, that the numbers
+    of classes and images are the published ones, and that no listed image is missing. A miniature or a subset states
+    its own numbers in ``<data_root>/contents.json``, see :mod:`r2kd_mm.published`.
 
     Args:
-        data_root: Folder of the data set, as ``tools/dataset_converters/prepare_<key>.py`` leaves it.
-        split: Name of the split, one of those in the table of published contents.
+        data_root: Folder of the data set, made by ``tools/dataset_converters/prepare_<key>.py``.
+        split: Name of the split in the table of published contents.
         pipeline: Transforms of a sample.
-        test_mode: Whether a broken image is an error, rather than replaced by another at random.
-        indices: Use the first ``indices`` samples, or those listed; ``None`` for all.
+        test_mode: A broken image is an error; otherwise a random other image replaces it.
+        indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
         lazy_init: Read the lists at the first use, not now.
 
     Raises:
         FileNotFoundError: The folder, one of its lists, or a listed image is missing.
-        ValueError: There is no such split, the numbers are not those expected, or a list cannot be read.
+        ValueError: The split does not exist, the numbers differ from the expected ones, or a list cannot be read.
     """
 
     key: str  # of the table of published contents
@@ -61,7 +61,7 @@ class ImageSet(BaseDataset):
         """Read the published lists of ``self.split``.
 
         Args:
-            root: Folder that has everything that ``required`` names.
+            root: Folder with all files in ``required``.
 
         Returns:
             Names of the classes in the order of their labels; samples with ``gt_label``, and ``img_path`` or ``img``.
@@ -72,11 +72,11 @@ class ImageSet(BaseDataset):
         raise NotImplementedError
 
     def find_samples(self) -> list[dict]:
-        """The samples of the split, after all checks; names the classes in ``metainfo``.
+        """Return the samples of the split after all checks, and name the classes in ``metainfo``.
 
         Raises:
-            FileNotFoundError: As for the class, without the advice on how to mend it.
-            ValueError: Likewise.
+            FileNotFoundError: The folder, one of its lists, or a listed image is missing.
+            ValueError: The numbers differ from the expected ones, or a list cannot be read.
         """
         root = Path(self.data_root)
         if not root.is_dir():
@@ -97,7 +97,7 @@ class ImageSet(BaseDataset):
         return samples
 
     def load_data_list(self) -> list[dict]:
-        """:meth:`find_samples`, with the command that fixes the complaint."""
+        """Return :meth:`find_samples`; add the command that prepares the data set to an error."""
         try:
             return self.find_samples()
         except (FileNotFoundError, ValueError) as error:
@@ -111,7 +111,7 @@ class ImageSet(BaseDataset):
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Return the ``paths`` that do not exist. It lists each folder once, because network disks are slow."""
+    """Return the ``paths`` that do not exist; list each folder once, because network disks are slow."""
     missing = []
     for folder, group in groupby(paths, key=os.path.dirname):
         present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
@@ -120,14 +120,14 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 
 
 def read_lines(path: Path, num_columns: int) -> list[list[str]]:
-    """Lines of a list file, split at white space; blank lines are left out.
+    """Read the lines of a list file, split at white space, without blank lines.
 
     Args:
         path: Text file.
-        num_columns: Number of columns that each line must have at least.
+        num_columns: Smallest number of columns in a line.
 
     Raises:
-        ValueError: A line has fewer columns, or the file is no text.
+        ValueError: A line has fewer columns.
     """
     rows = []
     for number, line in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines(), start=1):

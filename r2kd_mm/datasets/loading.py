@@ -1,4 +1,4 @@
-"""Images from disk, of which some are broken."""
+"""Load images from disk, and name broken files."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _JPEG_MARKER = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]')
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(BaseTransform):
-    """Read ``img_path`` into ``img``, ``uint8`` of shape ``(H, W, 3)``, BGR, and name the file if it is broken.
+    """Transform that reads ``img_path`` into ``img`` (``uint8``, ``(H, W, 3)``, BGR) and names a broken file.
 
-    The pixels are those of mmcv's transform of this name, which this class shadows because that one names no file and
-    takes a truncated image for a whole one: OpenCV may fill what is missing with grey. Greyscale, palette, CMYK, 16-bit
-    and transparent files get three channels of 8 bits. Bits that changed within a file are not noticed.
+    The pixels are the same as in mmcv's transform of this name. This class replaces it, because mmcv's does not name
+    the file and accepts a truncated image, whose rest OpenCV may fill with grey. Greyscale, palette, CMYK, 16-bit and
+    transparent files get three channels of 8 bits. Changed bits within a file are not noticed.
 
     Args:
-        broken: ``'error'``; or ``'skip'`` to have a training set put another image, drawn at random, in the place of
-            one that is missing, empty, truncated or no image. Each is named in the log, and counted. A data set in
-            ``test_mode`` has no replacement: there it remains an error.
-        backend_args: Where the files are, as MMEngine's file backends take it; ``None`` goes by the path.
+        broken: ``'error'``, or ``'skip'`` to replace an image by a random other one if it is missing, empty, truncated
+            or not an image. Each is named in the log and counted. A data set in ``test_mode`` has no replacements, so
+            a broken image stays an error there.
+        backend_args: Options of MMEngine's file backends; ``None`` chooses by the path.
 
     Raises:
-        ValueError: ``broken`` is neither.
-        RunStopped: From the transform: the image is broken, and how.
+        ValueError: ``broken`` is neither ``'error'`` nor ``'skip'``.
+        RunStopped: In the transform: the image is broken.
     """
 
     def __init__(self, broken: str = 'error', *, backend_args: dict | None = None) -> None:
@@ -53,7 +53,7 @@ class LoadImageFromFile(BaseTransform):
 
     @property
     def num_skipped(self) -> int | None:
-        """Number of broken images that this process and its data workers have met; ``None`` where one is an error."""
+        """Number of broken images in this process and its data workers; ``None`` if a broken image is an error."""
         return None if self._count is None else self._count.total()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
@@ -64,7 +64,7 @@ class LoadImageFromFile(BaseTransform):
         except ValueError as error:
             if self._count is None:
                 raise RunStopped(
-                    f'image {path!r} {error}; get the file anew, or have the training data leave out what is broken '
+                    f'image {path!r} {error}; get the file again, or let the training data leave out broken images '
                     f"by broken='skip' in {type(self).__name__} of its pipeline"
                 ) from error
             self._count.add_one()
@@ -97,10 +97,16 @@ class LoadImageFromFile(BaseTransform):
 
 
 def is_truncated(content: bytes) -> bool:
-    """Whether a JPEG or PNG file lacks its end. Of other formats OpenCV decodes no part.
+    """Tell whether a JPEG or PNG file lacks its end; OpenCV decodes no part of other truncated formats.
 
     Args:
-        content: The file. What follows the end, as in some photographs, is no matter.
+        content: Bytes of the file; bytes after the end are allowed, as in some photographs.
+
+    Example:
+        >>> is_truncated(b'\\xff\\xd8\\xff\\xd9')  # the shortest JPEG: start and end
+        False
+        >>> is_truncated(b'\\x89PNG')
+        True
     """
     if content.startswith(b'\xff\xd8'):
         return not _has_jpeg_end(content)
@@ -110,7 +116,7 @@ def is_truncated(content: bytes) -> bool:
 
 
 def _has_jpeg_end(content: bytes) -> bool:
-    """Go from segment to segment by their lengths, which leaps over a thumbnail, a JPEG within the header."""
+    """Walk from segment to segment by their lengths, so that a thumbnail in the header is skipped."""
     marker = _JPEG_MARKER.search(content, 2)
     while marker is not None and marker[0] != b'\xff\xd9':
         length = int.from_bytes(content[marker.end() : marker.end() + 2], 'big')
@@ -119,7 +125,7 @@ def _has_jpeg_end(content: bytes) -> bool:
 
 
 class _WorkerCount:
-    """A count that a process shares with its data workers. Each has a place of its own, so that none waits."""
+    """Count that a process shares with its data workers; each has its own place, so that none waits."""
 
     def __init__(self) -> None:
         self._counts = torch.zeros(1 + MAX_WORKERS, dtype=torch.int64).share_memory_()

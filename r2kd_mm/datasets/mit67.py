@@ -12,8 +12,8 @@ from r2kd_mm.registry import DATASETS
 class MIT67(ImageSet):
     """MIT Indoor 67 (Quattoni and Torralba, CVPR 2009) with its published split of 80 and 20 images a class.
 
-    The lists name ``<class>/<image>`` below ``Images/`` and give no numbers: a label is the place of the class in the
-    alphabetical order, which is that of the authors' page. For the arguments and errors see
+    The lists name ``<class>/<image>`` below ``Images/`` and have no numbers. A label is the place of the class in
+    alphabetical order, as on the authors' page. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
     """
 
@@ -34,7 +34,7 @@ class MIT67(ImageSet):
 
 
 def _read_list(path: Path) -> list[str]:
-    """Lines ``class/image`` of a list file; file names may hold spaces."""
+    """Read lines ``class/image`` of a list file; file names may contain spaces."""
     names = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
     for name in names:
         if name.count('/') != 1:

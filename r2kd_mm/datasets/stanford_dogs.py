@@ -12,10 +12,10 @@ from r2kd_mm.registry import DATASETS
 class StanfordDogs(ImageSet):
     """Stanford Dogs (Khosla et al., FGVC workshop 2011) with its published split of 100 training images a class.
 
-    Labels are those of ``train_list.mat`` and ``test_list.mat`` less one; a class is named as its folder in ``Images``,
-    such as ``'n02085620-Chihuahua'``. The images come from ImageNet's training set: a teacher that was pretrained
-    on ImageNet has seen those of the test split. For the arguments and errors see
-    :class:`~r2kd_mm.datasets.image_set.ImageSet`; reading the lists needs scipy (``ImportError``).
+    A label is the number in ``train_list.mat`` or ``test_list.mat`` minus one. A class has the name of its folder in
+    ``Images``, such as ``'n02085620-Chihuahua'``. The images come from ImageNet's training set, so a teacher that was
+    pretrained on ImageNet has seen the test images. For the arguments and errors see
+    :class:`~r2kd_mm.datasets.image_set.ImageSet`; the lists need scipy (``ImportError``).
     """
 
     key = 'stanford_dogs'
@@ -35,7 +35,7 @@ class StanfordDogs(ImageSet):
 
 
 def _read_list(path: Path) -> list[tuple[str, int]]:
-    """Images, as ``folder/image.jpg``, and labels from 1, of a MATLAB file."""
+    """Read the images, as ``folder/image.jpg``, and labels from 1 of a MATLAB file."""
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError

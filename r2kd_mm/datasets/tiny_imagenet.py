@@ -14,13 +14,13 @@ from r2kd_mm.registry import DATASETS
 class TinyImageNet(ImageSet):
     """Tiny-ImageNet (Stanford CS231n), in either of its two public layouts.
 
-    As published, ``train/<wnid>/images/*.JPEG`` and flat ``val/images/*.JPEG`` with ``val/val_annotations.txt``; or, as
-    many scripts re-arrange it, ``val/<wnid>/*.JPEG`` or ``val/<wnid>/images/*.JPEG``, whatever they leave in
-    ``val/images``.
+    The published layout has ``train/<wnid>/images/*.JPEG`` and flat ``val/images/*.JPEG`` with
+    ``val/val_annotations.txt``. Many scripts re-arrange it to ``val/<wnid>/*.JPEG`` or ``val/<wnid>/images/*.JPEG``;
+    a remaining ``val/images`` is then ignored.
 
-    A label is the place of the WordNet id in the *sorted* list of the training folders, as torchvision's
-    ``ImageFolder`` gives it and the public teachers of this data set know it; the order of ``wnids.txt`` is another
-    one. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    A label is the place of the WordNet id in the *sorted* list of the training folders, as in torchvision's
+    ``ImageFolder`` and in the public teachers of this data set. The order of ``wnids.txt`` differs. For the arguments
+    and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
     """
 
     key = 'tiny_imagenet'
@@ -48,12 +48,12 @@ class TinyImageNet(ImageSet):
 
 
 def _folders(folder: Path) -> list[str]:
-    """Sorted names of the folders in ``folder``."""
+    """Return the sorted names of the folders in ``folder``."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.'))
 
 
 def _images(folder: Path) -> list[str]:
-    """Sorted images of a class, one level down where there is a folder ``images``."""
+    """Return the sorted images of a class, from its folder ``images`` if it has one."""
     inner = folder / 'images'
     folder = inner if inner.is_dir() else folder
     # text, not Path: there are 100,000 of them

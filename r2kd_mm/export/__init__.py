@@ -1,4 +1,4 @@
-"""Take the student of a run out of this package: in six formats, with its preprocessing and a model card."""
+"""Export the student of a run in six formats, with its preprocessing and a model card."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A page that says what an exported student is, where it comes from, and what it costs."""
+"""Write a model card: what an exported student is, where it comes from, and what it costs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from r2kd_mm.version import __version__
 def model_card(
     student: Student, name: str, predict: Callable[[Tensor], Tensor], difference: float, checkpoint: str
 ) -> str:
-    """Markdown: data, teacher, method, accuracy, versions, size, cost.
+    """Return the card in Markdown: data, teacher, method, accuracy, versions, size, cost.
 
     Args:
-        student: What was exported.
-        name: The format.
-        predict: The network as it was exported; its latency is measured here.
-        difference: Between its logits and the student's, over the largest one.
-        checkpoint: Name of the file that the student came from.
+        student: The exported student.
+        name: Name of the format.
+        predict: Exported network, whose latency is measured here.
+        difference: Largest difference between its logits and the student's, over the largest logit.
+        checkpoint: Name of the file with the student.
     """
     meta = student.checkpoint.get('meta') or {}
     record = meta.get(RECORD_KEY) or {}
@@ -73,7 +73,7 @@ def _network(student: Student) -> str:
 
 
 def _call(config: Mapping[str, Any]) -> str:
-    """A config as the call that it stands for, without what is nested in it."""
+    """Write a config as a constructor call, without nested configs."""
     config = short_types(dict(config))
     arguments = [f'{key}={value}' for key, value in config.items() if key != 'type' and not isinstance(value, dict)]
     return f'{config.get("type")}({", ".join(arguments)})'
@@ -134,7 +134,7 @@ def _data(run: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 
 def _accuracies(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """Last and best of each accuracy that was measured before the checkpoint was written."""
+    """Return the last and the best value of each accuracy that was measured before the checkpoint."""
     hub = checkpoint.get('message_hub') or {}
     epoch = (hub.get('runtime_info') or {}).get('last_validated_epoch')
     when = f'after epoch {epoch}' if epoch else 'at the last validation'

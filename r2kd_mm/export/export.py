@@ -1,4 +1,4 @@
-"""Write an export whole or not at all, after it has said what the student says."""
+"""Write an export completely or not at all, after its logits were compared with the student's."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from r2kd_mm.export.formats import DESCRIPTION, FORMATS, require_packages
 from r2kd_mm.export.network import ExportError
 from r2kd_mm.export.student import Student, load_student
 
-# Of the largest logit: float32 sums in another order differ by about 1e-6, a missing layer by about 1.
+# Share of the largest logit: float32 sums in another order differ by about 1e-6, a missing layer by about 1.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Args:
-        folder: Where.
-        files: Names in it, sorted.
+        folder: Folder of the export.
+        files: Names of its files, sorted.
         difference: Largest difference between a logit of the export and of the student, over the largest logit.
         num_images: Number of real images on which they were compared.
     """
@@ -44,22 +44,22 @@ def export_student(
     config: str | os.PathLike | None = None,
     images: str | os.PathLike | None = None,
 ) -> Exported:
-    """Take the student out of a checkpoint, in a folder that needs nothing of this package.
+    """Export the student in a checkpoint to a folder that does not need this package.
 
     The folder holds the network, ``export.json`` with the preprocessing and the classes, and a model card,
-    ``README.md``. Before it gets its name, the network is read back and compared with the student on real images.
+    ``README.md``. The folder gets its name only after the network was read back and compared on real images.
 
     Args:
-        checkpoint: File that a run wrote; also one of a run without teacher.
-        out: The folder to make.
+        checkpoint: Checkpoint of a run, with or without a teacher.
+        out: Folder to make.
         name: One of :data:`FORMATS`.
-        config: Config file of the run; ``None`` takes that in the checkpoint.
-        images: Folder of images to compare on; ``None`` takes the validation data of the run.
+        config: Config file of the run; ``None`` takes the config in the checkpoint.
+        images: Folder of images for the comparison; ``None`` takes the validation data of the run.
 
     Raises:
         FileExistsError: ``out`` exists.
         ImportError: A package that the format needs is missing.
-        ExportError: The network cannot be taken out in this format, or what came out differs by more than
+        ExportError: The network cannot be exported in this format, or the logits differ by more than
             :data:`TOLERANCE`.
         ValueError: See :func:`load_student`.
     """
@@ -84,7 +84,7 @@ def export_student(
 
 
 def describe(student: Student, name: str) -> dict[str, Any]:
-    """The content of ``export.json``."""
+    """Return the content of ``export.json``."""
     return dict(
         format=name,
         input=dict(name='images', dtype='float32', shape=['N', *student.preprocessing.shape]),

@@ -1,6 +1,6 @@
-"""The formats that a student can be taken out in: how each is written, read back, and what it needs.
+"""Write and read the export formats, and list the packages that each needs.
 
-Each function imports what its format needs, so that a prediction imports nothing for the other formats.
+Each function imports the packages of its format, so that a prediction does not import those of the other formats.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from r2kd_mm.export.student import Student
 
-DESCRIPTION = 'export.json'  # beside every export: preprocessing and classes
+DESCRIPTION = 'export.json'  # in every export: preprocessing and classes
 BATCH = 'batch'
 
 Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to logits (N, num_classes)
@@ -29,14 +29,14 @@ Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to lo
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """Format of an export.
 
     Args:
-        write: Writes a student, and the description of its input, into a folder that exists.
-        load: Reads such a folder and gives the function that it holds.
-        summary: One line for a person.
-        packages: What reading needs beside this package.
-        write_packages: What writing needs beside that.
+        write: Function that writes a student and the description of its input into an existing folder.
+        load: Function that reads this folder and returns the network as a function.
+        summary: One line for the help text.
+        packages: Further packages that reading needs.
+        write_packages: Further packages that writing needs.
     """
 
     write: Callable[[Student, dict[str, Any], Path], None]
@@ -51,10 +51,10 @@ def require_packages(name: str, to_write: bool = False) -> None:
 
     Args:
         name: One of :data:`FORMATS`.
-        to_write: It is to be written and read back, not only read.
+        to_write: The format will be written and read back, not only read.
 
     Raises:
-        ImportError: Names them, and the extra that installs them.
+        ImportError: A package is missing; the message names it and the extra that installs it.
     """
     needed = FORMATS[name].packages + (FORMATS[name].write_packages if to_write else ())
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
@@ -174,7 +174,7 @@ def _load_network(folder: Path, weights: str) -> Predict:
 
 @contextmanager
 def _no_bytecode() -> Iterator[None]:
-    """Leave no ``__pycache__`` in the folder that a user is given."""
+    """Write no ``__pycache__`` into the folder of the export."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -185,7 +185,7 @@ def _no_bytecode() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------- graphs of torch
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' own warnings: TorchScript's that it is old, the ONNX exporter's about opsets."""
+    """Silence the exporters' own warnings: that TorchScript is old, and about ONNX opsets."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield
@@ -239,7 +239,7 @@ def _write_onnx(student: Student, description: dict[str, Any], folder: Path) -> 
         )
     assert program is not None
     program.model.metadata_props[DESCRIPTION] = json.dumps(description)
-    program.save(folder / 'model.onnx')  # weights of more than 2 GB go to a file beside it
+    program.save(folder / 'model.onnx')  # weights of more than 2 GB go to a second file
 
 
 def _load_onnx(folder: Path) -> Predict:

@@ -1,8 +1,8 @@
-"""A network as one Python file that needs nothing but torch.
+"""Write a network as one Python file that needs only torch.
 
-The file is written from what the network does, not from how we define it: :mod:`torch.fx` follows one call through our
-classes and those of mmcv and mmpretrain, down to the layers of ``torch.nn``. It therefore cannot fall behind our
-sources, and works for every network whose path does not depend on its input.
+:mod:`torch.fx` traces one call of the network through our classes, mmcv's and mmpretrain's down to the layers of
+``torch.nn``. So the file always matches our sources, and this works for every network whose path does not depend on
+its input.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def load(weights: str) -> Network:
 
 
 class ExportError(ValueError):
-    """A network that cannot be taken out in the format asked for, and which formats there are instead."""
+    """A network that cannot be exported in this format; the message names the formats that can."""
 
 
 class Logits(nn.Module):
-    """Normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``: an mmpretrain classifier and nothing else."""
+    """Network from normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``: only the classifier."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
@@ -63,19 +63,18 @@ class Logits(nn.Module):
 
 
 def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], num_classes: int, weights: str) -> str:
-    """Python code of a ``Network`` with the weight names of ``classifier``, and of a function ``load``.
+    """Write the Python code of a ``Network`` with the weight names of ``classifier``, and of a function ``load``.
 
     Args:
-        classifier: An mmpretrain classifier in eval mode; left as it is.
+        classifier: mmpretrain classifier in eval mode; it is not changed.
         title: First line of the file.
-        shape: Of one image, ``(C, H, W)``; only told to the reader.
-        num_classes: Only told to the reader.
-        weights: Name of the file with the weights; its suffix decides how ``load`` reads them, ``.safetensors`` or what
-            :func:`torch.save` wrote as ``{'state_dict': ...}``.
+        shape: Shape of one image, ``(C, H, W)``, for the docstring of the file.
+        num_classes: Number of classes, for the docstring of the file.
+        weights: Name of the file with the weights. With the suffix ``.safetensors``, ``load`` reads that format, else a
+            file of :func:`torch.save` with ``{'state_dict': ...}``.
 
     Raises:
-        ExportError: The path through the network depends on its input, or it has layers or functions that are not
-            torch's.
+        ExportError: The path through the network depends on its input, or a layer or function is not torch's.
     """
     graph, layers = _trace(classifier)
     forward = re.sub(r';  [\w, =]+ = None', '', graph.python_code('self').src)  # fx lets go of what is used up
@@ -96,7 +95,7 @@ def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], nu
 
 
 def _trace(classifier: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
-    """The calls that make logits of images, and the layers of torch that they reach, by name."""
+    """Trace the calls from images to logits, and the torch layers that they use, by name."""
     root = Logits(classifier)
     try:
         # it asserts on the shape, which is not known here
@@ -125,7 +124,7 @@ def _trace(classifier: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
 
 
 def _assignments(layers: dict[str, nn.Module]) -> Iterable[str]:
-    """``self.a.b = nn.Conv2d(...)`` for each layer, after the containers above it."""
+    """Yield ``self.a.b = nn.Conv2d(...)`` for each layer, after the containers above it."""
     containers = set()
     for name, layer in layers.items():
         *parents, _ = parts = name.split('.')
@@ -139,14 +138,14 @@ def _assignments(layers: dict[str, nn.Module]) -> Iterable[str]:
 
 
 def _access(name: str) -> str:
-    """``a.0.b`` as ``self.a['0'].b``."""
+    """Write the name ``a.0.b`` as ``self.a['0'].b``."""
     return 'self' + ''.join(
         f'.{part}' if part.isidentifier() and not keyword.iskeyword(part) else f'[{part!r}]' for part in name.split('.')
     )
 
 
 def _subscripted(code: str) -> str:
-    """``getattr(self.a, "0")``, as fx writes it, as ``self.a['0']``."""
+    """Replace fx's ``getattr(self.a, "0")`` by ``self.a['0']``."""
     found = 1
     while found:  # from the inside out
         code, found = re.subn(r"""getattr\((self[\w.\[\]']*), "(\w+)"\)""", r"\1['\2']", code)
@@ -154,7 +153,7 @@ def _subscripted(code: str) -> str:
 
 
 def _constructor(layer: nn.Module) -> str:
-    """The call that builds ``layer``, with the arguments that are not the defaults."""
+    """Write the call that builds ``layer``, without arguments that equal the defaults."""
     kind = type(layer)
     if getattr(nn, kind.__name__, None) is not kind:
         raise _refusal(f'its layer {kind.__name__} is not one of torch.nn')

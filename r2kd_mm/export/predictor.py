@@ -1,4 +1,4 @@
-"""Ask an export what is in an image."""
+"""Predict the class of an image file with an export."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from r2kd_mm.export.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class and how likely it is.
+    """Class and its probability.
 
     Args:
-        name: Of the class.
-        index: Its place in the logits.
+        name: Name of the class.
+        index: Place of the class in the logits.
         probability: Softmax over all classes, in ``[0, 1]``.
     """
 
@@ -30,16 +30,16 @@ class Prediction:
 
 
 class Predictor:
-    """The network of an export behind its preprocessing.
+    """Network of an export with its preprocessing.
 
-    The formats ``mmpretrain``, ``torch`` and ``safetensors`` hold Python code, which is run: open only what you
+    The formats ``mmpretrain``, ``torch`` and ``safetensors`` hold Python code, which is run. Only open exports that you
     trust.
 
     Args:
-        folder: What :func:`~r2kd_mm.export.export_student` wrote.
+        folder: Folder that :func:`~r2kd_mm.export.export_student` wrote.
 
     Raises:
-        FileNotFoundError: It is no export.
+        FileNotFoundError: The folder is not an export.
         ImportError: A package that the format needs is missing.
     """
 
@@ -58,7 +58,7 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, path: str | os.PathLike, top: int = 5) -> list[Prediction]:
-        """The ``top`` most likely classes of an image file, or all where there are fewer; the likeliest first.
+        """Return the ``top`` most likely classes of an image file, the most likely first; all if there are fewer.
 
         Raises:
             RunStopped: The image is broken.

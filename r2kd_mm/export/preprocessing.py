@@ -1,4 +1,4 @@
-"""From an image file to the tensor that a network takes."""
+"""Prepare an image file as the input of a network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EDGES = ('short', 'long', 'width', 'height')
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image file before the network.
+    """Steps from an image file to the input of a network.
 
     Args:
-        shape: Of the result, ``(C, H, W)``.
-        channel_order: ``'RGB'``, ``'BGR'`` or ``'GRAY'``, of the result, ``mean`` and ``std``.
-        mean: Is subtracted, for each channel, in units of 0 to 255.
-        std: Then divides.
-        transforms: What changes the size before that: configs of mmcv's and mmpretrain's transforms, in order.
+        shape: Shape of the result, ``(C, H, W)``.
+        channel_order: Order in the result, ``mean`` and ``std``: ``'RGB'``, ``'BGR'`` or ``'GRAY'``.
+        mean: Values to subtract, for each channel, in units of 0 to 255.
+        std: Values to divide by, for each channel, in the same units.
+        transforms: Configs of mmcv's and mmpretrain's transforms that set the size before, in order.
 
     Raises:
         ValueError: The channel order is unknown or does not fit the shape.
@@ -52,21 +52,21 @@ class Preprocessing:
             )
 
     def describe(self) -> dict[str, Any]:
-        """All but the shape, as ``export.json`` holds it."""
+        """Return all fields except the shape, as in ``export.json``."""
         return {name: value for name, value in asdict(self).items() if name != 'shape'}
 
     @classmethod
     def read(cls, shape: Sequence[int], described: Mapping[str, Any]) -> Preprocessing:
-        """What :meth:`describe` gave, through JSON, which makes lists of the tuples that some transforms insist on."""
+        """Read the fields of :meth:`describe` from JSON, and restore tuples, which some transforms need."""
         channels, height, width = shape
         return cls((channels, height, width), **_with_tuples(described))
 
     def __call__(self, path: str | os.PathLike) -> Tensor:
-        """The image of a file, normalised, ``(C, H, W)``.
+        """Return the normalised image of a file, ``(C, H, W)``.
 
         Raises:
             RunStopped: The image is broken.
-            ValueError: It does not come out in the size that the network takes.
+            ValueError: The image does not have the size that the network takes.
         """
         image = apply_transforms(path, self.transforms)
         if self.channel_order == 'GRAY':
@@ -89,7 +89,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def apply_transforms(path: str | os.PathLike, transforms: Sequence[dict[str, Any]]) -> np.ndarray:
-    """The image of a file after ``transforms``, as OpenMMLab holds it: ``uint8``, ``(H, W, 3)``, BGR.
+    """Return the image of a file after ``transforms``, as in OpenMMLab: ``uint8``, ``(H, W, 3)``, BGR.
 
     Raises:
         RunStopped: The image is broken.
@@ -99,19 +99,19 @@ def apply_transforms(path: str | os.PathLike, transforms: Sequence[dict[str, Any
         try:
             results = _build(step)(results)
         except RunStopped as error:  # its advice is for training data; the cause says what is wrong with the file
-            raise RunStopped(f'image {str(path)!r} {error.__cause__}; get the file anew') from error.__cause__
+            raise RunStopped(f'image {str(path)!r} {error.__cause__}; get the file again') from error.__cause__
     return results['img']
 
 
 def _build(step: dict[str, Any]) -> Callable[[dict], dict]:
-    """Build a transform; the usual ones without mmpretrain, which a prediction does not need otherwise."""
+    """Build a transform; the usual ones without mmpretrain, which a prediction does not need."""
     options = {name: value for name, value in step.items() if name != 'type'}
     usual = USUAL.get(step['type'])
     return TRANSFORMS.build(dict(step)) if usual is None else usual(**options)
 
 
 class ResizeEdge:
-    """Resize so that one edge has a length, as mmpretrain's transform of this name does.
+    """Transform that resizes one edge to a given length, as mmpretrain's transform of this name.
 
     Args:
         scale: Length of the edge, in pixels.
@@ -142,7 +142,7 @@ class ResizeEdge:
 
 
 def list_images(path: str | os.PathLike) -> list[Path]:
-    """The image files in a folder and its folders, sorted; a file as it is.
+    """List the image files in a folder and its subfolders, sorted; a file is returned as it is.
 
     Raises:
         FileNotFoundError: There is no such file or folder, or no image in it.

@@ -1,4 +1,4 @@
-"""The student in the checkpoint of a run, with what a user of it has to know."""
+"""Load the student from the checkpoint of a run, with its preprocessing and classes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ DATALOADERS = (
     'train_dataloader',
 )  # whose images an export takes, the first there is
 MOST_DIFFERENT = 2.0  # of 0 to 255, mean over the pixels of an image: decoders of JPEG differ by less
-# Of what a config builds, neither network, torch's Dataset nor transform.
+# Parts that a config may build, besides networks, torch's data sets and transforms.
 PARTS = (build_classifier, sub_model, ClassBalancedDataset, KFoldDataset, RepeatDataset)
 PARTS_BY_NAME = ('torchvision.models.get_model',)  # not imported for its name
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
@@ -62,17 +62,16 @@ FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
 @dataclass(frozen=True)
 class Student:
-    """A trained classifier outside of its run.
+    """Trained classifier outside of its run.
 
     Args:
-        network: Normalised images ``(N, C, H, W)`` to logits; in eval mode.
-        config: Of the classifier, as mmpretrain takes it, types given as names; ``None`` where it is not a classifier
-            alone, but pruned by mmrazor.
-        preprocessing: From an image file to the input of ``network``.
-        classes: Their names, in the order of the logits.
-        images: A few real ones, normalised, ``(N, C, H, W)`` with ``N >= 2``.
+        network: Network from normalised images ``(N, C, H, W)`` to logits, in eval mode.
+        config: Config of the classifier for mmpretrain, with types as names; ``None`` if mmrazor pruned it.
+        preprocessing: Steps from an image file to the input of ``network``.
+        classes: Names of the classes, in the order of the logits.
+        images: A few real normalised images, ``(N, C, H, W)`` with ``N >= 2``.
         run: Config of the run.
-        checkpoint: What the file holds.
+        checkpoint: Content of the checkpoint file.
     """
 
     network: Logits
@@ -85,26 +84,26 @@ class Student:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """What the network says of ``images``, ``(N, num_classes)``."""
+        """Return the logits of ``images``, ``(N, num_classes)``."""
         return self.network(self.images)
 
 
 def load_student(
     checkpoint: str | os.PathLike, config: str | os.PathLike | None = None, images: str | os.PathLike | None = None
 ) -> Student:
-    """Build the student of a run and load its weights; of a run without teacher, its classifier.
+    """Build the student of a run, or the classifier of a run without teacher, and load its weights.
 
-    Nothing in the checkpoint is run: its config is parsed, and its networks, data sets and transforms must be such.
+    No code in the checkpoint is run: its config is parsed, and may only build networks, data sets and transforms.
 
     Args:
-        checkpoint: File that a run wrote.
-        config: Config file of the run; ``None`` takes that in the checkpoint.
+        checkpoint: Checkpoint of a run.
+        config: Config file of the run; ``None`` takes the config in the checkpoint.
         images: Folder of images; ``None`` takes the validation data of the run.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint or folder, or the validation data are not here.
-        ValueError: The checkpoint is none, holds no config, or not the weights of the network in its config; or the
-            network cannot take the images.
+        FileNotFoundError: The checkpoint, the folder or the validation data do not exist.
+        ValueError: The file is not a checkpoint, has no config, or its weights do not fit the network in its config.
+            Or the network cannot take the images.
     """
     loaded = load_checkpoint_file(checkpoint)
     run = _read_run(loaded, str(checkpoint), config)
@@ -172,7 +171,7 @@ def _read_run(loaded: Mapping[str, Any], name: str, config: str | os.PathLike | 
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value of an expression in the text of a config: dicts, lists, tuples and constants; else its text."""
+    """Evaluate an expression of a config: dicts, lists, tuples and constants; return the text of others."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
         # keys that are no identifiers stand in a dict of their own
         unnamed = [item for argument in node.args for item in _literal(argument).items()]
@@ -206,7 +205,7 @@ def _check_types(value: Any) -> None:
 
 
 def _is_pruned(architecture: dict[str, Any]) -> bool:
-    """Whether the classifier is part of an algorithm of mmrazor, or what one has left of it."""
+    """Tell whether the classifier is part of an algorithm of mmrazor, or was pruned by one."""
     return 'architecture' in architecture or str(architecture['type']).endswith(sub_model.__name__)
 
 
@@ -220,7 +219,7 @@ def _classifier_config(architecture: dict[str, Any]) -> dict[str, Any]:
 def _look_at_images(
     run: dict[str, Any], folder: str | os.PathLike | None
 ) -> tuple[Preprocessing, Tensor, tuple[str, ...]]:
-    """How an image becomes an input, a batch of them, and the names of the classes where the data have them."""
+    """Return the preprocessing, a batch of inputs, and the class names if the data have them."""
     normalise = data_preprocessor_of(run)
     name = next((name for name in DATALOADERS if run.get(name)), None)
     if name is None:
@@ -258,7 +257,7 @@ def _look_at_images(
 
 
 def _data_preprocessor(normalise: dict[str, Any], preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
-    """The run's own normalisation of pixels, which must be no more than ``preprocessing`` says."""
+    """Build the run's data preprocessor, and check that ``preprocessing`` normalises in the same way."""
     config = {'type': 'ClsDataPreprocessor', **normalise}
     config.pop('batch_augments', None)  # of training
     _check_types(config)
@@ -276,7 +275,7 @@ def _data_preprocessor(normalise: dict[str, Any], preprocessing: Preprocessing) 
 
 
 def _check_on_files(preprocessing: Preprocessing, dataset: Dataset, chosen: list[int], batch: Tensor) -> None:
-    """Refuse a preprocessing that makes of a file, read back from an export, something else than the run did."""
+    """Refuse a preprocessing that, read back from an export, prepares a file differently from the run."""
     infos = [data_info(dataset, index) for index in chosen]
     paths = [info['img_path'] for info in infos if 'img_path' in info]
     written = Preprocessing.read(preprocessing.shape, json.loads(json.dumps(preprocessing.describe())))
@@ -286,14 +285,14 @@ def _check_on_files(preprocessing: Preprocessing, dataset: Dataset, chosen: list
         if difference > MOST_DIFFERENT:
             steps = ', '.join(step['type'] for step in preprocessing.transforms)
             raise ValueError(
-                f'an export would prepare {path!r} otherwise than the validation data of the run do: {difference:.1f} '
+                f'an export would prepare {path!r} differently from the validation data of the run: {difference:.1f} '
                 f'of 255 off on average, after {steps}; transforms that draw at random, or that read more than the '
                 'image, cannot be exported'
             )
 
 
 def _common_size(paths: list[Path], transforms: list[dict[str, Any]]) -> tuple[int, int]:
-    """Height and width of images after ``transforms``, by which nothing else says what the network takes."""
+    """Return the common height and width of images after ``transforms``; nothing else states the size."""
     sizes = sorted({apply_transforms(path, transforms).shape[:2] for path in paths})
     if len(sizes) > 1:
         raise ValueError(
@@ -304,7 +303,7 @@ def _common_size(paths: list[Path], transforms: list[dict[str, Any]]) -> tuple[i
 
 
 def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the crops that the run trained on, if it did."""
+    """Return height and width of the training crops, if the run has any."""
     members = innermost_datasets((run.get('train_dataloader') or {}).get('dataset') or {})
     steps = [step for member in members for step in member.get('pipeline') or ()]
     sizes = [step['crop_size'] for step in steps if step.get('crop_size') is not None]

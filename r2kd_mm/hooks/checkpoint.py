@@ -18,12 +18,13 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
-from r2kd_mm.checkpoint import load_checkpoint_file, plain
+from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.engine.fileio import AtomicLocalBackend, remove_leftovers
 from r2kd_mm.engine.resume import POINTER, PREEMPTED
 from r2kd_mm.engine.train_loop import ResumableTrainLoop
 from r2kd_mm.engine.worker_signals import init_worker
+from r2kd_mm.plain import plain
 from r2kd_mm.registry import HOOKS
 
 PREEMPTED_STATUS = 128 + signal.SIGTERM  # the exit status of a process that SIGTERM ended

@@ -19,6 +19,7 @@ from mmengine.utils import digit_version
 from torch import nn
 
 from r2kd_mm import checkpoint
+from r2kd_mm.plain import plain
 
 TORCH = digit_version(torch.__version__)
 IS_FORK = any(found.metadata['Name'] == 'onedl-mmengine' for found in metadata.distributions())
@@ -119,9 +120,9 @@ class TestPlainCheckpoints:
 
     def test_what_is_plain_stays_the_object_that_it_is(self):
         weights = nn.Linear(2, 2).state_dict()
-        assert checkpoint.plain(weights) is weights
+        assert plain(weights) is weights
         hub = dict(history=HistoryBuffer([1.0], [1]), best=(1, [2.0, None]))
-        assert checkpoint.plain(hub) is hub
+        assert plain(hub) is hub
 
     @pytest.mark.parametrize(
         ('checkpoint', 'message'),

@@ -57,7 +57,9 @@ def test_a_broken_image_is_named_and_the_others_are_answered(digits, options, tm
     answered = [record['image'] for record in printed] if options else printed[::2]
     assert answered == [str(tmp_path / f'images/{index}.png') for index in (0, 2)]
     (error,) = [line for line in finished.stderr.splitlines() if line.startswith('error')]
-    assert re.fullmatch(r"error: image '.*/1\.png' is truncated: the end is missing .* bytes; get the file anew", error)
+    assert re.fullmatch(
+        r"error: image '.*/1\.png' is truncated: the end is missing .* bytes; get the file again", error
+    )
 
 
 @pytest.mark.slow
