@@ -16,14 +16,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 from torch import nn
 
-from r2kd_mm import checkpoint as checkpoint_module
-from r2kd_mm.checkpoint import (
-    RestrictedUnpickler,
-    digest_of_file,
-    load_checkpoint_file,
-    load_url,
-    select_weights,
-)
+from r2kd_mm import plain
+from r2kd_mm.checkpoint import digest_of_file, load_checkpoint_file, load_url, select_weights
+from r2kd_mm.plain import RestrictedUnpickler
 
 TORCH = digit_version(torch.__version__)
 
@@ -68,7 +63,7 @@ def both_loaders(request, monkeypatch) -> None:
     """Run a test with the loader for torch 2.6 and later, and with that for older ones."""
     if request.param == 'weights_only' and digit_version('2.6.0') > TORCH:
         pytest.skip('this torch cannot allow HistoryBuffer under weights_only')
-    monkeypatch.setattr(checkpoint_module, '_safe_globals_take_names', lambda: request.param == 'weights_only')
+    monkeypatch.setattr(plain, '_safe_globals_take_names', lambda: request.param == 'weights_only')
 
 
 @pytest.mark.usefixtures('both_loaders')

@@ -1,4 +1,4 @@
-"""Networks that mmpretrain lacks, in its manner."""
+"""Backbones that mmpretrain does not have, in mmpretrain's style."""
 
 from r2kd_mm.backbones.cifar_mobilenet_v2 import CIFARMobileNetV2
 from r2kd_mm.backbones.cifar_resnet import CIFARResNet

@@ -12,7 +12,7 @@ from r2kd_mm.registry import MODELS
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1, filter by a depthwise 3x3, project by a linear 1x1: arXiv 1801.04381, Fig. 4 (d).
+    """Inverted residual: expand by a 1x1, filter by a depthwise 3x3, project by a 1x1 (arXiv 1801.04381, Fig. 4 (d)).
 
     The expansion is a convolution even at an ``expand_ratio`` of 1, where mmpretrain's block has none.
 
@@ -43,7 +43,7 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
+        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
         return x + self.conv(x) if self.with_shortcut else self.conv(x)
 
 
@@ -60,7 +60,7 @@ class CIFARMobileNetV2(StagedBackbone):
         out_indices: Stages whose output is returned, each in ``[0, 7]``; their strides are 2, 2, 4, 8, 8, 16, 16, 16.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
+        norm_eval: Batch normalisation keeps its running statistics during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

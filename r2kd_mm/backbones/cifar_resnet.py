@@ -15,9 +15,9 @@ from r2kd_mm.registry import MODELS
 class CIFARResNet(StagedBackbone):
     """Residual network of three stages for small images: He et al., arXiv 1512.03385, Section 4.2.
 
-    Shortcuts that change the shape are 1x1 convolutions with normalisation, where the paper pads with zeros; so it is
-    in the networks that distillation papers compare. mmpretrain's ``ResNet_CIFAR`` is the four-stage ImageNet network
-    with a small stem.
+    A shortcut that changes the shape is a 1x1 convolution with normalisation, as in the networks of distillation
+    papers; the paper pads with zeros instead. mmpretrain's ``ResNet_CIFAR`` is another network: the four-stage ImageNet
+    network with a small stem.
 
     Args:
         depth: Number of weighted layers, ``6 * n + 2`` with ``n >= 1`` blocks a stage.
@@ -26,7 +26,7 @@ class CIFARResNet(StagedBackbone):
         out_indices: Stages whose output is returned, each in ``[0, 2]``; their strides are 1, 2, 4.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
+        norm_eval: Batch normalisation keeps its running statistics during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

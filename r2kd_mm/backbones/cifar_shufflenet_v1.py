@@ -14,7 +14,7 @@ from r2kd_mm.registry import MODELS
 
 
 class ShuffleUnit(nn.Module):
-    """1x1 group convolution, channel shuffle, depthwise 3x3, 1x1 group convolution: arXiv 1707.01083, Fig. 2.
+    """Unit of a 1x1 group convolution, a channel shuffle, a depthwise 3x3 and a 1x1 (arXiv 1707.01083, Fig. 2).
 
     With a stride of 2 the average-pooled input is concatenated, otherwise the input is added. Other than in the paper
     and in mmpretrain's block, a ReLU follows the depthwise convolution, and a first convolution of one group is not
@@ -48,7 +48,7 @@ class ShuffleUnit(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
+        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
         residual = channel_shuffle(self.conv1(x), self.first_groups)
         residual = self.conv3(self.conv2(residual))
         if self.pool is None:
@@ -67,7 +67,7 @@ class CIFARShuffleNetV1(StagedBackbone):
             240, 480, 960.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
+        norm_eval: Batch normalisation keeps its running statistics during training.
         init_cfg: Initialisation; ``None`` keeps PyTorch's in the stages, as the public network has it.
 
     Raises:

@@ -28,7 +28,7 @@ class CIFARVGG(StagedBackbone):
         out_indices: Stages whose output is returned, each in ``[0, 4]``; their channels are 64, 128, 256, 512, 512.
         frozen_stages: -1 or 0 freezes nothing, since there is no stem; ``k`` freezes ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
+        norm_eval: Batch normalisation keeps its running statistics during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

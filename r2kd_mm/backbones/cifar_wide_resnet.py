@@ -12,7 +12,7 @@ from r2kd_mm.registry import MODELS
 
 
 class PreActivationBlock(nn.Module):
-    """Normalisation and ReLU before each of two 3x3 convolutions: He et al., arXiv 1603.05027, Fig. 4 (e).
+    """Residual block with normalisation and ReLU before each 3x3 convolution (arXiv 1603.05027, Fig. 4 (e)).
 
     Where the shape changes, the shortcut is a 1x1 convolution of the activated input.
 
@@ -36,7 +36,7 @@ class PreActivationBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
+        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
         activated = self.relu1(self.norm1(x))
         residual = self.conv2(self.relu2(self.norm2(self.conv1(activated))))
         return residual + (x if self.shortcut is None else self.shortcut(activated))
@@ -57,7 +57,7 @@ class CIFARWideResNet(StagedBackbone):
             are sums before normalisation, the last one is what the classifier sees.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
+        norm_eval: Batch normalisation keeps its running statistics during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

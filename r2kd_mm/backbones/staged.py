@@ -1,4 +1,4 @@
-"""Base class of the backbones in this folder: it returns and freezes stages."""
+"""Base class of the backbones in this folder, which returns and freezes stages."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ KAIMING_INIT = (
 
 
 class StagedBackbone(BaseBackbone):
-    """A stem ``conv1`` followed by the stages ``layer1``, ``layer2``, ..., each of them one submodule.
+    """Stem ``conv1``, followed by the stages ``layer1``, ``layer2``, ..., each of them one submodule.
 
-    A subclass builds the parts and hands them over.
+    A subclass builds the parts and passes them on.
 
     Args:
-        stem: Maps images to the first feature map; ``nn.Identity()`` where the first stage does.
-        stages: The stages in order, N of them.
+        stem: Module from images to the first feature map; ``nn.Identity()`` if the first stage does this.
+        stages: The N stages in order.
         out_indices: Stages whose output is returned, each in ``[0, N - 1]``; index 0 is ``layer1``.
         frozen_stages: -1 freezes nothing, 0 freezes the stem, ``k`` freezes the stem and ``layer1`` to ``layerk``.
             Frozen parts get no gradient and stay in eval mode.
-        norm_eval: Whether batch normalisation keeps its running statistics while training.
-        init_cfg: Initialisation; ``None`` keeps that of PyTorch.
+        norm_eval: Batch normalisation keeps its running statistics during training.
+        init_cfg: Initialisation; ``None`` keeps PyTorch's.
 
     Raises:
         ValueError: ``out_indices`` or ``frozen_stages`` is out of range.
@@ -61,11 +61,11 @@ class StagedBackbone(BaseBackbone):
 
     @property
     def stages(self) -> list[nn.Module]:
-        """``layer1`` to the last, in order."""
+        """Stages from ``layer1`` to the last."""
         return [getattr(self, f'layer{number}') for number in range(1, self.num_stages + 1)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images ``(N, 3, H, W)`` to the feature maps of ``out_indices``, in the order of the stages."""
+        """Map images ``(N, 3, H, W)`` to the feature maps of ``out_indices``, in the order of the stages."""
         x = self.conv1(x)
         outputs = []
         for index, stage in enumerate(self.stages):
@@ -75,7 +75,7 @@ class StagedBackbone(BaseBackbone):
         return tuple(outputs)
 
     def train(self, mode: bool = True) -> StagedBackbone:
-        """Switch the mode, but for frozen stages and, with ``norm_eval``, for batch normalisation."""
+        """Switch the mode, except of frozen stages and, with ``norm_eval``, of batch normalisation."""
         super().train(mode)
         if self.frozen_stages >= 0:
             for part in [self.conv1, *self.stages[: self.frozen_stages]]:

@@ -27,7 +27,7 @@ def shift_hue_backwards() -> None:
     """Let mmpretrain's ``ColorJitter(hue=...)`` work with numpy 2.
 
     Upstream symptom: ``OverflowError: Python integer -25 out of bounds for uint8`` from ``mmcv.adjust_hue`` for every
-    negative hue factor, which is half of those drawn.
+    negative hue factor, half of all factors.
     """
     import mmcv
     import numpy as np
@@ -41,7 +41,7 @@ def shift_hue_backwards() -> None:
 
 
 def _adjust_hue(upstream: Callable, img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
-    """``mmcv.adjust_hue``, which checks the arguments and does all that it can do itself."""
+    """Shift the hue by ``mmcv.adjust_hue``, or without it where numpy 2 refuses the negative factor."""
     try:
         return upstream(img, hue_factor, backend)
     except OverflowError:

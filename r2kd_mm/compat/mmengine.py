@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def know_builtin_modules_by_name() -> None:
-    """Let a config import from a package that lies where Python does, too.
+    """Let a config import from a package in a folder next to Python.
 
     Symptom: SyntaxError "Failed to format the config file" with ``dict(type=<class ...>)``. MMEngine takes each module
-    for one of Python's own whose path begins with that of Python: with Python in ``/usr``, also one in ``/usr/src``,
-    and with an environment ``env``, one in ``env_of_mine``. What a config imports from it is then no name any more.
+    whose path begins with Python's path for a builtin one: with Python in ``/usr``, also a module in ``/usr/src``, and
+    with an environment ``env``, also one in ``env_of_mine``. An object that a config imports from it has no name then.
     """
     from mmengine.config import config, utils
 
@@ -45,9 +45,9 @@ def name_configs_by_package() -> None:
 
 
 def lay_out_configs_once() -> None:
-    """Lay out the text of a config once, and not each time it is asked for.
+    """Format the text of a config once, not at each use.
 
-    Upstream symptom: ``Config.pretty_text`` has yapf lay it out anew each time, half a second for a config of ours:
+    Upstream symptom: ``Config.pretty_text`` lets yapf format the text each time, half a second for a config of ours:
     five times at the start of a run, and with each checkpoint.
     """
     import mmengine.config.config as mmengine_config
@@ -70,8 +70,8 @@ def lay_out_configs_once() -> None:
 def refuse_unread_paramwise_options() -> None:
     """Refuse options of ``paramwise_cfg`` that change nothing.
 
-    Upstream symptom: none to be seen. A key of ``custom_keys`` that is part of no parameter's name is passed over, and
-    so is an option that nobody reads: a backbone that was to stay as it is, at ``lr_mult=0``, is trained.
+    Upstream symptom: none. A key of ``custom_keys`` that is in no parameter's name is ignored, and so is an unknown
+    option. So a backbone that should stay frozen, at ``lr_mult=0``, is trained.
     """
     from mmengine.optim import DefaultOptimWrapperConstructor
 
@@ -90,8 +90,8 @@ def refuse_unread_paramwise_options() -> None:
 def count_averages_as_changes() -> None:
     """Let PyTorch count the updates of MMEngine's averaged models as changes of their weights.
 
-    Upstream symptom: none to be seen. ``update_parameters`` writes through ``.data``, which leaves the version of a
-    weight as it was. What was made from an averaged teacher, such as a folded copy, stays out of date.
+    Upstream symptom: none. ``update_parameters`` writes through ``.data``, which does not change the version of a
+    weight. A folded copy of an averaged teacher then stays out of date.
     """
     import torch
     from mmengine.model import BaseAveragedModel
@@ -112,8 +112,8 @@ def count_averages_as_changes() -> None:
 def keep_averaged_weights() -> None:
     """Let ``Runner.test()`` and ``Runner.val()`` after training measure the weights that ``EMAHook`` averaged.
 
-    Upstream symptom: none to be seen. Both call ``before_run``, which begins the average again from the raw weights, so
-    the accuracy is that of another network than the checkpoint holds.
+    Upstream symptom: none. Both call ``before_run``, which restarts the average from the raw weights. The accuracy then
+    belongs to another network than the checkpoint.
     """
     from mmengine.hooks import EMAHook
 
@@ -133,7 +133,7 @@ def keep_averaged_weights() -> None:
 
 
 def saying_which_weights(upstream_load: Callable) -> Callable:
-    """Say what becomes of raw and averaged weights, and let nothing take the places that the hook has exchanged."""
+    """Log what happens to raw and averaged weights; no other hook may use the places that EMAHook exchanged."""
     from r2kd_mm.checkpoint import AVERAGED
 
     @functools.wraps(upstream_load)
@@ -143,7 +143,7 @@ def saying_which_weights(upstream_load: Callable) -> Callable:
         if any(checkpoint['state_dict'][name] is not weight for name, weight in weights.items()):
             del checkpoint[AVERAGED]
             runner.logger.info(
-                'Of the checkpoint, training goes on from the raw weights, and EMAHook from the averaged ones.'
+                'Training continues from the raw weights of the checkpoint, and EMAHook from the averaged ones.'
                 if runner._resume
                 else 'EMAHook took the averaged weights of the checkpoint; a training starts from them.'
             )

@@ -15,7 +15,7 @@ TIMESTAMP_FORMAT = '%Y%m%d_%H%M%S'  # of MMEngine's folders
 
 
 def load_checkpoints_safely() -> None:
-    """Make MMEngine load its own checkpoints on torch 2.6 and later, and run no code out of any checkpoint.
+    """Let MMEngine load its own checkpoints on torch 2.6 and later, and run no code from any checkpoint.
 
     Upstream symptoms: ``UnpicklingError: Weights only load failed ... HistoryBuffer`` from ``load_from``, ``--resume``,
     testing and mmrazor's ``teacher_ckpt`` (mmengine #1655), since each checkpoint of the Runner carries its message
@@ -32,12 +32,12 @@ def load_checkpoints_safely() -> None:
 
 
 def say_what_was_loaded() -> None:
-    """Make MMEngine say what a model got of the weights that it was given, and refuse weights that do not fit.
+    """Let MMEngine report the weights that a model got, and refuse weights that do not fit.
 
-    Upstream symptom: "Load checkpoint from ..." in the log, where ``load_from``, ``--resume``, a test or
-    ``init_cfg=dict(type='Pretrained')`` found a file none of whose names the model has: a test scores what the model
-    was initialised with, and a run starts from that. A test and a resumed run must get every tensor; a run that starts
-    from weights a part of its backbone at least.
+    Upstream symptom: "Load checkpoint from ..." in the log, although the model has none of the names in the file. This
+    happens with ``load_from``, ``--resume``, a test and ``init_cfg=dict(type='Pretrained')``. A test then scores the
+    initial weights, and a run starts from them. Here a test and a resumed run must get every tensor, and a run that
+    starts from weights at least a part of its backbone.
     """
     import mmengine.runner as mmengine_runners
     import mmengine.runner.checkpoint as mmengine_checkpoint
@@ -64,7 +64,7 @@ def say_what_was_loaded() -> None:
 
 
 def _naming_the_file(load: Callable) -> Callable:
-    """Let a function that loads ``filename`` into something name the file when it refuses the weights."""
+    """Let a function that loads ``filename`` name the file when it refuses the weights."""
     from r2kd_mm.weights import WrongWeights
 
     @functools.wraps(load)
@@ -80,7 +80,7 @@ def _naming_the_file(load: Callable) -> Callable:
 
 
 def _wanting_every_tensor(upstream_method: Callable) -> Callable:
-    """Let a method of the Runner, and what it calls, load nothing less than the whole model."""
+    """Let a method of the Runner load only complete weights."""
     from r2kd_mm.weights import EVERY_TENSOR
 
     @functools.wraps(upstream_method)
@@ -95,7 +95,7 @@ def _wanting_every_tensor(upstream_method: Callable) -> Callable:
 
 
 def say_what_was_pretrained() -> None:
-    """Let ``init_cfg=dict(type='Pretrained')`` do what :func:`say_what_was_loaded` says, also with a prefix."""
+    """Let ``init_cfg=dict(type='Pretrained')`` report as in :func:`say_what_was_loaded`, also with a prefix."""
     from mmengine.model.weight_init import PretrainedInit
 
     PretrainedInit.__call__ = _load_pretrained
@@ -121,10 +121,10 @@ def _load_pretrained(self: Any, module: nn.Module) -> None:
 
 
 def save_checkpoints_plainly() -> None:
-    """Make MMEngine write into a checkpoint only what :func:`r2kd_mm.checkpoint.load_checkpoint_file` reads.
+    """Let MMEngine write only values that :func:`r2kd_mm.checkpoint.load_checkpoint_file` reads.
 
-    Upstream symptom: none to be seen until the run is resumed. Schedulers, data sets and hooks put functions, Paths,
-    ConfigDicts or deques into a checkpoint. It is written all the same, and ``weights_only`` of torch.load refuses it.
+    Upstream symptom: none until the run is resumed. Schedulers, data sets and hooks put functions, Paths or deques
+    into a checkpoint. MMEngine writes it, but ``weights_only`` of torch.load refuses it.
     """
     import mmengine.runner.checkpoint as mmengine_checkpoint
     import mmengine.runner.runner as mmengine_runner
@@ -143,10 +143,10 @@ def save_checkpoints_plainly() -> None:
 
 
 def give_each_start_its_folder() -> None:
-    """Give each start of a Runner a folder of its own for its log and its config.
+    """Give each start of a Runner its own folder for log and config.
 
-    Upstream symptom: none to be seen. The folder is named by the second of the start, so a test right after a training,
-    or two jobs of an array, write into one folder, and the later config overwrites the earlier one.
+    Upstream symptom: none. The name of the folder is the second of the start. A test right after a training, or two
+    jobs of an array, then write into the same folder, and the later config overwrites the earlier one.
     """
     from mmengine.dist import broadcast_object_list, is_main_process
     from mmengine.runner import Runner
@@ -166,7 +166,7 @@ def give_each_start_its_folder() -> None:
 
 
 def _claim_folder(work_dir: Path, name: str) -> str:
-    """Make the folder of this second, or of the next one that is free; several processes may try at once."""
+    """Make the folder of this second, or of the next free second; several processes may try at once."""
     while True:
         try:
             (work_dir / name).mkdir()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def keep_wrapped_weights() -> None:
-    """Let a timm or HuggingFace network keep its weights inside another module, and when its run starts.
+    """Let a timm or HuggingFace network keep its weights inside another module, and at the start of a run.
 
-    Upstream symptoms: none to be seen. mmpretrain's wrappers leave ``model.`` out of the names of their weights, and
-    their hooks do so only for the outermost module: a distiller, an algorithm of mmrazor or an average saves
-    ``architecture.model.conv1.weight`` and loads no such name. ``init_weights()``, which the Runner calls before it
-    trains, draws the weights again, those of ``pretrained=True`` included.
+    Upstream symptoms: none. mmpretrain's wrappers leave ``model.`` out of the names of their weights, but only if they are
+    the outermost module. A distiller, an algorithm of mmrazor or an average saves
+    ``architecture.model.conv1.weight`` and does not load this name. And the Runner calls ``init_weights()`` before it
+    trains, which draws all weights again, also with ``pretrained=True``.
     """
     from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
     from mmpretrain.models.peft import LoRAModel
@@ -34,13 +34,13 @@ def keep_wrapped_weights() -> None:
 
 
 def _leave_out_model(_wrapper: nn.Module, weights: dict[str, Any], prefix: str, _metadata: dict) -> None:
-    """Rename the weights of a wrapper in place; nobody takes what the hook of an inner module returns."""
-    for name in [name for name in weights if name.startswith(prefix)]:  # all of them, so that their order stays
+    """Rename the weights of a wrapper in place; PyTorch ignores the return value of an inner module's hook."""
+    for name in [name for name in weights if name.startswith(prefix)]:  # all of them, to keep their order
         weights[prefix + name[len(prefix) :].removeprefix('model.')] = weights.pop(name)
 
 
 def _put_in_model(self: Any, weights: dict[str, Any], prefix: str, *_args: Any) -> None:
-    """Rename weights in place as the wrapper ``self`` has them, those that were saved with ``model.`` as well."""
+    """Rename weights in place to the names in the wrapper ``self``, also weights saved with ``model.``."""
     of_network = self.model.state_dict().keys()
     for name in [name for name in weights if name.startswith(prefix)]:
         own = name[len(prefix) :]
@@ -52,13 +52,13 @@ def _with_initialised_network(upstream_init: Callable) -> Callable:
     @functools.wraps(upstream_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         upstream_init(self, *args, **kwargs)
-        self.model.is_init = True  # BaseModule.init_weights passes over such a module
+        self.model.is_init = True  # BaseModule.init_weights skips this module
 
     return init
 
 
 def _keep_weights_around_lora(upstream_register: Callable) -> Callable:
-    """Save what is around a ``LoRAModel``: its hook removes what it does not save from the weights of all modules."""
+    """Save the modules around a ``LoRAModel``; its hook removes all weights that it does not save itself."""
     if getattr(upstream_register, '__wrapped__', None) is not None:
         return upstream_register
 
@@ -80,7 +80,7 @@ def _keep_weights_around_lora(upstream_register: Callable) -> Callable:
 
 
 def name_averaged_weights() -> None:
-    """Say which weights of a checkpoint mmpretrain's ``EMAHook`` takes for what, as :func:`keep_averaged_weights`."""
+    """Log which weights of a checkpoint mmpretrain's ``EMAHook`` uses, as :func:`keep_averaged_weights`."""
     from mmpretrain.engine import EMAHook
 
     if getattr(EMAHook.after_load_checkpoint, '__wrapped__', None) is None:
@@ -88,10 +88,10 @@ def name_averaged_weights() -> None:
 
 
 def keep_colours_of_pictures() -> None:
-    """Give the pictures of mmpretrain's ``VisualizationHook`` the colours of their images, and a file each.
+    """Give the pictures of mmpretrain's ``VisualizationHook`` the colours of their images, and one file each.
 
-    Upstream symptom: red and blue of images from files are exchanged; files of one name in two folders have one
-    picture, and so have images in memory, since those of a smaller last batch are counted from the start again.
+    Upstream symptom: red and blue of images from files are exchanged. Files of the same name in two folders overwrite
+    each other's picture. So do images in memory, because a smaller last batch is counted from the start again.
     """
     from mmpretrain.engine import VisualizationHook
 
@@ -122,14 +122,14 @@ def _pictures() -> ModuleType:
 
 
 class MisnamedClasses(ValueError):
-    """The classes of a data set are called by the names of others."""
+    """The classes of a data set have the names of other classes."""
 
 
 def refuse_misnamed_classes() -> None:
-    """Refuse a ``CustomDataset`` whose ``classes`` are its folders in another order than its labels.
+    """Refuse a ``CustomDataset`` with ``classes`` in another order than its labels.
 
-    Upstream symptom: an accuracy of 100 %, and every prediction has the name of another class. Labels follow the sorted
-    folders, or the annotation file, and names the list in the config.
+    Upstream symptom: an accuracy of 100 %, and every prediction has the name of another class. The labels follow the
+    sorted folders or the annotation file, and the names follow the list in the config.
     """
     from mmpretrain.datasets import CustomDataset
 
@@ -150,13 +150,13 @@ def refuse_misnamed_classes() -> None:
 
 
 def _check_names(folders: dict[int, str], num_pairs: int, classes: Sequence[str], owner: str) -> None:
-    """Refuse ``classes`` that give a folder the name of another one; folders without a label of their own tell nothing.
+    """Refuse ``classes`` that give a folder the name of another folder; skip folders without their own label.
 
     Args:
-        folders: By label.
+        folders: Folders by label.
         num_pairs: Number of pairs of a label and a folder.
-        classes: By label.
-        owner: Of the classes.
+        classes: Names by label.
+        owner: Name of the data set for the message.
     """
     if len(folders) < num_pairs or len(set(folders.values())) < num_pairs:
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RARE_IMPORTS = ('scipy.stats', 'sklearn.tree', 'matplotlib.pyplot')
-# In the message hub: what share of each unit of channels was there when pruning began.
+# In the message hub: share of each unit of channels at the start of the pruning.
 FULL_STRUCTURE = 'structure_before_pruning'
 
 
@@ -34,13 +34,12 @@ def keep_recursion_limit(load: Load) -> None:
 
 
 def leave_out_quantization(load: Load) -> None:
-    """Import mmrazor, without its quantization where this torch no longer has what that is made of.
+    """Import mmrazor without its quantization if this torch does not have the helpers for it.
 
     Upstream symptom: ``ImportError: `torch>=1.13` is not installed properly`` from ``import mmrazor.models`` on torch
     2.0 and later, which dropped three helpers of the fusion patterns (pytorch #90698, mmrazor #615 and #632).
-    mmrazor has a branch for a torch without quantization; the import is led there, by its own test of torch's version.
-    Standing in for the three helpers instead would build quantization patterns in the old order, which run and are
-    wrong.
+    mmrazor has a branch for a torch without quantization, and this cure makes its version test take that branch. To
+    replace the three helpers instead would build quantization patterns in the old order, which run and are wrong.
     """
     import mmrazor
     import torch
@@ -59,15 +58,15 @@ def leave_out_quantization(load: Load) -> None:
     try:
         load()
     finally:
-        seen = torch.__version__  # modules that bound the function meanwhile get the true version from now on
+        seen = torch.__version__  # modules that imported the function meanwhile now get the true version
         mmrazor.digit_version = real
 
 
 def put_off_rare_imports(load: Load) -> None:
-    """Have mmrazor import scipy.stats, sklearn.tree and matplotlib.pyplot when it uses them, not before.
+    """Let mmrazor import scipy.stats, sklearn.tree and matplotlib.pyplot at their first use.
 
-    Upstream symptom: ``import mmrazor.models`` takes a second and 90 MB more, for its predictors, the margins of OFD
-    and drawings of feature maps.
+    Upstream symptom: ``import mmrazor.models`` takes a second and 90 MB more. Only its predictors, the margins of OFD
+    and drawings of feature maps need these packages.
     """
     stand_ins = {name: _Rare(name) for name in RARE_IMPORTS if name not in sys.modules}
     sys.modules.update(stand_ins)
@@ -79,7 +78,7 @@ def put_off_rare_imports(load: Load) -> None:
 
 
 class _Rare(ModuleType):
-    """Stand for a module; what is taken out of it is imported when it is used."""
+    """Placeholder of a module; its objects are imported at their first use."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):
@@ -103,10 +102,10 @@ class _RareObject:
 
 
 def switch_off_inplace_again() -> None:
-    """Make mmrazor's ``module_inplace=False`` act on torch 2.5 and later.
+    """Let mmrazor's ``module_inplace=False`` work on torch 2.5 and later.
 
-    Upstream symptom: none to be seen. A recorder on a module that an in-place ReLU follows holds the values after the
-    ReLU, because the switch-off walks ``OrderedDict`` only and ``nn.Module._modules`` became a dict (pytorch #129164).
+    Upstream symptom: none. A recorder in front of an in-place ReLU holds the values after the ReLU. The reason:
+    mmrazor only walks an ``OrderedDict``, and ``nn.Module._modules`` became a dict (pytorch #129164).
     """
     from mmrazor.models.algorithms import BaseAlgorithm
     from torch import nn
@@ -118,18 +117,18 @@ def switch_off_inplace_again() -> None:
 
 
 def _set_module_inplace_false(self: nn.Module, architecture: nn.Module, varstr: str) -> None:
-    """Set ``inplace`` to False in each module below ``architecture``; ``varstr`` is mmrazor's and not needed."""
+    """Set ``inplace`` to False in each module below ``architecture``; ``varstr`` is unused, but mmrazor passes it."""
     for module in architecture.modules():
         if hasattr(module, 'inplace'):
             module.inplace = False  # type: ignore[assignment]  # mypy takes attributes for tensors or modules
 
 
 def record_copies() -> None:
-    """Make mmrazor's recorders of modules keep copies.
+    """Let mmrazor's recorders of modules keep copies.
 
-    Upstream symptom: none to be seen. A recorder keeps the very tensor that a module gives, and the residual blocks of
-    mmpretrain add their shortcut to it in place: the record of the last batch normalisation of a block holds the sum.
-    Switching off the in-place activations does not reach that.
+    Upstream symptom: none. A recorder keeps the tensor itself, and mmpretrain's residual blocks add their shortcut
+    to it in place. The record of the last batch normalisation of a block is then the sum. ``module_inplace=False`` does not
+    change that.
     """
     from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 
@@ -209,7 +208,7 @@ def _gradient_at_bound_of_clamp() -> float:
 
 
 def refuse_untrained_losses() -> None:
-    """Refuse a distillation loss that mmrazor's ``ConfigurableDistiller`` would show and not train.
+    """Refuse a distillation loss that mmrazor's ``ConfigurableDistiller`` would log but not train.
 
     Upstream symptom: MMEngine adds up the entries whose name contains ``loss``; a term named ``kd`` appears in the log
     and is left out of the total. mmrazor only warns.
@@ -235,10 +234,10 @@ def refuse_untrained_losses() -> None:
 
 
 def resume_pruning() -> None:
-    """Let a resumed run of mmrazor's ``ItePruneAlgorithm`` prune as the run that it goes on from would have.
+    """Let a resumed run of mmrazor's ``ItePruneAlgorithm`` prune as the uninterrupted run would.
 
-    Upstream symptom: none to be seen. The schedule goes from the structure at the first step to the target; after a
-    resume that is the structure of the checkpoint, and other channels are pruned at other times.
+    Upstream symptom: none. The schedule starts from the structure at the first step. After a resume this is the
+    structure of the checkpoint, so other channels are pruned at other times.
     """
     from mmengine.logging import MessageHub
     from mmrazor.models.algorithms import ItePruneAlgorithm

@@ -1,4 +1,4 @@
-"""The fifteen usual corruptions of images, to test with."""
+"""Corrupt images in fifteen usual ways, to test robustness."""
 
 from r2kd_mm.corruptions.filters import FAMILIES, NAMES, SEVERITIES, corrupt
 from r2kd_mm.corruptions.transform import Corrupt

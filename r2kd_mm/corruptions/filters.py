@@ -1,17 +1,15 @@
 """Fifteen corruptions at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
 
-The names, the order and the strength of noise, brightness, contrast and compression are those of their paper. The code
-is not theirs, and neither are the images that it makes: accuracies cannot be compared with CIFAR-10-C, CIFAR-100-C or
-ImageNet-C. What differs:
+Names, order, and the strengths of noise, brightness, contrast and compression are from the paper. The code is ours, and
+so are the images: accuracies are not comparable with CIFAR-10-C, CIFAR-100-C or ImageNet-C. The differences:
 
-- Their lengths in pixels are for one size of image. Ours are shares of the shorter side, so that a severity means the
-  same from 32 to 224 pixels and beyond; smaller images get the lengths of 32 pixels, since nothing happens below one.
-- Frost is drawn, where they blend in photographs.
+- The paper's lengths in pixels are for one size of image. Ours are shares of the shorter side, so that a severity means
+  the same at all sizes. Images below 32 pixels get the lengths of 32 pixels.
+- Our frost is drawn; the paper blends in photographs.
 - Every draw comes from one generator.
 
-The ports on PyPI that were looked at (imagecorruptions 1.1.2, imagecorruptions-imaug 1.1.5; November 2026) refuse
-images below 32 pixels, keep lengths in pixels, draw from NumPy's global state, and the newer one brings numba and
-scikit-image, 240 MB.
+The ports on PyPI (imagecorruptions 1.1.2, imagecorruptions-imaug 1.1.5; November 2026) refuse images below 32 pixels,
+have lengths in pixels, and draw from NumPy's global state. The newer one installs numba and scikit-image, 240 MB.
 """
 
 from __future__ import annotations
@@ -34,19 +32,24 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of the colours, IT
 
 
 def corrupt(image: NDArray[np.uint8], name: str, severity: int, rng: Generator) -> NDArray[np.uint8]:
-    """A corrupted copy of an image.
+    """Return a corrupted copy of an image.
 
     Args:
         image: Shape ``(H, W)`` or ``(H, W, C)`` with ``C`` 1 or 3, any channel order.
         name: One of :data:`NAMES`.
         severity: 1 (weak) to 5 (strong).
-        rng: Where everything random is drawn from.
+        rng: Generator of all random numbers.
 
     Returns:
-        Shape and type as given.
+        Image of the same shape and type.
 
     Raises:
-        ValueError: There is no such corruption or severity, or the image is none.
+        ValueError: The corruption or severity is unknown, or the array is not an image.
+
+    Example:
+        >>> image = np.full((4, 4), 102, np.uint8)
+        >>> int(corrupt(image, 'brightness', 1, np.random.default_rng(0))[0, 0])  # 102 + 0.1 * 255
+        128
     """
     check_corruption(name, severity)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
@@ -60,7 +63,7 @@ def corrupt(image: NDArray[np.uint8], name: str, severity: int, rng: Generator) 
 
 
 def check_corruption(name: str, severity: int) -> None:
-    """Raise ``ValueError`` where there is no such corruption or severity."""
+    """Raise a ``ValueError`` for an unknown corruption or severity."""
     if name not in _CORRUPTIONS:
         raise ValueError(f'unknown corruption {name!r}; known: {", ".join(NAMES)}')
     if isinstance(severity, bool) or severity not in SEVERITIES:
@@ -94,7 +97,7 @@ def _defocus_blur(image: Image, level: int, rng: Generator) -> Image:
 
 
 def _glass_blur(image: Image, level: int, rng: Generator) -> Image:
-    """Every pixel walks some random steps, between two slight blurs."""
+    """Move every pixel by some random steps, between two slight blurs."""
     smoothing, step = 0.006 * _side(image), max(1, round(0.01 * _side(image)))
     height, width = image.shape[:2]
     image = _smooth(image, smoothing)
@@ -124,7 +127,7 @@ def _zoom_blur(image: Image, level: int, rng: Generator) -> Image:
 
 # ------------------------------------------------------------------------------------------------------------- weather
 def _snow(image: Image, level: int, rng: Generator) -> Image:
-    """Flakes that fall in one direction, over an image that is paler."""
+    """Draw flakes that fall in one direction, over a paler image."""
     density = (0.01, 0.02, 0.03, 0.045, 0.06)[level]
     paleness = (0.2, 0.3, 0.3, 0.35, 0.45)[level]
     side = _side(image)
@@ -137,7 +140,7 @@ def _snow(image: Image, level: int, rng: Generator) -> Image:
 
 
 def _frost(image: Image, level: int, rng: Generator) -> Image:
-    """Veins of ice: the ridges of a fractal, with fine grain."""
+    """Draw veins of ice: the ridges of a fractal, with fine grain."""
     kept = (1.0, 0.8, 0.7, 0.65, 0.6)[level]
     strength = (0.4, 0.6, 0.7, 0.7, 0.75)[level]
     veins = 1 - np.abs(2 * _fractal(image.shape[:2], rng, decay=1.6) - 1)
@@ -152,7 +155,7 @@ def _fog(image: Image, level: int, rng: Generator) -> Image:
 
 
 def _brightness(image: Image, level: int, rng: Generator) -> Image:
-    """A higher value at the same hue and saturation."""
+    """Raise the value, at the same hue and saturation."""
     value = image.max(axis=2, keepdims=True)
     brighter = np.minimum(value + (0.1, 0.2, 0.3, 0.4, 0.5)[level], 1)
     return np.where(value > 0, image * (brighter / np.maximum(value, 1e-6)), brighter)
@@ -165,7 +168,7 @@ def _contrast(image: Image, level: int, rng: Generator) -> Image:
 
 
 def _elastic_transform(image: Image, level: int, rng: Generator) -> Image:
-    """Pull the image about by a smooth random field."""
+    """Distort the image by a smooth random field."""
     furthest = (0.03, 0.045, 0.06, 0.08, 0.1)[level] * _side(image)
     height, width = image.shape[:2]
     field = _smooth(rng.uniform(-1, 1, (height, width, 2)).astype(np.float32), 0.06 * _side(image))
@@ -218,7 +221,7 @@ def _side(image: Image) -> int:
 
 
 def _shaped(result: Any, image: Image) -> Any:
-    """OpenCV drops the axis of a single channel."""
+    """Restore the axis of a single channel, which OpenCV drops."""
     return result.reshape(image.shape)
 
 
@@ -235,7 +238,7 @@ def _filter(image: Image, kernel: NDArray[np.float64]) -> Image:
 
 
 def _line(length: float, angle: float) -> NDArray[np.float64]:
-    """Kernel of a straight line about its centre, each point shared out to the four pixels around it."""
+    """Make the kernel of a straight line about its centre, with each point shared between four pixels."""
     reach = math.ceil(length / 2) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     along = np.linspace(-length / 2, length / 2, 8 * reach)
@@ -248,7 +251,7 @@ def _line(length: float, angle: float) -> NDArray[np.float64]:
 
 
 def _fractal(shape: tuple[int, ...], rng: Generator, decay: float) -> Image:
-    """Clouds, shape ``(H, W)``, values from 0 to 1: noise of ever finer grain, each ``1 / decay`` of the one before."""
+    """Draw clouds of shape ``(H, W)``, from 0 to 1: ever finer noise, each ``1 / decay`` of the coarser one."""
     height, width = shape
     clouds = np.zeros((height, width), np.float32)
     for octave in range(1, max(2, math.ceil(math.log2(max(shape)))) + 1):

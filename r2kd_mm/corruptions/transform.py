@@ -1,4 +1,4 @@
-"""A corruption as a step of a data pipeline."""
+"""Corrupt images as a step of a data pipeline."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class TestAveragedWeights:
             assert all(torch.equal(seen.weights[name], weight) for name, weight in saved['state_dict'].items())
         raw = saved['ema_state_dict']['module.head.layers.0.fc.weight']
         assert not torch.equal(seen.weights['head.layers.0.fc.weight'], raw)
-        assert torch.equal(runner.model.head.layers[0].fc.weight, raw)  # training would go on from there
+        assert torch.equal(runner.model.head.layers[0].fc.weight, raw)  # training would continue from there
 
     def test_after_a_resume_too(self, hook, tmp_path):
         self.runner(tmp_path, hook, WeightsOfTests()).train()
@@ -69,7 +69,7 @@ class TestAveragedWeights:
         runner = self.runner(tmp_path, hook, seen, epochs=2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
         runner.train()
         log = max(tmp_path.glob('*/*.log')).read_text()
-        assert 'training goes on from the raw weights, and EMAHook from the averaged ones' in log
+        assert 'Training continues from the raw weights of the checkpoint, and EMAHook from the averaged ones' in log
         assert 'several sets of weights' not in log
         for name in ('epoch_2.pth', 'epoch_1.pth'):  # such as the best one
             runner.load_checkpoint(str(tmp_path / name))

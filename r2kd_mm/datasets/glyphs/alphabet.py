@@ -12,7 +12,7 @@ CHARACTERS = LATIN + GREEK + CYRILLIC
 
 
 def class_name(character: str) -> str:
-    """Name of a character after Unicode, in ASCII: ``'latin small a'``, ``'greek capital gamma'``, ``'digit zero'``."""
+    """Return the ASCII name of a character after Unicode: ``'latin small a'``, ``'digit zero'``."""
     return unicodedata.name(character).replace('LETTER ', '').lower()
 
 

@@ -1,4 +1,4 @@
-"""Draw image number i of a split of Glyph-100, which version, seed, split, i and difficulty decide to the byte.
+"""Draw image i of a split of Glyph-100; version, seed, split, i and difficulty determine every byte.
 
 Random numbers are raw bits of PCG64, which NumPy promises to keep. What is computed from them is integer arithmetic,
 and single IEEE operations in a fixed order: no sine, no matrix product, no sum of an array of floats, whose last bit
@@ -26,21 +26,21 @@ NOISE_DEVIATION = math.sqrt(4 * (256**2 - 1) / 12)  # of the sum of four random 
 
 
 class Draws:
-    """The random numbers of one image, in the order in which they are asked for."""
+    """Random numbers of one image, in the order of the calls."""
 
     def __init__(self, *key: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(key))
 
     def uniform(self, low: float, high: float) -> float:
-        """A number from ``low`` up to ``high``."""
+        """Draw a number from ``low`` up to ``high``."""
         return low + (high - low) * ((self._bits.random_raw() >> 11) / 2**53)
 
     def below(self, limit: int) -> int:
-        """An integer from 0 to ``limit - 1``."""
+        """Draw an integer from 0 to ``limit - 1``."""
         return self._bits.random_raw() % limit
 
     def noise(self, count: int) -> np.ndarray:
-        """``count`` numbers of mean 0 and deviation 1, near normal: sums of four bytes; ``count`` is even."""
+        """Draw ``count`` nearly normal numbers of mean 0 and deviation 1, sums of four bytes; ``count`` is even."""
         raw = self._bits.random_raw(count // 2).astype('<u8').view(np.uint8)
         return (raw.reshape(4, count).sum(axis=0, dtype=np.int64) - 510) / NOISE_DEVIATION
 
@@ -77,7 +77,7 @@ class Strengths:
 
     @classmethod
     def of(cls, difficulty: float, split: str) -> Strengths:
-        """The strengths of a difficulty from 0 to 1; blur and noise reach further in the split ``'shifted'``."""
+        """Return the strengths of a difficulty from 0 to 1; the split ``'shifted'`` has more blur and noise."""
         degraded = 1.5 * difficulty if split == 'shifted' else difficulty
         return cls(
             half_turn=0.27 * difficulty,  # 30 degrees
@@ -95,7 +95,7 @@ class Strengths:
 
 
 class Painter:
-    """Draws the images of one split.
+    """Painter of the images of one split.
 
     Args:
         split: One of :data:`SPLITS`.
@@ -109,7 +109,7 @@ class Painter:
         self.fonts = [font_masks(font) for font in (SHIFTED_FONTS if split == 'shifted' else FONTS)]
 
     def paint(self, index: int) -> np.ndarray:
-        """Image ``index`` of the split, of class ``index % 100``: ``uint8``, shape ``(32, 32, 3)``, RGB."""
+        """Draw image ``index`` of the split, of class ``index % 100``: ``uint8``, shape ``(32, 32, 3)``, RGB."""
         strengths, draws = self.strengths, Draws(*self.key, index)
         masks, widths = self.fonts[draws.below(len(self.fonts))]
         view = _View.draw(strengths, draws)
@@ -157,7 +157,7 @@ class _View:
 
     @classmethod
     def draw(cls, strengths: Strengths, draws: Draws) -> _View:
-        """A random size, rotation, shear, stretch and position."""
+        """Draw a random size, rotation, shear, stretch and position."""
         t = draws.uniform(-strengths.half_turn, strengths.half_turn)
         cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         shear = draws.uniform(-strengths.shear, strengths.shear)
@@ -180,7 +180,7 @@ class _View:
         )
 
     def coverage(self, mask: np.ndarray, offset: float) -> np.ndarray:
-        """Share of each pixel that a character covers, shape ``(32, 32)``; its middle is ``offset`` em to the right."""
+        """Return the covered share of each pixel, ``(32, 32)``; the character is ``offset`` em right of the middle."""
         column = self.columns[0][:, None] + (self.columns[1] - math.floor(offset * RESOLUTION * FRACTION))
         row = self.rows[0][:, None] + self.rows[1]
         column, row = column // FRACTION, row // FRACTION
@@ -192,7 +192,7 @@ class _View:
 
 
 def contrasting(colour: list[float], background: list[float], least: float) -> list[float]:
-    """``colour``, moved to black or white as far as it takes to differ from ``background`` in brightness by ``least``.
+    """Move ``colour`` towards black or white until its brightness differs from ``background`` by ``least``.
 
     Args:
         colour: Red, green and blue, 0 to 255.

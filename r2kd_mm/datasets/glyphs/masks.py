@@ -1,4 +1,4 @@
-"""From a font file to masks of its characters.
+"""Make masks of characters from a font file.
 
 The outlines are taken as the numbers that the file holds, and filled by single IEEE operations, which every machine
 rounds alike. A font library would be shorter, but two versions of one need not draw the same pixels.
@@ -30,7 +30,7 @@ Point = tuple[float, float]
 
 @cache
 def font_masks(font: str) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Masks of all characters in one font.
+    """Make the masks of all characters in one font.
 
     Args:
         font: File name, one of :data:`~r2kd_mm.datasets.glyphs.alphabet.FONTS` or ``SHIFTED_FONTS``.
@@ -66,7 +66,7 @@ def font_masks(font: str) -> tuple[np.ndarray, tuple[float, ...]]:
 
 
 def fill(edges: np.ndarray) -> np.ndarray:
-    """Cells whose middle lies inside closed polygons, by the nonzero winding rule of TrueType.
+    """Mark cells whose middle lies inside closed polygons, by the nonzero winding rule of TrueType.
 
     Args:
         edges: Directed edges, shape ``(E, 2, 2)``: start and end, x and y, in cells from the upper left.
@@ -87,7 +87,7 @@ def fill(edges: np.ndarray) -> np.ndarray:
 
 
 class _EdgePen(BasePen):
-    """Collects the outline of a character as directed straight edges, in font units."""
+    """Pen that collects the outline of a character as directed straight edges, in font units."""
 
     def __init__(self, glyphs: Any) -> None:
         super().__init__(glyphs)

@@ -16,14 +16,14 @@ SCENES = range(0, 100, 6)  # of different classes
 
 
 def write_pictures(folder: Path) -> None:
-    """Write ``glyph100_classes.png`` and ``glyph100_difficulty.png`` into ``folder``, which is made if need be."""
+    """Write ``glyph100_classes.png`` and ``glyph100_difficulty.png`` into ``folder``; make it if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in dict(classes=picture_of_classes, difficulty=picture_of_difficulties).items():
         picture().savefig(folder / f'glyph100_{name}.png', dpi=80, bbox_inches='tight')
 
 
 def picture_of_classes() -> Figure:
-    """Every class: an image of the training split and one of the shifted split."""
+    """Draw an image of the training split and one of the shifted split for every class."""
     train, shifted = (Painter(split, seed=0, difficulty=DIFFICULTY) for split in ('train', 'shifted'))
     figure = Figure(figsize=(12, 5.5), layout='constrained')
     axes = figure.subplots(10, len(CHARACTERS) // 10)
@@ -43,7 +43,7 @@ def picture_of_difficulties() -> Figure:
 
 
 def show(axis: Axes, images: list[np.ndarray], label: str) -> None:
-    """A row of images, with ``label`` on its left."""
+    """Draw a row of images, with ``label`` on its left."""
     axis.imshow(np.concatenate(images, axis=1))
     axis.set_ylabel(label, rotation=0, ha='right', va='center')
     axis.set(xticks=[], yticks=[])
