@@ -1,16 +1,16 @@
 """Build the networks of the CIFAR-100, Tiny-ImageNet and ImageNet pairs by name, and convert their public weights.
 
-Names are those of the public zoo: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR
-networks are those of Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, on which most later
-papers compare. ``cifar`` networks take 32x32 images, ``tiny`` ones 64x64, ``imagenet`` ones 224x224.
+The names are the public zoo's: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR networks
+are from Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, and most later papers use them.
+``cifar`` networks take 32x32 images, ``tiny`` networks 64x64, ``imagenet`` networks 224x224.
 
 In Python, :func:`build_classifier` builds one. In a config, name it as the type::
 
     from r2kd_mm.zoo import build_classifier
     student = dict(type=build_classifier, name='tiny/resnet20')
 
-Public checkpoints name the weights otherwise. :func:`convert_state_dict` and :func:`revert_state_dict` rename them,
-exactly and in both directions; one table of rules for each family says how.
+Public checkpoints have other names for the weights. :func:`convert_state_dict` and :func:`revert_state_dict` rename
+them in both directions, by one table of rules for each family.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Family:
 
     Args:
         classifier: Public name of the linear classifier.
-        rules: From our names of the backbone's weights to the public ones: substitutions as of ``re.sub``, in order.
-        classifier_init: Initialisation of the classifier; ``None`` keeps PyTorch's. As in the public networks.
+        rules: Substitutions of ``re.sub``, in order, from our names of the backbone's weights to the public names.
+        classifier_init: Initialisation of the classifier, as in the public networks; ``None`` keeps PyTorch's.
     """
 
     classifier: str

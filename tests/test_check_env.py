@@ -37,7 +37,7 @@ def test_training_can_work_here(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == 'training can work'
 
 
-def test_the_requirements_are_those_that_pip_installs():
+def test_the_requirements_equal_those_that_pip_installs():
     rows = [row for row in (REPOSITORY / 'requirements' / 'runtime.txt').read_text().splitlines() if row[0] != '#']
     checked = {requirement.names[0]: requirement for requirement in check_env.REQUIREMENTS}
     for row in rows:
@@ -117,7 +117,7 @@ def test_torchvision_of_another_torch_is_named(installed, monkeypatch):
     assert line('torchvision pair').status == 'ok'
 
 
-def test_every_line_that_is_not_ok_says_how_to_mend_it(installed):
+def test_every_line_that_is_not_ok_has_a_remedy(installed):
     installed(torch='1.0', numpy='3.0', mmrazor=None, setuptools='90', opencv_python=None, joblib=None)
     wrong = [entry for entry in inspect_environment() if entry.status != 'ok']
     assert len(wrong) >= 6

@@ -123,7 +123,7 @@ class TestFiles:
 
     @pytest.mark.parametrize('zipped', [True, False])
     @pytest.mark.parametrize('fraction', [0.02, 0.5, 0.99])
-    def test_a_truncated_file_is_told_as_such(self, tmp_path, zipped, fraction):
+    def test_a_truncated_file_is_called_truncated(self, tmp_path, zipped, fraction):
         path = tmp_path / 'cut.pth'
         torch.save(dict(weight=torch.ones(1000)), path, _use_new_zipfile_serialization=zipped)
         path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
@@ -243,7 +243,7 @@ class TestOneOfSeveralSetsOfWeights:
         assert loaded == {'epoch': 3, 'state_dict': {'weight': torch.ones(1)}}
         assert select_weights(loaded) == {'weight': torch.ones(1)}
 
-    def test_a_name_that_is_not_there_is_refused_by_those_that_are(self, path):
+    def test_an_unknown_name_is_refused_with_the_known_names(self, path):
         with pytest.raises(ValueError, match="x.pth' holds no weights called 'ema'; it holds model, model_ema"):
             load_checkpoint_file(f'{path}#ema')
 
@@ -251,5 +251,5 @@ class TestOneOfSeveralSetsOfWeights:
         torch.save(WEIGHTS, tmp_path / 'x#1.pth')
         assert load_checkpoint_file(tmp_path / 'x#1.pth').keys() == WEIGHTS.keys()
 
-    def test_each_has_a_digest_of_its_own(self, path):
+    def test_each_set_has_its_own_digest(self, path):
         assert digest_of_file(f'{path}#model_ema') == f'{digest_of_file(path)}#model_ema'

@@ -42,7 +42,7 @@ def test_a_folder_holds_what_it_states(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['{', '[]', '{"classes": 3}', '{"classes": 3, "images": {"train": 3, "val": 3}}'])
-def test_an_unreadable_statement_is_shown_beside_an_example(tmp_path, text):
+def test_an_unreadable_statement_is_shown_with_an_example(tmp_path, text):
     (tmp_path / 'contents.json').write_text(text)
     with pytest.raises(ValueError, match=r'contents.json must read like \{"classes": 67, .*, got ') as error:
         expected_contents('mit67', tmp_path)

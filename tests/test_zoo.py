@@ -148,7 +148,7 @@ def vgg8(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize('formula', [resnet8, wrn_16_1, vgg8])
-def test_the_logits_are_those_of_the_formula_in_numpy(formula):
+def test_the_logits_equal_the_formula_in_numpy(formula):
     name = f'cifar/{formula.__name__}'
     weights = drawn_weights([(key, value.shape) for key, value in public_weights(name).items()], SEED)
     model = zoo.build_classifier(name)
@@ -183,7 +183,7 @@ def test_num_classes_sets_the_classifier_alone():
     ],
 )
 @pytest.mark.parametrize('function', [zoo.build_classifier, zoo.classifier_config])
-def test_an_unknown_name_is_refused_with_those_like_it(function, name, hint):
+def test_an_unknown_name_is_refused_with_similar_names(function, name, hint):
     with pytest.raises(ValueError, match=rf'no network {re.escape(repr(name))} in the zoo; .*{hint}'):
         function(name)
     with pytest.raises(ValueError, match='no network'):

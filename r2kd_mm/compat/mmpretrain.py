@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def keep_wrapped_weights() -> None:
     """Let a timm or HuggingFace network keep its weights inside another module, and at the start of a run.
 
-    Upstream symptoms: none. mmpretrain's wrappers leave ``model.`` out of the names of their weights, but only if they are
-    the outermost module. A distiller, an algorithm of mmrazor or an average saves
+    Upstream symptoms: none. mmpretrain's wrappers leave ``model.`` out of the names of their weights, but only as the
+    outermost module. A distiller, an algorithm of mmrazor or an average saves
     ``architecture.model.conv1.weight`` and does not load this name. And the Runner calls ``init_weights()`` before it
     trains, which draws all weights again, also with ``pretrained=True``.
     """
@@ -80,7 +80,10 @@ def _keep_weights_around_lora(upstream_register: Callable) -> Callable:
 
 
 def name_averaged_weights() -> None:
-    """Log which weights of a checkpoint mmpretrain's ``EMAHook`` uses, as :func:`keep_averaged_weights`."""
+    """Log which weights of a checkpoint mmpretrain's ``EMAHook`` uses.
+
+    See :func:`~r2kd_mm.compat.mmengine.keep_averaged_weights`.
+    """
     from mmpretrain.engine import EMAHook
 
     if getattr(EMAHook.after_load_checkpoint, '__wrapped__', None) is None:

@@ -127,8 +127,8 @@ def record_copies() -> None:
     """Let mmrazor's recorders of modules keep copies.
 
     Upstream symptom: none. A recorder keeps the tensor itself, and mmpretrain's residual blocks add their shortcut
-    to it in place. The record of the last batch normalisation of a block is then the sum. ``module_inplace=False`` does not
-    change that.
+    to it in place. The record of the last batch normalisation of a block is then the sum.
+    ``module_inplace=False`` does not change that.
     """
     from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 

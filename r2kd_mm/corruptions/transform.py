@@ -14,18 +14,18 @@ from r2kd_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Corrupt(BaseTransform):
-    """Corrupt ``img`` by :func:`~r2kd_mm.corruptions.corrupt`; its place is right before ``PackInputs``.
+    """Transform that corrupts ``img`` by :func:`~r2kd_mm.corruptions.corrupt`; put it right before ``PackInputs``.
 
-    The draws depend on the seed, the corruption and the pixels of the image, so that an image is corrupted in the same
-    way in every epoch, order, subset and process.
+    The draws depend on the seed, the corruption and the pixels of the image. So an image is corrupted in the same way
+    in every epoch, order, subset and process.
 
     Args:
         name: One of :data:`~r2kd_mm.corruptions.NAMES`.
         severity: 1 (weak) to 5 (strong).
-        seed: Another one gives other draws, >= 0.
+        seed: Seed of the draws, >= 0.
 
     Raises:
-        ValueError: There is no such corruption or severity, or the seed is negative.
+        ValueError: The corruption or severity is unknown, or the seed is negative.
     """
 
     def __init__(self, name: str, severity: int, seed: int = 0) -> None:

@@ -235,7 +235,7 @@ def _described(error: Exception) -> str:
 
 
 def _way_out(error: Exception) -> str:
-    """Say how to get a base that was removed, since what it is composed of is no file."""
+    """Return the command that writes a removed base, or nothing if the error has another cause."""
     missing = re.search(r'(.*\.py) not found!', str(error))  # of MMEngine, about a base
     composition = find_composition(missing.group(1)) if missing else None
     if composition is None:

@@ -40,7 +40,7 @@ class TestHue:
         assert np.abs(changed.astype(int) - image).mean() > 10
 
     @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
-    def test_the_own_path_equals_that_of_mmcv_where_both_work(self, image, backend):
+    def test_our_path_equals_mmcv_where_both_work(self, image, backend):
         def refuse(*args):
             raise OverflowError
 

@@ -77,7 +77,7 @@ class TestAveragedWeights:
             saved = torch.load(tmp_path / name, weights_only=False)['state_dict']
             assert all(torch.equal(seen.weights[key], weight) for key, weight in saved.items())
 
-    def test_each_training_begins_an_average_of_its_own(self, hook, tmp_path):
+    def test_each_training_starts_its_own_average(self, hook, tmp_path):
         runner = self.runner(tmp_path, hook, WeightsOfTests())
         runner.test()  # before the weights are initialised
         runner.train()
@@ -85,7 +85,7 @@ class TestAveragedWeights:
         assert average.ema_model.steps == 4
 
 
-def test_a_package_beside_python_is_none_of_its_own(tmp_path, monkeypatch):
+def test_a_package_next_to_python_is_not_builtin(tmp_path, monkeypatch):
     from mmengine.config import utils
 
     monkeypatch.setattr(utils, 'PYTHON_ROOT_DIR', str(Path(compat.__file__).parents[3]))

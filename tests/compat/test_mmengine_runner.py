@@ -74,7 +74,7 @@ def scheduled(name: str, steps: int, state: dict | None = None) -> tuple:
 
 class TestPlainCheckpoints:
     @pytest.mark.parametrize('name', SCHEDULERS)
-    def test_every_scheduler_of_mmengine_goes_on_from_its_checkpoint(self, tmp_path, name):
+    def test_every_scheduler_of_mmengine_resumes_from_its_checkpoint(self, tmp_path, name):
         scheduler, _ = scheduled(name, 3)
         optimizer = scheduler.optimizer.state_dict()
         mmengine_checkpoint.save_checkpoint(
@@ -151,7 +151,7 @@ def start_in_one_second(work_dir, starts: int) -> list[str]:
 
 
 class TestRunFolders:
-    def test_each_start_has_one_of_its_own_though_all_are_in_one_second(self, tmp_path, monkeypatch):
+    def test_each_start_has_its_own_folder_though_all_are_in_one_second(self, tmp_path, monkeypatch):
         monkeypatch.setenv('TZ', 'UTC')
         time.tzset()
         names = ['20251231_235959', '20260101_000000', '20260101_000001']

@@ -85,7 +85,7 @@ class TestImports:
         assert tree.fit([[0.0], [1.0]], [2, 3]).predict([[1.0]]).tolist() == [3]
         assert type(sys.modules['sklearn.tree']) is type(sys)
 
-    def test_the_margins_of_ofd_are_those_of_scipy(self):
+    def test_the_margins_of_ofd_equal_scipy(self):
         from mmrazor.models.distillers import OFDDistiller
 
         norm = sys.modules[OFDDistiller.__module__].norm

@@ -21,7 +21,7 @@ class UncheckedCIFAR100(mmpretrain.datasets.CIFAR100):
 
 @pytest.mark.parametrize('split', ['train', 'test'])
 @pytest.mark.filterwarnings('ignore:dtype')  # NumPy 2.4 on the flags that Python 2 wrote
-def test_samples_labels_and_names_are_those_of_mmpretrain(mini, split):
+def test_samples_labels_and_names_equal_mmpretrain(mini, split):
     ours = CIFAR100(str(mini('cifar100')), split)
     theirs = UncheckedCIFAR100(str(mini('cifar100')), split, download=False)
     assert list(ours.get_gt_labels()) == list(theirs.get_gt_labels())
@@ -36,7 +36,7 @@ def test_files_of_python_2_load_without_a_warning(mini):
         CIFAR100(str(mini('cifar100')), 'train')
 
 
-def test_files_of_other_images_are_told_by_their_sum(own_mini):
+def test_files_of_other_images_are_refused_by_their_checksum(own_mini):
     root = own_mini('cifar100')
     (root / 'contents.json').unlink()
     with pytest.raises(

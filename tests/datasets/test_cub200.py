@@ -7,7 +7,7 @@ from r2kd_mm.datasets import CUB200
 
 
 @pytest.mark.parametrize('split', ['train', 'test'])
-def test_samples_and_labels_are_those_of_mmpretrain(mini, split):
+def test_samples_and_labels_equal_mmpretrain(mini, split):
     ours = CUB200(str(mini('cub200')), split)
     theirs = mmpretrain.datasets.CUB(data_root=str(mini('cub200')), split=split)
     assert ours.find_samples() == theirs.load_data_list()

@@ -22,7 +22,7 @@ def test_the_default_split_has_30_of_each_digit_and_tests_on_the_rest():
     assert not images_of(train) & images_of(test)
 
 
-def test_images_are_those_of_scikit_learn_over_the_whole_range_of_a_byte():
+def test_images_equal_scikit_learn_scaled_to_the_range_of_a_byte():
     bundled = load_digits()
     test = Digits('test', train_size=10)
     image = test[0]['img']

@@ -115,11 +115,11 @@ def test_another_font_file_is_refused_with_both_sums(monkeypatch):
 
 
 @pytest.mark.parametrize('split', SPLITS)
-def test_images_are_those_that_the_version_defines(split):
+def test_images_equal_the_reference_of_the_version(split):
     check_reference.__wrapped__(split)
 
 
-def test_a_machine_that_draws_other_images_is_told_so(monkeypatch, glyphs):
+def test_a_machine_that_draws_other_images_is_refused(monkeypatch, glyphs):
     check_reference.cache_clear()
     monkeypatch.setitem(glyph100.REFERENCE, 'val', '0' * 64)
     with pytest.raises(RuntimeError, match=r'256 val images .* SHA-256 [0-9a-f]{64}, expected 0{64}'):
@@ -244,7 +244,7 @@ def test_what_decides_the_images_is_in_the_name_of_the_file(glyphs, fields):
 @pytest.mark.parametrize(
     'damage', [lambda content: content[: len(content) // 2], lambda content: b'', lambda content: b'\0' * len(content)]
 )
-def test_a_damaged_file_is_drawn_anew_with_a_warning(glyphs, damage, caplog, monkeypatch):
+def test_a_damaged_file_is_drawn_again_with_a_warning(glyphs, damage, caplog, monkeypatch):
     dataset = glyphs('val')
     content = dataset.cache_file.read_bytes()
     dataset.cache_file.write_bytes(damage(content))

@@ -125,7 +125,7 @@ def test_a_validation_class_may_be_empty_but_not_of_other_files(tmp_path):
         ImageFolder(str(tmp_path), 'val')
 
 
-def test_files_that_are_passed_over_beside_images_are_counted(tmp_path, monkeypatch):
+def test_ignored_files_next_to_images_are_counted(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr(image_folder, 'print_log', lambda message, *_, level: warnings.append((level, message)))
     write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.png', 'train/n2/.hidden')
@@ -140,7 +140,7 @@ def test_files_that_are_passed_over_beside_images_are_counted(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize('ending', EXTENSIONS)
-def test_every_ending_is_that_of_a_format_that_is_read(tmp_path, ending):
+def test_every_listed_ending_can_be_read(tmp_path, ending):
     (tmp_path / 'train/n1').mkdir(parents=True)
     Image.new('L', (4, 4), 200).save(tmp_path / f'train/n1/a{ending}')
     (sample,) = ImageFolder(str(tmp_path), 'train', [LoadImageFromFile()])

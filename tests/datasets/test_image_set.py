@@ -55,7 +55,7 @@ def test_a_missing_folder_is_named_with_the_command_that_makes_it(dataset, tmp_p
 
 
 @every_set
-def test_a_missing_part_is_named_beside_what_was_found(dataset, own_mini):
+def test_the_error_names_the_missing_part_and_the_found_files(dataset, own_mini):
     root = own_mini(dataset.key)
     part = root / dataset.required[0]
     shutil.rmtree(part) if part.is_dir() else part.unlink()

@@ -79,7 +79,7 @@ def test_every_kind_becomes_three_channels_of_8_bits(kind, load):
 
 
 @EACH
-def test_the_pixels_are_those_of_mmcv(kind, load, tmp_path):
+def test_the_pixels_equal_mmcv(kind, load, tmp_path):
     ours = load(WHOLE[kind])['img']
     theirs = mmcv.transforms.LoadImageFromFile()(dict(img_path=str(tmp_path / 'image')))['img']
     assert np.array_equal(ours, theirs)
@@ -195,7 +195,7 @@ class Attempts(torch.utils.data.Dataset):
         return int(self.load(dict(img_path=self.path)) is not None)
 
 
-def test_a_slip_is_refused():
+def test_a_wrong_argument_is_refused():
     with pytest.raises(ValueError, match=r"broken must be one of \('error', 'skip'\), got 'ignore'"):
         LoadImageFromFile(broken='ignore')
 

@@ -25,7 +25,7 @@ def rows(root: Path, split: str, label_of: dict[str, int]) -> list[tuple[str, in
     ]
 
 
-def test_labels_are_those_of_the_lists_not_the_order_of_the_folders(own_mini):
+def test_labels_come_from_the_lists_not_from_the_order_of_the_folders(own_mini):
     root = own_mini('stanford_dogs')
     label_of = {f'n{index:08d}': 4 - index for index in range(4)}
     for split in ('train', 'test'):

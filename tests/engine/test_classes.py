@@ -11,7 +11,7 @@ from r2kd_mm.engine.classes import check_same_classes, classes_of
     [(['a', 'b'], ('a', 'b')), (None, ['a']), (['a'], []), (['n01', 'n02'], ['cat', 'dog'])],
     ids=['the same', 'unknown', 'none', 'names of another kind'],
 )
-def test_classes_that_cannot_be_told_apart_pass(known, given):
+def test_classes_without_a_common_name_pass(known, given):
     check_same_classes(known, given, 'one and other')
 
 
@@ -38,7 +38,7 @@ class Named(Dataset):
         return 1
 
 
-def test_the_classes_of_wrapped_data_are_those_within():
+def test_the_classes_of_wrapped_data_come_from_the_inner_data():
     assert classes_of(Subset(ConcatDataset([Named('a', 'b'), Named('a', 'b')]), [0])) == ('a', 'b')
     assert classes_of(ConcatDataset([[0], [1]])) is None
     with pytest.raises(ValueError, match="two data sets that are joined .* number 0 is 'a' in the first and 'b' in"):

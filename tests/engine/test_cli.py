@@ -72,7 +72,7 @@ HINT = '\n(the traceback is shown with R2KD_TRACEBACK=1)\n'
         (RuntimeError('bad shape\nException raised from f at x.cpp:1\nframe #0'), 'bad shape'),
     ],
 )
-def test_a_slip_before_training_is_one_message(capsys, error, message):
+def test_a_mistake_before_training_is_one_message(capsys, error, message):
     assert exit_message(capsys, fail, error) == f'error: {message}{HINT}'
 
 
@@ -120,7 +120,7 @@ def test_an_error_that_says_it_all_is_one_message_at_any_time(capsys, tmp_path):
     assert message.endswith(f'error: the disk is full{HINT}')
 
 
-def test_an_interrupt_tells_where_and_how_to_go_on(capsys, tmp_path):
+def test_an_interrupt_tells_where_and_how_to_resume(capsys, tmp_path):
     message = exit_message(capsys, train, tmp_path, KeyboardInterrupt(), 2)
     assert message.endswith(
         'interrupted after 1 training iterations, in epoch 1; '
@@ -145,7 +145,7 @@ def test_an_interrupt_does_not_name_the_checkpoint_of_an_earlier_run(capsys, tmp
     assert f'the last checkpoint is {tmp_path}/epoch_1.pth; ' in message  # over that of the earlier run
 
 
-def test_an_interrupt_of_a_resumed_run_names_the_checkpoint_that_it_goes_on_from(capsys, tmp_path):
+def test_an_interrupt_of_a_resumed_run_names_its_checkpoint(capsys, tmp_path):
     toys.runner(toys.classifier(), tmp_path, epochs=3).train()
     first = f'{tmp_path}/epoch_1.pth'
     message = exit_message(
@@ -185,7 +185,7 @@ class TestInitLauncher:
             type='r2kd_mm.PortableDistributedDataParallel', find_unused_parameters=True
         )
 
-    def test_mpi_gives_each_process_a_gpu_of_its_own(self, monkeypatch):
+    def test_mpi_gives_each_process_its_own_gpu(self, monkeypatch):
         monkeypatch.setattr(distributed, 'init_cpu_process_group', lambda launcher: None)  # as on a machine with CUDA
         monkeypatch.setenv('LOCAL_RANK', '0')  # of the command line
         monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '3')

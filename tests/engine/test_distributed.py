@@ -71,7 +71,7 @@ def test_the_buffer_flag_arrives(model, monkeypatch, sync):
     assert given['find_unused_parameters'] is True
 
 
-def test_a_slip_in_an_argument_is_refused(model):
+def test_an_unknown_argument_is_refused(model):
     with pytest.raises(TypeError, match='broadcast_bufers'):
         PortableDistributedDataParallel(model, broadcast_bufers=False)
 

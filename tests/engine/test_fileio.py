@@ -46,7 +46,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(backend, tmp_
     assert os.listdir(tmp_path) == ['epoch_1.pth']
 
 
-def test_a_file_that_does_not_fit_is_told_with_its_size(backend, tmp_path):
+def test_the_error_of_a_full_disk_states_the_size_of_the_file(backend, tmp_path):
     """The largest size of a file, set for this process alone, fails as a full disk does."""
     path = tmp_path / 'epoch_1.pth'
     backend.put(b'old', path)
@@ -98,7 +98,7 @@ def test_a_symbolic_link_stays_one(backend, tmp_path):
     assert (tmp_path / 'target').read_bytes() == b'content'
 
 
-def test_permissions_are_those_of_any_new_file(backend, tmp_path):
+def test_permissions_equal_those_of_any_new_file(backend, tmp_path):
     backend.put(b'', tmp_path / 'atomic')
     (tmp_path / 'plain').write_bytes(b'')
     assert (tmp_path / 'atomic').stat().st_mode == (tmp_path / 'plain').stat().st_mode

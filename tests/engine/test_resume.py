@@ -52,7 +52,7 @@ class TestFindCheckpoint:
         with pytest.raises(ValueError, match=r'none of the checkpoints .* is whole \(epoch_3.pth, epoch_2.pth, '):
             find_checkpoint(work_dir)
 
-    def test_none_at_all_starts_anew(self, tmp_path):
+    def test_without_a_checkpoint_it_starts_from_scratch(self, tmp_path):
         assert find_checkpoint(tmp_path) is None
         assert find_checkpoint(tmp_path / 'missing') is None
 
@@ -82,12 +82,12 @@ class TestFindCheckpoint:
         (work_dir / 'last_checkpoint').unlink()
         assert find_checkpoint(work_dir) == str(work_dir / 'epoch_10.pth')
 
-    def test_that_of_a_preempted_job_counts_by_its_iterations(self, work_dir):
+    def test_a_preempted_checkpoint_counts_by_its_iterations(self, work_dir):
         shutil.move(work_dir / 'epoch_3.pth', work_dir / 'preempted_iter_12.pth')
         (work_dir / 'last_checkpoint').unlink()
         assert find_checkpoint(work_dir) == str(work_dir / 'preempted_iter_12.pth')
 
-    def test_those_in_another_folder_are_found_by_the_pointer(self, work_dir, tmp_path):
+    def test_checkpoints_in_another_folder_are_found_by_the_pointer(self, work_dir, tmp_path):
         other = tmp_path / 'other'
         other.mkdir()
         for path in work_dir.glob('epoch_*.pth'):
@@ -182,9 +182,7 @@ class TestSetResume:
             path.unlink()
         assert self.plan(work_dir, None) == (False, None)
 
-    def test_the_checkpoint_of_another_folder_is_not_gone_on_from_over_those_of_a_run(
-        self, work_dir, finished, tmp_path
-    ):
+    def test_a_checkpoint_of_another_folder_does_not_overwrite_those_of_a_run(self, work_dir, finished, tmp_path):
         path = str(finished / 'epoch_3.pth')
         with pytest.raises(ValueError, match='holds epoch_3.pth of an earlier run'):
             self.plan(work_dir, path)
@@ -214,13 +212,13 @@ class TestSetResume:
         with pytest.raises(ValueError, match='none of the checkpoints in'):
             self.plan(work_dir, 'auto')
 
-    def test_a_damaged_path_with_none_beside_it(self, work_dir, tmp_path):
+    def test_a_damaged_path_without_another_checkpoint(self, work_dir, tmp_path):
         cut(work_dir / 'epoch_3.pth')
         with pytest.raises(ValueError, match='is cut off.*there is no other in the work dir'):
             self.plan(tmp_path / 'empty', str(work_dir / 'epoch_3.pth'))
 
     @pytest.mark.parametrize('wanted', [None, 'auto', 'epoch_1.pth'])
-    def test_a_restart_by_torchrun_goes_on(self, work_dir, monkeypatch, wanted):
+    def test_a_restart_by_torchrun_resumes(self, work_dir, monkeypatch, wanted):
         monkeypatch.setenv(resume.RESTARTS_VARIABLE, '1')
         assert self.plan(work_dir, wanted) == (True, str(work_dir / 'epoch_3.pth'))
 

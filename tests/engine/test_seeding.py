@@ -93,7 +93,7 @@ def test_a_plain_index_is_of_epoch_0_and_a_negative_one_counts_from_the_end():
         dataset[SIZE]
 
 
-def test_the_generators_of_the_process_go_on_as_if_nothing_had_been_drawn():
+def test_the_generators_of_the_process_continue_as_without_the_draw():
     sequences = []
     for loading in (False, True):
         seed_process(7)
@@ -165,7 +165,7 @@ def test_a_cycle_of_no_epoch_is_refused(cycle):
         SeededSampler(DefaultSampler(Draws()), cycle)
 
 
-def test_the_order_is_that_of_the_sampler():
+def test_the_order_comes_from_the_sampler():
     plain = DefaultSampler(Draws(), shuffle=True, seed=3)
     seeded = SeededSampler(DefaultSampler(Draws(), shuffle=True, seed=9))
     seeded.seed = 3
@@ -201,7 +201,7 @@ def test_a_batch_says_of_which_epoch_each_sample_is(num_workers):
     assert {index.epoch for index in indices} == {6}
 
 
-def test_an_index_that_repeats_in_an_epoch_draws_anew_for_each_copy():
+def test_a_repeated_index_has_its_own_draws_for_each_copy():
     sampler = SeededSampler(RepeatAugSampler(Draws(), num_repeats=3, seed=0))
     indices = list(sampler)
     assert [index.copy for index in indices] == [0, 1, 2] * (SIZE // 3)
@@ -217,7 +217,7 @@ def copies_on_rank(rank):
 
 
 @pytest.mark.slow
-def test_copies_of_all_processes_are_told_apart():
+def test_copies_in_all_processes_have_different_draws():
     first, second = run_on_ranks(2, copies_on_rank, 0)
     assert len(first + second) == SIZE
     assert sorted(first + second) == sorted(copies_on_rank(0))
@@ -342,7 +342,7 @@ def test_a_noted_sample_says_which_it_is_whatever_wraps_its_data_set(wrap):
     assert first.checksum == second.checksum == checksum_of_input(dataset[0]) != 0
 
 
-def test_the_checksum_is_that_of_the_input_alone():
+def test_the_checksum_covers_only_the_input():
     image = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
     first = checksum_of_input(dict(inputs=image, data_samples=1))
     assert first == checksum_of_input(dict(inputs=image.clone(), data_samples=2)) == checksum_of_input(image.numpy())

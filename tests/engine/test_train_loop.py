@@ -344,7 +344,7 @@ def test_the_last_window_of_an_epoch_is_the_mean_of_its_own_batches(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- seeds
-def test_a_run_without_a_seed_goes_on_with_that_of_its_checkpoint(tmp_path):
+def test_a_run_without_a_seed_resumes_with_the_seed_of_its_checkpoint(tmp_path):
     free = dict(randomness=dict(seed=None))
     build(tmp_path / 'whole', **free).train()
     resumed(tmp_path / 'whole' / 'iter_3.pth', tmp_path / 'resumed', **free).train()
@@ -434,7 +434,7 @@ def test_early_stopping_leaves_none_where_the_last_one_is_not_wanted(tmp_path):
     [((3, 1, 2, 2, 1), None), ((3, 3.2, 3.4, 3.5, 3.5), 'accuracy/top1')],  # better, but not by min_delta
 )
 @pytest.mark.parametrize('epoch', toolbox.quick_first([2, 1, 3]))
-def test_early_stopping_goes_on_with_its_count(tmp_path, scores, save_best, epoch):
+def test_early_stopping_resumes_with_its_count(tmp_path, scores, save_best, epoch):
     checkpoint = dict(save_best=save_best) if save_best else {}
     whole, _ = stopping(tmp_path, scores, checkpoint=checkpoint)
     assert whole.epoch == 3
@@ -459,7 +459,7 @@ def test_a_run_that_was_stopped_early_stays_stopped_until_its_rule_changes(tmp_p
 
 
 # -------------------------------------------------------------------------------------------------- what changed
-def test_another_length_of_the_epoch_starts_the_epoch_anew_and_says_so(whole, tmp_path):
+def test_another_length_of_the_epoch_restarts_the_epoch_with_a_warning(whole, tmp_path):
     watch = Watch()
     runner = resumed(whole[0] / f'iter_{LENGTH + 2}.pth', tmp_path, batch_size=22, hooks=[watch, ALLOWED])
     runner.train()
@@ -472,7 +472,7 @@ def test_another_length_of_the_epoch_starts_the_epoch_anew_and_says_so(whole, tm
     ) in text
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
+def test_a_longer_run_resumes_a_shorter_one(whole, tmp_path):
     watch = Watch()
     resumed(whole[0] / f'iter_{3 * LENGTH}.pth', tmp_path, epochs=4, hooks=[watch, ALLOWED]).train()
     assert watch.batches[0] == (3, 0, 3 * LENGTH)

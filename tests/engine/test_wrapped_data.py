@@ -26,7 +26,7 @@ def loader(*pipelines):
     )
 
 
-def test_the_pipeline_is_that_of_the_data_sets_within():
+def test_the_pipeline_comes_from_the_wrapped_data_sets():
     expected = [dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=32), dict(type='PackInputs')]
     assert shared_pipeline(loader(FILES, SAME)) == expected
     assert len(innermost_datasets(loader(FILES, SAME)['dataset'])) == 2
@@ -58,7 +58,7 @@ def test_channels_of_files_and_of_memory_are_not_mixed():
         gives_bgr(loader(FILES, MEMORY), {})
 
 
-def test_built_data_sets_are_looked_through_likewise():
+def test_built_data_sets_are_unwrapped_too():
     digits = Digits(split='test', pipeline=MEMORY)
     wrapped = ConcatDataset([digits, digits])
     assert innermost_datasets(data.Subset(wrapped, [0, 1])) == [digits]

@@ -80,7 +80,7 @@ def test_a_file_of_the_validation_data_becomes_what_the_data_set_gives(tmp_path)
     assert student.preprocessing.channel_order == 'RGB'
 
 
-def test_the_usual_transforms_are_those_of_the_registry():
+def test_the_usual_transforms_equal_those_of_the_registry():
     found = {name: TRANSFORMS.get(name) for name in preprocessing.USUAL}
     assert found.pop('ResizeEdge').__module__.startswith('mmpretrain.')
     assert found == {name: usual for name, usual in preprocessing.USUAL.items() if name != 'ResizeEdge'}

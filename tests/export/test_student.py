@@ -43,7 +43,7 @@ def test_a_student_and_a_classifier_that_had_no_teacher_are_read_alike(config, t
     assert not student.network.training
 
 
-def test_the_images_are_those_of_validation_as_the_run_normalised_them(tmp_path):
+def test_the_images_are_validation_images_normalised_as_in_the_run(tmp_path):
     student = load_student(exports.write_checkpoint(tmp_path / 'student.pth'))
     cfg = Config.fromfile(ROOT / 'configs' / exports.DISTILLED_DIGITS)
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
@@ -54,7 +54,7 @@ def test_the_images_are_those_of_validation_as_the_run_normalised_them(tmp_path)
     assert torch.equal(student.images, normalise(dict(inputs=inputs))['inputs'])
 
 
-def test_a_normalisation_in_the_architecture_is_that_of_the_export(tmp_path):
+def test_a_normalisation_in_the_architecture_is_exported(tmp_path):
     whole = load_student(exports.write_checkpoint(tmp_path / 'whole.pth'))
     stated = dict(type='ClsDataPreprocessor', mean=[77.9], std=[95.9])
     changes = {'data_preprocessor': None, 'model.architecture.data_preprocessor': stated}
@@ -159,7 +159,7 @@ def test_validation_sets_that_are_prepared_differently_are_refused(tmp_path):
             load_student(checkpoint, images=images)
 
 
-def test_the_size_is_that_of_the_crops_of_training_whatever_wraps_them(tmp_path):
+def test_the_size_comes_from_the_training_crops_in_any_wrapper(tmp_path):
     crop = [dict(type='LoadImageFromFile'), dict(type='RandomCrop', crop_size=24), dict(type='PackInputs')]
     member = dict(type='CIFAR100', data_root='none', pipeline=crop)
     joined = dict(type='ConcatDataset', datasets=[member, member], _delete_=True)
@@ -212,7 +212,7 @@ def test_classes_that_are_not_in_the_order_of_the_folders_are_refused(tmp_path):
         load_student(named_run(tmp_path, ['b', 'a'], ['b', 'a']))
 
 
-def test_names_of_a_checkpoint_that_those_of_the_data_contradict_are_refused(tmp_path):
+def test_class_names_of_checkpoint_and_data_must_agree(tmp_path):
     checkpoint = named_run(tmp_path, ['a', 'b'], ['b', 'a'])
     with pytest.raises(ValueError, match="number 0 is 'b' in the first and 'a' in the second; .* by --config"):
         load_student(checkpoint)

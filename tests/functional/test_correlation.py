@@ -170,7 +170,7 @@ def test_eps_must_be_positive(correlation, eps):
         correlation(torch.ones(3), torch.ones(3), eps=eps)
 
 
-def test_class_correlation_is_that_of_numpy_on_centred_logits():
+def test_class_correlation_equals_numpy_on_centred_logits():
     logits = torch.randn(40, 4, dtype=torch.float64)
     expected = np.corrcoef((logits - logits.mean(dim=1, keepdim=True)).numpy().T)
     assert np.allclose(class_correlation(logits).numpy(), expected)

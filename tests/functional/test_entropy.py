@@ -7,7 +7,7 @@ from scipy.stats import entropy as scipy_entropy
 from r2kd_mm.functional import entropy
 
 
-def test_is_that_of_scipy_row_by_row():
+def test_equals_scipy_row_by_row():
     logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4
     for temperature in (0.5, 1.0, 4.0):
         expected = scipy_entropy(softmax(logits.numpy() / temperature, axis=1), axis=1)

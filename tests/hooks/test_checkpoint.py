@@ -177,7 +177,7 @@ class TestOrder:
 
 
 class TestReadable:
-    def test_a_run_goes_on_whatever_its_scheduler_and_its_data_put_into_a_checkpoint(self, tmp_path):
+    def test_a_run_resumes_whatever_scheduler_and_data_put_into_a_checkpoint(self, tmp_path):
         def run(name, **fields):
             data = toys.Images()
             data.metainfo = ConfigDict(
@@ -271,7 +271,7 @@ class Fills(Hook):
 
 
 class TestFullDisk:
-    def test_the_run_stops_with_one_error_and_goes_on_when_there_is_room(self, small_disk):
+    def test_the_run_stops_with_one_error_and_resumes_when_there_is_room(self, small_disk):
         work_dir = small_disk / 'work'
         with pytest.raises(RunStopped) as caught:
             build(work_dir, [Fills(small_disk, 100_000)], epochs=3).train()
@@ -287,7 +287,7 @@ class TestFullDisk:
         assert pointed_to(work_dir) == 'epoch_3.pth'
 
     @pytest.mark.parametrize('earlier', [False, True])
-    def test_the_first_checkpoint_that_does_not_fit_is_told_as_such(self, small_disk, earlier):
+    def test_the_error_names_the_first_checkpoint_that_does_not_fit(self, small_disk, earlier):
         if earlier:
             build(small_disk / 'work').train()
         held = checkpoints(small_disk / 'work')

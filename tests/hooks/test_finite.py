@@ -185,7 +185,7 @@ class TestGradientScaler:
             **fields,
         )
 
-    def test_stops_where_the_scaler_would_go_on_with_spoilt_statistics(self, tmp_path):
+    def test_stops_where_the_scaler_would_continue_with_bad_statistics(self, tmp_path):
         with pytest.raises(RunStopped, match='the gradient of iteration 3 is not finite; nor are the student logits'):
             self.run(tmp_path, train_dataloader=in_order(BrokenImages())).train()
         saved = torch.load(tmp_path / 'before_non_finite_iter_3.pth', weights_only=False)['state_dict']
@@ -258,7 +258,7 @@ class ScaledOptimWrapper(OptimWrapper):
     [(dict(action='ignore'), r"one of \('stop', 'skip'\), got 'ignore'"), (dict(max_skips=0), 'at least 1, got 0')],
     ids=str,
 )
-def test_a_slip_is_refused(fields, message):
+def test_a_wrong_argument_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         FiniteCheckHook(**fields)
 

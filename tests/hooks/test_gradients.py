@@ -30,7 +30,7 @@ def train(work_dir, kind='ImageClassifier', **fields):
     return error, log, runner.epoch
 
 
-def test_a_parameter_without_gradient_is_named_and_training_goes_on(tmp_path):
+def test_a_parameter_without_gradient_is_named_and_training_continues(tmp_path):
     error, log, epochs = train(tmp_path, 'WithSpareLayer')
     assert error == ''
     assert epochs == 1
@@ -42,7 +42,7 @@ def test_nothing_is_said_of_a_network_that_is_trained_whole(tmp_path):
     assert 'no gradient' not in log
 
 
-def test_stands_beside_other_hooks_of_the_optimizer(tmp_path):
+def test_works_with_other_hooks_of_the_optimizer(tmp_path):
     distiller = dict(
         type='LogitDistiller',
         architecture=toys.classifier(),
@@ -97,7 +97,7 @@ def test_several_processes_stop_before_the_step_that_would_fail_without_a_name(t
         assert epochs == 0
 
 
-def test_several_processes_go_on_where_the_config_allows_it(tmp_path):
+def test_several_processes_continue_if_the_config_allows_it(tmp_path):
     for error, _, epochs in run_on_ranks(2, train_on_ranks, str(tmp_path), True):
         assert error == ''
         assert epochs == 1

@@ -116,7 +116,7 @@ class TestResume:
             (dict(train_data=toys.Images(60)), 'record.train_data.images: 40 -> 60'),
         ],
     )
-    def test_what_changes_the_result_is_refused_unless_told(self, first, changes, message):
+    def test_a_change_of_the_result_is_refused_unless_allowed(self, first, changes, message):
         with pytest.raises(ValueError, match=message) as caught:
             first(**changes)
         assert 'Undo the change, start again in another --work-dir, or continue with it by --allow-changes' in str(

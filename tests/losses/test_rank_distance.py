@@ -53,7 +53,7 @@ def test_any_increasing_map_of_the_teacher_and_a_softmax_scale_of_the_student_ch
     torch.testing.assert_close(rank_distance(student / 4 - 7, teacher), expected)
 
 
-def test_logits_that_a_softmax_would_tie_are_told_apart():
+def test_logits_that_a_softmax_would_tie_are_distinguished():
     logits = torch.tensor([[0.0, -1000.0, -2000.0, -3000.0]])
     other = torch.tensor([[0.0, -3000.0, -2000.0, -1000.0]])
     assert rank_distance(logits, other, 'hard').item() == pytest.approx(1 - (1 - 6 * 8 / (4 * 15)))

@@ -90,7 +90,7 @@ def test_leaves_generators_recursion_limit_and_mode_alone():
     assert {type(module) for module in pruned.modules()} == {type(module) for module in network.modules()}
 
 
-def test_refuses_slips():
+def test_refuses_wrong_arguments():
     with pytest.raises(ValueError, match='amount is the fraction of weights .* got 1.5'):
         ChannelPruner(1.5)
     with pytest.raises(ValueError, match="image_size is the side .* got '32x32'"):

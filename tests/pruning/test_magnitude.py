@@ -59,7 +59,7 @@ def test_refuses_an_amount_that_is_no_fraction(amount):
         MODELS.build(dict(type='MagnitudePruner', amount=amount))
 
 
-def test_refuses_other_slips():
+def test_refuses_other_wrong_arguments():
     with pytest.raises(TypeError, match="amount must be a fraction .* got '10%'"):
         MagnitudePruner(amount='10%')
     with pytest.raises(ValueError, match="scope must be one of .*'layer', 'global'.* got 'channel'"):

@@ -58,7 +58,7 @@ def test_the_amount_is_the_share_that_goes():
         ((2.0, 4), TypeError, r'n and m must be integers, .* got n=2.0, m=4'),
     ],
 )
-def test_refuses_slips(numbers, error, message):
+def test_refuses_wrong_arguments(numbers, error, message):
     with pytest.raises(error, match=message):
         NMPruner(*numbers)
 

@@ -54,7 +54,7 @@ def test_a_larger_amount_removes_the_same_weights_and_more(network):
     assert zeros(many)[0][zeros(few)[0]].all()
 
 
-def test_refuses_slips():
+def test_refuses_wrong_arguments():
     with pytest.raises(TypeError, match="seed must be an integer, got 'a'"):
         RandomPruner(seed='a')
     with pytest.raises(ValueError, match='amount is the fraction of weights .* got 1.0'):

@@ -245,7 +245,7 @@ def test_processes_fill_one_store(tmp_path):
     ('fields', 'message'),
     [(dict(dtype='bf16'), r"one of \('float16', 'float32'\), got 'bf16'"), (dict(top_k=0), 'at least 1, .* got 0')],
 )
-def test_a_slip_is_refused(tmp_path, fields, message):
+def test_a_wrong_argument_is_refused(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
         LogitStore(tmp_path, **fields)
 

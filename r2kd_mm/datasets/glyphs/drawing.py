@@ -1,8 +1,8 @@
 """Draw image i of a split of Glyph-100; version, seed, split, i and difficulty determine every byte.
 
-Random numbers are raw bits of PCG64, which NumPy promises to keep. What is computed from them is integer arithmetic,
-and single IEEE operations in a fixed order: no sine, no matrix product, no sum of an array of floats, whose last bit
-differs between machines and would some day be a byte.
+Random numbers are raw bits of PCG64, which NumPy promises to keep. The rest is integer arithmetic and single IEEE
+operations in a fixed order. There is no sine, no matrix product and no sum of floats: their last bit differs between
+machines and could change a byte.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Strengths:
-    """The largest distance of an image of one difficulty from a plain, upright, sharp character.
+    """Strengths of the distortions at one difficulty.
 
     Attributes:
         half_turn: Largest tangent of half the angle of rotation.
@@ -56,10 +56,10 @@ class Strengths:
         smallest_em: Smallest size of the font, in pixels to the em; the largest is 28.
         shift: Largest displacement of the character, in pixels.
         neighbours: Probability of another character on the left, and of one on the right.
-        overlap: Largest overlap with it, in em.
+        overlap: Largest overlap with this character, in em.
         contrast: Least difference in brightness between character and background, 0 to 255.
         gradient: Largest change of the background's brightness from one border to the opposite one, 0 to 255.
-        blur: Largest weight of the pixel on either side, in each of the two passes of the blur.
+        blur: Largest weight of the neighbouring pixels, in each of the two passes of the blur.
         noise: Largest standard deviation of the noise, 0 to 255.
     """
 
@@ -99,7 +99,7 @@ class Painter:
 
     Args:
         split: One of :data:`SPLITS`.
-        seed: Chooses the random numbers, from 0 to 2**32 - 1.
+        seed: Seed of the random numbers, from 0 to 2**32 - 1.
         difficulty: From 0 to 1, see :class:`Strengths`. Image ``i`` is the same scene at every difficulty.
     """
 
@@ -149,7 +149,7 @@ class _View:
 
     Attributes:
         columns: Contributions of the points' rows and columns to the column of the mask.
-        rows: Likewise to its row.
+        rows: Contributions of the points' rows and columns to the row of the mask.
     """
 
     columns: tuple[np.ndarray, np.ndarray]
@@ -196,7 +196,7 @@ def contrasting(colour: list[float], background: list[float], least: float) -> l
 
     Args:
         colour: Red, green and blue, 0 to 255.
-        background: Likewise.
+        background: Red, green and blue, 0 to 255.
         least: Difference in luma, at most 127.
     """
     own, other = _luma(colour), _luma(background)

@@ -1,7 +1,7 @@
 """Make masks of characters from a font file.
 
-The outlines are taken as the numbers that the file holds, and filled by single IEEE operations, which every machine
-rounds alike. A font library would be shorter, but two versions of one need not draw the same pixels.
+The outlines are read as numbers from the file, and filled by single IEEE operations, which every machine rounds in the
+same way. A font library would be shorter, but two of its versions may draw different pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def font_masks(font: str) -> tuple[np.ndarray, tuple[float, ...]]:
         character, in em.
 
     Raises:
-        RuntimeError: The file is not the one that Glyph-100 is defined with.
+        RuntimeError: The file differs from the font that defines Glyph-100.
     """
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', font)
     expected = {**FONTS, **SHIFTED_FONTS}[font]
