@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from r2kd_mm.functional.isotonic import block_means, isotonic
 from r2kd_mm.functional.standardization import standardize, widen
 
 # The pairwise functions need C * C differences per row. They compute them in slices of at most this many elements, and
@@ -318,7 +319,7 @@ class _PermutahedronProjection(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ordered, order = rows.sort(dim=-1)
         places = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)
-        excess, block = _isotonic(ordered - places)
+        excess, block = isotonic(ordered - places)
         ctx.save_for_backward(order, block)
         return torch.empty_like(rows).scatter_(-1, order, ordered - excess)
 
@@ -327,41 +328,4 @@ class _PermutahedronProjection(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         order, block = ctx.saved_tensors
         ordered = grad.gather(-1, order)
-        return torch.empty_like(grad).scatter_(-1, order, ordered - _block_means(ordered, block))
-
-
-def _isotonic(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit a non-decreasing sequence to each row by least squares (pool-adjacent-violators).
-
-    Args:
-        rows: Shape ``(N, C)``.
-
-    Returns:
-        The fit ``(N, C)``, constant on blocks, and the block number of each entry; no two rows share a block.
-    """
-    count, size = rows.shape
-    sums = rows.reshape(-1)
-    lengths = torch.ones_like(sums)
-    owner = torch.arange(count, device=rows.device).repeat_interleave(size)
-    while True:
-        means = sums / lengths
-        begins = torch.ones_like(owner, dtype=torch.bool)
-        begins[1:] = (means[1:] >= means[:-1]) | (owner[1:] != owner[:-1])
-        owner = owner[begins]
-        if owner.numel() == sums.numel():
-            break
-        # a run of falling means ends up in one block, in whatever order it is pooled: pool it at once
-        run = begins.cumsum(0) - 1
-        sums = means.new_zeros(owner.numel()).index_add_(0, run, sums)
-        lengths = means.new_zeros(owner.numel()).index_add_(0, run, lengths)
-    block = torch.arange(owner.numel(), device=rows.device).repeat_interleave(lengths.long())
-    return means[block].view(count, size), block.view(count, size)
-
-
-def _block_means(rows: Tensor, block: Tensor) -> Tensor:
-    """Replace each entry of ``rows`` ``(N, C)`` by the mean of its block of :func:`_isotonic`."""
-    numbers = block.reshape(-1)
-    blocks = int(numbers[-1]) + 1
-    sums = rows.new_zeros(blocks).index_add_(0, numbers, rows.reshape(-1))
-    lengths = torch.bincount(numbers, minlength=blocks)
-    return (sums / lengths)[block]
+        return torch.empty_like(grad).scatter_(-1, order, ordered - block_means(ordered, block))

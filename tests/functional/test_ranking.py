@@ -10,7 +10,6 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
 from torch.autograd import gradcheck
 
 from r2kd_mm.functional import ranking
@@ -92,13 +91,6 @@ def test_sigmoid_rank_is_the_sum_of_pairwise_sigmoids_however_it_is_sliced(eleme
     (ours,) = torch.autograd.grad(ranks, rows, cotangent)
     (theirs,) = torch.autograd.grad(expected, rows, cotangent)
     torch.testing.assert_close(ours, theirs)
-
-
-def test_isotonic_fit_agrees_with_scikit_learn():
-    rows = torch.cat([torch.randn(30, 60), -torch.arange(60.0).expand(1, -1), torch.randint(0, 3, (9, 60))]).double()
-    rows[10:20] += torch.linspace(0, 6, 60)
-    expected = [IsotonicRegression().fit_transform(np.arange(60), row) for row in rows.numpy()]
-    torch.testing.assert_close(ranking._isotonic(rows)[0], torch.tensor(np.stack(expected)))
 
 
 def test_permutahedron_rank_is_the_nearest_point_of_the_permutahedron():
