@@ -1,4 +1,4 @@
-"""Joining processes; rows of every rank: what arrives, in how many collectives, and the gradient of the own ones."""
+"""Join processes and gather the rows of every rank: results, number of collectives, gradient of this rank's rows."""
 
 import os
 
@@ -22,7 +22,7 @@ def rows_of(rank: int, counts: list[list[int]]) -> list[torch.Tensor]:
 
 
 def gather_twice(counts):
-    """What the second of two calls gave, and the number of collectives of each."""
+    """Return the result of the second of two calls, and the number of collectives of each."""
     calls = []
     real = distributed.all_gather
     distributed.all_gather = lambda *args: calls.append(1) or real(*args)

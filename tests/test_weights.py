@@ -1,4 +1,4 @@
-"""What a run starts from, resumes from and is tested with: the log says it, and a file that fits nothing is refused."""
+"""A run reports the weights that it starts from, resumes or tests; a file that does not fit is refused."""
 
 import copy
 import logging
@@ -127,7 +127,7 @@ def test_names_that_one_side_alone_has_are_in_the_log(file, said):
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
-    """What a run wrote."""
+    """Return the checkpoint of a run."""
     folder = tmp_path_factory.mktemp('run')
     toys.runner(toys.classifier(), folder).train()
     return torch.load(folder / 'epoch_1.pth', weights_only=False)

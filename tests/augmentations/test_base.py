@@ -1,4 +1,4 @@
-"""What an augmentation is told of the images."""
+"""The context that an augmentation gets with its images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What all backbones share: stages to return, to freeze, to tap."""
+"""All backbones return, freeze and tap stages."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the stack does without the cures, seen once for all tests of the cures."""
+"""See once, for all tests of the cures, what the stack does without them."""
 
 import json
 import os
@@ -115,7 +115,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope='package')
 def upstream(runner_checkpoint) -> dict:
-    """What the stack does in processes that import r2kd_mm late, as ``{fault: what was seen}``."""
+    """Return what the stack does in processes that import r2kd_mm late, as ``{fault: what was seen}``."""
     seen = {}
     for script in (UNTOUCHED, ONLY_IMPORTABLE):
         environment = dict(os.environ, PACKAGE=str(Path(compat.__file__).parents[1]), CHECKPOINT=str(runner_checkpoint))

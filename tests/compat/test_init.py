@@ -1,4 +1,4 @@
-"""Which cure is applied when."""
+"""Each cure is applied when its module is imported."""
 
 from importlib import import_module
 

@@ -54,7 +54,7 @@ SCHEDULERS = sorted(PARAM_SCHEDULERS.module_dict)
 
 
 def scheduled(name: str, steps: int, state: dict | None = None) -> tuple:
-    """A scheduler after so many steps, and the value of its parameter after each; ``state`` is loaded before."""
+    """Return a scheduler after ``steps`` steps, and its value after each; ``state`` is loaded before."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     fields = next(fields for start, fields in SCHEDULER_FIELDS.items() if name.startswith(start))
     scheduler = PARAM_SCHEDULERS.build(
@@ -144,7 +144,7 @@ NEW_YEAR = 1767225599.0  # the last second of a minute, an hour, a day, a month 
 
 
 def start_in_one_second(work_dir, starts: int) -> list[str]:
-    """The names of the folders of so many starts, all of them in the same second."""
+    """Return the names of the folders of ``starts`` starts, all in the same second."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr('mmengine.runner.runner.time.time', lambda: NEW_YEAR)
         return [Path(toys.runner(toys.classifier(), work_dir).log_dir).name for _ in range(starts)]

@@ -182,7 +182,7 @@ class ListedByRank0(ImageFolder):
 
 
 def read_on_rank(roots: list[str], fault: Exception | None = None) -> dict:
-    """What this rank knows after building the data set from its root, or the error."""
+    """Return what this rank knows after it built the data set, or the error."""
     ListedByRank0.fault = fault
     try:
         dataset = ListedByRank0(roots[get_rank()], 'train', indices=3)

@@ -1,4 +1,4 @@
-"""Every public image set: whole, it is read; half, it says so, and which command mends it."""
+"""Every public image set: a complete one is read, an incomplete one is refused with the command that fixes it."""
 
 import shutil
 from pathlib import Path

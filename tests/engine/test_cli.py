@@ -45,7 +45,7 @@ def _no_environment(monkeypatch):
 
 
 def exit_message(capsys, function, *args) -> str:
-    """What ``function`` prints on stderr while it exits with status 1."""
+    """Return what ``function`` prints to stderr when it exits with status 1."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
         function(*args)

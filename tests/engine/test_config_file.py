@@ -1,4 +1,4 @@
-"""Which names of a config file are refused, and what an error in one says."""
+"""Config files: refused names, and messages about errors."""
 
 import json
 import textwrap
@@ -15,7 +15,7 @@ TEXT = "model = dict(type='R2KD')\n"
 
 @pytest.fixture
 def read(tmp_path):
-    """Read ``run.py``, or another name, beside the files given."""
+    """Read ``run.py``, or another name, next to the given files."""
 
     def read_files(name='run.py', **files):
         for stem, text in files.items():

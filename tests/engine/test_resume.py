@@ -1,4 +1,4 @@
-"""A run goes on from the newest checkpoint that is whole, and says which ones are not."""
+"""A run resumes from the newest complete checkpoint, and reports the damaged ones."""
 
 import shutil
 from pathlib import Path

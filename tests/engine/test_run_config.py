@@ -1,4 +1,4 @@
-"""What the command line makes of a config."""
+"""The command line changes a config."""
 
 import argparse
 

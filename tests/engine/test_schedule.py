@@ -37,7 +37,7 @@ def sgd(**fields):
 
 
 def run(work_dir, scheduler=None, epochs=4, allow_changes=False, hooks=(), loop='ResumableTrainLoop', **fields):
-    """Train, and return what each iteration trained with and the log; ``resume=PATH`` goes on from a checkpoint."""
+    """Train, and return the values of each iteration and the log; ``resume=PATH`` resumes from a checkpoint."""
     values, loop = Values(), dict(type=loop, max_epochs=epochs)
     fields = dict(dict(optim_wrapper=sgd(), param_scheduler=scheduler), **fields)
     path = fields.pop('resume', None)
@@ -65,7 +65,7 @@ def run(work_dir, scheduler=None, epochs=4, allow_changes=False, hooks=(), loop=
 
 
 class ScaledOptimWrapper(OptimWrapper):
-    """What MMEngine's AmpOptimWrapper does with its scaler, on the CPU."""
+    """Use a gradient scaler on the CPU as MMEngine's AmpOptimWrapper does."""
 
     def __init__(self, growth_interval, **fields):
         super().__init__(**fields)
@@ -103,7 +103,7 @@ STRETCHED = {
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """A run of so many epochs by a schedule that nothing interrupts, once for each."""
+    """Train the given number of epochs without an interruption, once per schedule."""
 
     @functools.cache
     def train(name, epochs):

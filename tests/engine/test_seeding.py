@@ -1,4 +1,4 @@
-"""What is drawn depends on the seed, the epoch and the index, and on nothing else."""
+"""Draws depend only on the seed, the epoch and the index."""
 
 import copy
 import functools

@@ -49,7 +49,7 @@ class CountingImages(NoisyImages):
 
 
 def next_draws():
-    """What each generator of the process would give next; they are left as they are."""
+    """Return the next value of each generator of the process, without changing it."""
     python, numpy = random.Random(), np.random.RandomState()
     python.setstate(random.getstate())
     numpy.set_state(np.random.get_state())
@@ -58,7 +58,7 @@ def next_draws():
 
 
 class Watch(Hook):
-    """What the hooks and the generators of the process see."""
+    """Record what hooks and generators of the process see."""
 
     def __init__(self):
         self.batches, self.draws, self.validated, self.steps = [], [], [], []
@@ -137,7 +137,7 @@ def assert_equal(one, other, where=''):
 
 
 def result(work_dir, name=f'iter_{3 * LENGTH}.pth'):
-    """What of a checkpoint has to be the same: all but paths, times and the name of the experiment."""
+    """Return the parts of a checkpoint that must be equal: all but paths, times and the name of the experiment."""
     checkpoint = torch.load(Path(work_dir, name), weights_only=False)
     history = {
         key: [value.tolist() for value in buffer.data]

@@ -1,4 +1,4 @@
-"""What wraps a data set hides nothing of how its images are prepared."""
+"""A wrapper of a data set hides nothing of how its images are prepared."""
 
 import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset

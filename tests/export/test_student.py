@@ -1,4 +1,4 @@
-"""What is read out of a checkpoint, and what is refused."""
+"""A student is read from a checkpoint, or refused."""
 
 import json
 

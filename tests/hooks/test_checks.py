@@ -316,7 +316,7 @@ class SkippingImages(toys.Images):
 
 
 def count_on_this_rank(folder):
-    """What a process that looks at its half of 40 images finds in its message hub."""
+    """Return the message hub of a process that sees half of 40 images."""
     without_validation = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
     runner = toys.runner(
         toys.classifier(),

@@ -238,7 +238,7 @@ class OverflowAbove(Hook):
 
 
 class ScaledOptimWrapper(OptimWrapper):
-    """What MMEngine's AmpOptimWrapper does with its scaler, on the CPU."""
+    """Use a gradient scaler on the CPU as MMEngine's AmpOptimWrapper does."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -383,7 +383,7 @@ class TestBuffers:
 
 
 def times_left_out():
-    """How often a process leaves a step out where only the second one has logits that are not finite."""
+    """Return the number of skipped steps if only the second process has logits that are not finite."""
     hook, left_out = FiniteCheckHook('skip'), []
     hook._buffers = SimpleNamespace(largest=list)
     logits = {('clean', 'student'): torch.tensor([torch.nan if get_rank() == 1 else 0.0])}
@@ -394,7 +394,7 @@ def times_left_out():
 
 
 def step_of_one_process_with_an_infinite_loss():
-    """What a process says of a step in which the loss of the second one alone is infinite."""
+    """Return the message of a process if only the loss of the second one is infinite."""
     hook, faults = FiniteCheckHook('skip'), []
     hook._buffers = SimpleNamespace(largest=list, names_not_finite=list)
     losses = dict(loss=torch.tensor(torch.inf if get_rank() == 1 else 1.0))
@@ -405,7 +405,7 @@ def step_of_one_process_with_an_infinite_loss():
 
 
 def decisions():
-    """What this process decides in both cases."""
+    """Return the decision of this process in both cases."""
     return times_left_out(), step_of_one_process_with_an_infinite_loss()
 
 

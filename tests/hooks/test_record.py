@@ -84,7 +84,7 @@ DEFAULTS = dict(
 class TestResume:
     @pytest.fixture
     def first(self, tmp_path):
-        """The work dir of one epoch, and how to go on from it with these fields of the config changed."""
+        """Train one epoch; return the work dir, and a function that resumes it with changed fields of the config."""
         work_dir = tmp_path / 'work'
 
         def train(epochs=2, train_data=None, model=SUPERVISED, allow_changes=False, **fields) -> str:

@@ -1,4 +1,4 @@
-"""What every loss promises, whatever it computes."""
+"""Properties that every loss has."""
 
 import itertools
 

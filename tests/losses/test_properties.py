@@ -131,6 +131,6 @@ def test_finite_in_range_and_without_a_gradient_to_the_teacher(loss):
 
 
 def size_of_terms(given: dict[str, Any], student: Tensor, teacher: Tensor) -> float:
-    """How large the numbers are of which a divergence is the sum."""
+    """Return the size of the terms of a divergence."""
     temperature = max(1.0, given.get('temperature', 0.0), *given.get('temperatures', ()))
     return temperature**2 * max(1.0, float(student.double().abs().max()), float(teacher.double().abs().max()))
