@@ -158,7 +158,7 @@ def test_without_any_package_the_table_is_shown_all_the_same(command):
 
 @pytest.mark.parametrize(
     'command',
-    ['import r2kd_mm.distillers', "from r2kd_mm.registry import MODELS; MODELS.get('SingleTeacherDistill')"],
+    ['import r2kd_mm.pruning.channels', "from r2kd_mm.registry import MODELS; MODELS.get('SingleTeacherDistill')"],
     ids=['imported', 'looked up'],
 )
 def test_a_wrong_mmcv_ends_in_the_table_too(tmp_path, command):

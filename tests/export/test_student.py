@@ -182,7 +182,7 @@ def test_the_channels_of_another_data_preprocessor_are_in_its_order(tmp_path):
 
 def test_a_preparation_that_cannot_be_repeated_is_refused(tmp_path):
     checkpoint = folder_run(tmp_path, [dict(type='RandomCrop', crop_size=16)])
-    with pytest.raises(ValueError, match='would prepare .*png. otherwise than .* of 255 off .* after RandomCrop'):
+    with pytest.raises(ValueError, match='would prepare .*png. differently from .* of 255 off .* after RandomCrop'):
         load_student(checkpoint)
 
 
