@@ -33,8 +33,8 @@ def show_corruptions(found: Measurements) -> Iterator[Exhibit]:
     table = np.array([[array[places].mean() for places in of_name.values()] for array in everyone.values()])
     table = np.column_stack([[np.mean(values) for values in clean.values()], table, table.mean(axis=1)])
     note = (
-        'after Hendrycks and Dietterich (ICLR 2019), made by this package: not their files, so the numbers are not '
-        'those of CIFAR-C or ImageNet-C'
+        'after Hendrycks and Dietterich (ICLR 2019), made by this package: they are not their files, so the numbers '
+        'cannot be compared with CIFAR-C or ImageNet-C'
     )
     yield Exhibit(
         'corruptions',

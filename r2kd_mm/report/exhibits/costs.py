@@ -27,9 +27,9 @@ def show_costs(found: Measurements) -> Iterator[Exhibit]:
     yield Exhibit(
         'cost',
         'Accuracy against cost',
-        f'Top-1 accuracy on {found.data} after the last epoch, mean over seeds, against what one image costs; latency '
-        'on the processor of the machine that made this page, which differs from run to run. The cost of a teacher is '
-        'that of its first network.',
+        f'Top-1 accuracy on {found.data} after the last epoch, mean over seeds, against the cost of one image. The '
+        'latency is measured on the processor that made this page and differs from run to run. The cost of a teacher '
+        'is the cost of its first network.',
         partial(draw_scatter, panels, styles_of(found), 'top-1 accuracy (%)'),
         ('network', 'accuracy_percent', 'parameters', 'multiply_adds', 'latency_ms'),
         [(name, mean, *astuple(cost)) for name, (mean, cost) in last.items()],

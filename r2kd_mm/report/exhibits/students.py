@@ -40,7 +40,7 @@ def show_class_accuracies(found: Measurements) -> Iterator[Exhibit]:
     yield Exhibit(
         'class_accuracy',
         'Accuracy of each class',
-        f'Share of the images of a class that are recognised, of {found.data}.{which} {BAR}',
+        f'Share of the images of a class that are predicted right, on {found.data}.{which} {BAR}',
         partial(
             draw_dots,
             [found.classes[place] for place in shown],
@@ -71,8 +71,8 @@ def show_confusions(found: Measurements) -> Iterator[Exhibit]:
     yield Exhibit(
         'confusions',
         'Most confused classes',
-        f'Share of the images of the first class that are taken for the second, of {found.data}; the pairs that are '
-        f'confused most in the mean over methods. {BAR}',
+        f'Share of the images of the first class that are predicted as the second, on {found.data}. The pairs are '
+        f'those that are confused most, in the mean over methods. {BAR}',
         partial(
             draw_dots,
             [f'{found.classes[i]} → {found.classes[j]}' for i, j in pairs],
@@ -100,8 +100,9 @@ def show_agreements(found: Measurements) -> Iterator[Exhibit]:
         yield Exhibit(
             'agreement',
             'Agreement with the teacher',
-            f'Share of {found.data} on which student and teacher name the same class: all of them, and those on which '
-            f'the teacher is right or wrong. A student without a teacher is compared with that of the others. {BAR}',
+            f'Share of {found.data} on which student and teacher predict the same class: of all images, and of the '
+            'images on which the teacher is right or wrong. A student without a teacher is compared with the teacher '
+            f'of the others. {BAR}',
             partial(
                 draw_dots,
                 ('all images', 'teacher right', 'teacher wrong'),
@@ -131,10 +132,10 @@ def show_reliability(found: Measurements) -> Iterator[Exhibit]:
         rows += [(name, place, *row) for place, row in enumerate(zip(counts, confidence, correct))]
     yield Exhibit(
         'calibration',
-        'Is a network as often right as it is sure?',
-        f'Accuracy against confidence, the probability of the predicted class, in {NUM_BINS} bins of equal width, '
-        f'over {found.data} and all seeds together; on the dashed line they are equal. ECE: expected calibration '
-        'error, its mean distance to that line, of each seed.',
+        'Calibration',
+        f'Accuracy against confidence, the probability of the predicted class. {NUM_BINS} bins of equal width over '
+        f'{found.data} and all seeds together. On the dashed line accuracy and confidence are equal. ECE: expected '
+        'calibration error, the mean distance to that line, computed for each seed.',
         partial(draw_reliability, panels),
         ('network', 'bin', 'images', 'confidence', 'accuracy'),
         rows,

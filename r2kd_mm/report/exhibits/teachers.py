@@ -31,10 +31,10 @@ def show_entropies(found: Measurements) -> Iterator[Exhibit]:
         largest = math.log(len(found.classes))
         yield Exhibit(
             'entropy',
-            'How sure the teachers are',
-            f'Entropy of the class probabilities of each teacher, and of the mixture that teaches, on {count} of the '
-            f'validation images, clean and augmented as in training; 0 is sure, {largest:.2f} is no idea. What '
-            'several methods share is shown once.',
+            'Entropy of the teachers',
+            f'Entropy of the class probabilities of each teacher, and of the mixture that teaches. It is measured on '
+            f'{count} validation images, clean and augmented as in training. 0: one class is certain; {largest:.2f}: '
+            'all classes are equally probable. Teachers that several methods share are shown once.',
             partial(draw_histograms, panels, 'entropy (nats)', largest),
             ('panel', 'network', 'image', 'entropy_nats'),
             [
@@ -59,9 +59,10 @@ def show_correlations(found: Measurements) -> Iterator[Exhibit]:
     pairs = list(np.ndindex(len(found.classes), len(found.classes)))
     yield Exhibit(
         'class_correlation',
-        'Which classes are taken for similar',
-        f'Correlation between the logits of every two classes over {found.data}, mean over seeds; below each student, '
-        'its difference to its teacher, or without one to that of the others. White: not correlated, or no difference.',
+        'Similar classes',
+        f'Correlation between the logits of every two classes over {found.data}, mean over seeds. Below each student '
+        'is its difference to its teacher; a student without a teacher is compared with the teacher of the others. '
+        'White: not correlated, or no difference.',
         partial(draw_maps, maps, references, found.classes),
         ('network', 'class', 'other_class', 'correlation', 'difference'),
         [

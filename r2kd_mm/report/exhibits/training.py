@@ -31,7 +31,7 @@ def show_accuracy(groups: Sequence[RunGroup], found: Measurements) -> Iterator[E
         'accuracy',
         'Accuracy while training',
         f'Top-1 accuracy on the validation images after each epoch that was validated. {PERCENT_BAND}'
-        + (f' A level line is that of a teacher on {found.data}.' if levels else ''),
+        + (f' A level line shows a teacher, measured on {found.data}.' if levels else ''),
         partial(draw_curves, [panel], styles_of(found)),
         ('method', 'seed', 'epoch', 'accuracy_percent'),
         _series_rows(groups, METRIC),
@@ -46,8 +46,8 @@ def show_losses(groups: Sequence[RunGroup], found: Measurements) -> Iterator[Exh
         yield Exhibit(
             'losses',
             'Losses while training',
-            'Every loss on the training images, by the name in the log and with its weight, smoothed as logged; '
-            f'"loss" is their sum. Losses of different methods are not on one scale. {BAND}',
+            'Every loss on the training images, by its name in the log, with its weight, smoothed as logged. '
+            f'"loss" is their sum. Losses of different methods have different scales. {BAND}',
             partial(draw_curves, panels, styles_of(found)),
             ('scalar', 'method', 'seed', 'iteration', 'value'),
             [(panel.title, *row) for panel in panels for row in _series_rows(groups, panel.title)],
