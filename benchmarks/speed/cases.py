@@ -113,7 +113,7 @@ class Published(Case):
         self.student = copy.deepcopy(networks.student).to(get_device()).train()
         self.optim_wrapper = networks.optim_wrapper(self.student)
         self.task_loss = task_loss(self.student)
-        self.task_loss_weight = distiller.task_loss_weight
+        self.task_loss_weight = distiller.step.objective.task_loss_weight
         self.teacher, *pruned = distiller.teachers.values()
         self.pruned_teacher = pruned[0] if pruned else None
         self.teacher_weight = getattr(distiller, 'teacher_weight', 1.0)

@@ -217,18 +217,10 @@ class LogitDistiller(BaseAlgorithm):
         """Makes the augmented view."""
         return self.step.views.augmentation
 
-    @augmentation.setter
-    def augmentation(self, augmentation: BatchAugmentation | None) -> None:
-        self.step.views.augmentation = augmentation
-
     @property
     def replay(self) -> Replay | None:
         """Keeps the teachers' logits on disk."""
         return self.step.targets.replay
-
-    @replay.setter
-    def replay(self, replay: Replay | None) -> None:
-        self.step.targets.replay = replay
 
     @property
     def distillation_stopped(self) -> bool:
@@ -240,11 +232,6 @@ class LogitDistiller(BaseAlgorithm):
         self.step.objective.stopped = stopped
         if self.step.features is not None:
             self.step.features.stopped = stopped
-
-    @property
-    def task_loss_weight(self) -> float:
-        """Factor of the student's own loss."""
-        return self.step.objective.task_loss_weight
 
     @property
     def mutator(self) -> nn.Module:
@@ -340,11 +327,6 @@ class LogitDistiller(BaseAlgorithm):
         if not self.teachers and not self.replay.store.is_complete:
             self.load_teachers()
         return differences
-
-    def fill_replay(self, inputs: Tensor, data_samples: list[DataSample]) -> None:
-        """Put the logits of a batch into the replay, those of both views, where they are not there yet."""
-        views = self.step.make_views(inputs, self.step.views.names, data_samples)
-        self.step.targets(views, data_samples)
 
     def load_teachers(self) -> None:
         """Load the teachers, which a complete replay has made unnecessary so far."""

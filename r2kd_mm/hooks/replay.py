@@ -177,7 +177,8 @@ def fill_store(runner: Runner) -> None:
             # the arithmetic of --amp, for an engine that leaves it to the run
             with runner.optim_wrapper.optim_context(model):
                 data = model.data_preprocessor(batch, training=True)
-                model.fill_replay(data['inputs'], data['data_samples'])
+                views = model.step.make_views(data['inputs'], model.step.views.names, data['data_samples'])
+                model.step.targets(views, data['data_samples'])
             if progress:
                 progress.update()
         store.complete(number)

@@ -40,7 +40,7 @@ class FirstStep(Hook):
         self.clean, self.view = data['inputs'], None
         self.labels = [sample.gt_label for sample in data['data_samples']]
         if getattr(model, 'augmentation', None) is not None:
-            model.augmentation = partial(self._keep, model.augmentation)
+            model.step.views.augmentation = partial(self._keep, model.augmentation)
             model.loss(**data)
         raise Seen
 

@@ -152,7 +152,7 @@ def test_images_that_changed_are_asked_for_again_and_the_log_says_how_many(tmp_p
     assert 'In epoch 1, 1 images were not those that the stored teacher logits had been made for' in log
     assert 'In epoch 3' not in log
     live = replaying(tmp_path, teacher_ckpt, 'live', data=changed(1), epochs=CYCLE + 1)
-    live.model.replay = Replay(tmp_path / 'other', dtype='float32')
+    live.model.step.targets.replay = Replay(tmp_path / 'other', dtype='float32')
     live.train()
     torch.testing.assert_close(losses(runner), losses(live), rtol=1e-4, atol=1e-4)
 
@@ -243,7 +243,7 @@ def test_data_sets_that_wrap_others_are_replayed(tmp_path, teacher_ckpt, asked, 
     with_replay.train()
     assert sum(asked) == size * CYCLE
     live = replaying(tmp_path, teacher_ckpt, 'live', data=WRAPPED[kind](), epochs=CYCLE + 1)
-    live.model.replay = Replay(tmp_path / 'other', dtype='float32')
+    live.model.step.targets.replay = Replay(tmp_path / 'other', dtype='float32')
     live.train()
     torch.testing.assert_close(losses(with_replay), losses(live), rtol=1e-4, atol=1e-4)
 

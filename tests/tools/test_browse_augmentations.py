@@ -30,7 +30,7 @@ class FirstStep(Hook):
             self.clean, self.view = images, augment(images, context)
             return self.view
 
-        model.augmentation = keep_view
+        model.step.views.augmentation = keep_view
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         raise StopIteration
