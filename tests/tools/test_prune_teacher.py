@@ -72,7 +72,7 @@ def test_the_same_is_written_to_read_to_compute_with_and_to_look_at(shown):
     assert table.count('(R2KD)') == 1
     content = json.loads((out / 'table.json').read_text())
     assert len(content['rows']) == len(table.splitlines()) - 2
-    assert content['environment']['packages']['torch'] == version('torch')
+    assert content['environment']['versions']['torch'] == version('torch')
     assert Image.open(out / 'pruned.png').size[0] > 1000
 
 
