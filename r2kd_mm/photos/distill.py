@@ -34,6 +34,7 @@ from r2kd_mm.runs import (
 from r2kd_mm.runs.statistics import wilson_interval
 
 RECORD = 'distill.json'
+PHOTOS = 'photos'  # in the record: the digest of their names
 TABLE = 'table.md'
 PAGE_IMAGES = 500
 TEACHING = 'teacher_on_the_view_of_the_student'
@@ -88,9 +89,10 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     MMLogger.get_instance('distill', log_level='WARNING')  # what the check of the networks initialises
     goes_on = (asked.out / RECORD).is_file()
     photos = look_at_photos(asked.data, asked.out / 'data', asked.val_split, 0, asked.allow_duplicates, goes_on)
+    _check_photos(asked, photos)
     plan = make_plan(asked, photos)
     costs = check_plan(plan)
-    text = json.dumps(asked.identity, indent=2) + '\n'
+    text = json.dumps({**asked.identity, PHOTOS: photos.digest}, indent=2) + '\n'
     AtomicLocalBackend().put_text(text, asked.out / RECORD)
     print(_describe(plan), flush=True)
 
@@ -136,6 +138,20 @@ def _check_record(options: Options) -> None:
         raise ValueError(
             f'--out {str(options.out)!r} holds another run: {"; ".join(changes)}. Give another folder, or the options '
             'of that run to go on with it'
+        )
+
+
+def _check_photos(options: Options, photos: Photos) -> None:
+    """Refuse photos that are not those of the earlier call: the networks there learned other classes or images.
+
+    Raises:
+        ValueError: Photos or classes were added, removed or renamed, or the record does not say.
+    """
+    path = options.out / RECORD
+    if path.is_file() and json.loads(path.read_text()).get(PHOTOS) != photos.digest:
+        raise ValueError(
+            f'the photos changed: {str(options.data)!r} has other classes or files than those that {str(path)!r} '
+            'records; give another --out, or bring the photos of that run back to go on with it'
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ class Photos:
         classes: Their names, in the order of the labels.
         counts: Number of images of each class, to train and to measure on.
         notes: What a user should know about them.
+        digest: Of the names of the classes and of all photos; another one where any of them changed.
     """
 
     root: Path
@@ -41,6 +43,7 @@ class Photos:
     classes: tuple[str, ...]
     counts: Mapping[str, tuple[int, int]]
     notes: tuple[str, ...] = ()
+    digest: str = ''
 
     @property
     def num_train(self) -> int:
@@ -88,6 +91,7 @@ def look_at_photos(
     if len(train_files) < 2:
         raise ValueError(f'{str(top)!r} has {len(train_files)} folders of classes, and at least 2 are needed; {LAYOUT}')
     _refuse_empty(train_files, top)
+    listed = [train_files]
     if val is None:
         train_files, val_files = _split(train_files, top, out, val_split, seed, keep)
         _link(out, top)
@@ -99,6 +103,7 @@ def look_at_photos(
     else:
         root, train, notes = folder, 'train', []
         val_files = _list_classes(folder / val)
+        listed.append(val_files)
         unknown = sorted(val_files.keys() - train_files.keys())
         if unknown:
             raise ValueError(
@@ -131,7 +136,8 @@ def look_at_photos(
             f'the classes are uneven: {counts[smallest][0]} training images of {smallest!r}, '
             f'{counts[largest][0]} of {largest!r}'
         )
-    return Photos(root, train, val, photos.classes, counts, tuple(notes))
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return Photos(root, train, val, photos.classes, counts, tuple(notes), digest)
 
 
 def _list_classes(folder: Path) -> dict[str, list[str]]:

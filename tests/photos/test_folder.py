@@ -49,6 +49,21 @@ def test_without_one_a_part_of_each_class_is_set_aside(photos, tmp_path, below):
     assert look_at_photos(photos, out, val_split=0.5, seed=2).counts['dog'] == (4, 4)
 
 
+@pytest.mark.parametrize('below', ['', 'train', 'val'])
+def test_the_digest_tells_other_photos_and_classes(photos, tmp_path, below):
+    write(photos / below, dict(cat=4, dog=3))
+    if below == 'val':
+        write(photos / 'train', dict(cat=4, dog=3, eel=3))
+    digests = [look_at_photos(photos, tmp_path / 'out').digest]
+    digests.append(look_at_photos(photos, tmp_path / 'out', val_split=0.5, keep=True).digest)
+    write(photos / below, dict(cat=1), start=9)
+    digests.append(look_at_photos(photos, tmp_path / 'out', keep=True).digest)
+    write(photos / below, dict(eel=2))
+    digests.append(look_at_photos(photos, tmp_path / 'out', keep=True).digest)
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 def test_the_seed_decides_which_ones(photos, tmp_path):
     write(photos, dict(cat=20, dog=20))
     lists = []

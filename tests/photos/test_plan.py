@@ -1,5 +1,7 @@
 """Networks are found, built and shown an image before anything is trained; each stage has a config file."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from r2kd_mm.photos import distill as distill_function
-from r2kd_mm.photos.distill import RECORD, _check_record
+from r2kd_mm.photos.distill import PHOTOS, RECORD, _check_photos, _check_record
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import DISTILLED, TEACHER, check_plan, make_plan
@@ -110,13 +112,23 @@ class TestTheFolder:
         return Options(tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out', **changes)
 
     def test_of_another_run_is_refused_by_what_differs(self, tmp_path):
-        import json
-
         (tmp_path / 'out').mkdir()
         (tmp_path / 'out' / RECORD).write_text(json.dumps(self.options(tmp_path).identity))
         _check_record(self.options(tmp_path, seeds=3))
         with pytest.raises(ValueError, match='holds another run: epochs: 60 there, 5 now. Give another folder'):
             _check_record(self.options(tmp_path, epochs=5))
+
+    def test_of_other_photos_is_refused(self, tmp_path, photos):
+        out = tmp_path / 'out'
+        _check_photos(self.options(tmp_path), photos)  # the first call
+        out.mkdir()
+        (out / RECORD).write_text(json.dumps({PHOTOS: 'a'}))
+        _check_photos(self.options(tmp_path), replace(photos, digest='a'))
+        with pytest.raises(ValueError, match='the photos changed: .* give another --out'):
+            _check_photos(self.options(tmp_path), replace(photos, digest='b'))
+        (out / RECORD).write_text('{}')  # of an earlier version
+        with pytest.raises(ValueError, match='the photos changed'):
+            _check_photos(self.options(tmp_path), replace(photos, digest='a'))
 
     def test_with_other_files_is_refused(self, tmp_path):
         (tmp_path / 'out').mkdir()
