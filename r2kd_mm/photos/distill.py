@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -14,10 +15,10 @@ import torch
 from mmengine.logging import MMLogger
 
 from r2kd_mm.engine import AtomicLocalBackend, RunStopped
+from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.export import export_student
 from r2kd_mm.export.formats import require_packages
-from r2kd_mm.export.network import ExportError
 from r2kd_mm.photos.folder import Photos, look_at_photos
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan, check_plan, make_plan
@@ -37,6 +38,7 @@ RECORD = 'distill.json'
 PHOTOS = 'photos'  # in the record: the digest of their names
 TABLE = 'table.md'
 PAGE_IMAGES = 500
+PAGE_PACKAGES = ('jinja2', 'matplotlib', 'scipy')
 TEACHING = 'teacher_on_the_view_of_the_student'
 
 
@@ -84,6 +86,8 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     asked = Options(Path(data), teacher, student, Path(out), **options)
     for name in asked.formats:
         require_packages(name, to_write=True)
+    if asked.page:
+        _require_page()
     check_writable(asked.out, 'folder', '--out')
     _check_record(asked)
     MMLogger.get_instance('distill', log_level='WARNING')  # what the check of the networks initialises
@@ -104,15 +108,16 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     print('\nStudent', flush=True)
     _train(plan.student_runs, asked.jobs, max(1, threads // asked.jobs))
 
-    exports, failures = _export(plan.distilled, asked.out / 'export', asked.formats)
-    page = _page(plan) if asked.page else None
     found = _measured(plan)
     accuracy = {name: math.fsum(values.values()) / len(values) for name, values in found.items()}
     interval = {name: _interval(value, photos.num_val) for name, value in accuracy.items()}
     table = _table(plan, found, interval, costs)
     AtomicLocalBackend().put_text(table, asked.out / TABLE)
+    print(f'\n{table}', flush=True)
+    exports, failures = _export(plan.distilled, asked.out / 'export', asked.formats)
+    page = _page(plan) if asked.page else None
     checkpoint = Path(last_checkpoint(plan.distilled))
-    print(f'\n{table}\n{_places(asked, checkpoint, exports, page)}', flush=True)
+    print(f'{_places(asked, checkpoint, exports, page)}', flush=True)
     if failures:
         raise RunStopped(f'all is trained, and not every export could be made. {"; ".join(failures)}')
     return Distilled(asked.out, accuracy, interval, checkpoint, exports, page, table)
@@ -208,9 +213,23 @@ def _export(run: Run, folder: Path, formats: Sequence[str]) -> tuple[dict[str, P
             if not (folder / name).is_dir():
                 export_student(last_checkpoint(run), folder / name, name)
             exports[name] = folder / name
-        except (ExportError, ValueError) as error:
-            failures.append(f'{name}: {error}')
+        except Exception as error:  # whatever torch.jit, torch.export and onnx raise
+            failures.append(f'{name}: {readable_message(error)}')
     return exports, failures
+
+
+def _require_page() -> None:
+    """Refuse a page whose packages are missing.
+
+    Raises:
+        ImportError: A package is missing; the message names it.
+    """
+    missing = [name for name in PAGE_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'the page needs {", ".join(missing)}, which is not installed; install the extra: pip install '
+            "'r2kd_mm[analysis]', or give --no-page"
+        )
 
 
 def _page(plan: Plan) -> Path:

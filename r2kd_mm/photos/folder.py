@@ -14,7 +14,8 @@ from r2kd_mm.datasets.loading import EXTENSIONS
 from r2kd_mm.engine import AtomicLocalBackend
 from r2kd_mm.runs.statistics import wilson_interval
 
-VAL_NAMES = ('val', 'valid', 'validation', 'test')  # of a validation folder, the first that there is
+TRAIN_NAMES = ('train', 'training')
+VAL_NAMES = ('val', 'valid', 'validation', 'test', 'testing')  # of a validation folder, the first that there is
 WIDE = 10.0  # percent points: an interval of an accuracy that is wider is named
 SHOWN = 3
 LAYOUT = (
@@ -86,7 +87,11 @@ def look_at_photos(
         raise FileNotFoundError(f'there is no folder {str(folder)!r}; {LAYOUT}')
     has_train = (folder / 'train').is_dir()
     top = folder / 'train' if has_train else folder
-    val = next((name for name in VAL_NAMES if has_train and (folder / name).is_dir()), None)
+    by_name = {path.name.lower(): path.name for path in sorted(folder.iterdir()) if path.is_dir()}
+    other = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
+    if other and not has_train:
+        raise ValueError(f"{str(folder / other)!r} would be taken for a class; rename it to 'train'. {LAYOUT}")
+    val = next((by_name[name] for name in VAL_NAMES if has_train and name in by_name), None)
     train_files = _list_classes(top)
     if len(train_files) < 2:
         raise ValueError(f'{str(top)!r} has {len(train_files)} folders of classes, and at least 2 are needed; {LAYOUT}')

@@ -82,6 +82,22 @@ def test_copies_are_not_set_aside(photos, tmp_path):
     assert (tmp_path / 'out' / 'meta' / 'val.txt').read_text().count('cat/') == 1
 
 
+@pytest.mark.parametrize('name', ['Val', 'Valid', 'VALIDATION', 'Test', 'testing'])
+def test_a_validation_folder_may_have_capitals(photos, tmp_path, name):
+    write(photos / 'train', dict(cat=4, dog=3))
+    write(photos / name, dict(cat=2, dog=1))
+    found = look_at_photos(photos, tmp_path / 'out')
+    assert (found.val, found.counts) == (name, dict(cat=(4, 2), dog=(3, 1)))
+
+
+@pytest.mark.parametrize('names', [('Training', 'Testing'), ('Train', 'Val'), ('training', 'val')])
+def test_a_training_folder_of_another_name_is_no_class(photos, tmp_path, names):
+    for name in names:
+        write(photos / name, dict(cat=4, dog=3))
+    with pytest.raises(ValueError, match=f"{names[0]}' would be taken for a class; rename it to 'train'"):
+        look_at_photos(photos, tmp_path / 'out')
+
+
 def test_validation_images_among_the_training_images_are_refused(photos, tmp_path):
     write(photos / 'train', dict(cat=3, dog=3))
     write(photos / 'val', dict(cat=2, dog=2))

@@ -1,0 +1,29 @@
+"""What is made from a trained student: one fault does not cost the rest."""
+
+from importlib import import_module
+
+import pytest
+
+module = import_module('r2kd_mm.photos.distill')  # the name of the function is the same
+
+
+class TestExports:
+    def test_one_that_fails_leaves_the_others(self, tmp_path, monkeypatch):
+        def export(checkpoint, folder, name):
+            if name != 'torch':
+                raise dict(onnx=RuntimeError, exported=AssertionError)[name](f'{name} cannot')
+
+        monkeypatch.setattr(module, 'export_student', export)
+        monkeypatch.setattr(module, 'last_checkpoint', lambda run: 'x.pth')
+        exports, failures = module._export(None, tmp_path, ('onnx', 'exported', 'torch'))
+        assert exports == dict(torch=tmp_path / 'torch')
+        assert failures == ['onnx: onnx cannot', 'exported: exported cannot']
+
+
+def test_the_packages_of_the_page_are_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'PAGE_PACKAGES', ('matplotlib', 'no_such_package'))
+    call = (tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out')
+    with pytest.raises(ImportError, match='the page needs no_such_package, which is not installed'):
+        module.distill(*call)
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        module.distill(*call, page=False)
