@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.networks.classifier import NetworkClassifier
 from r2kd_mm.networks.inputs import Inputs
@@ -158,7 +159,8 @@ def _transformers(name: str, num_classes: int) -> NamedNetwork:
     except (OSError, ValueError) as error:
         raise ValueError(
             f'there is no network hf/{name}: neither a folder of transformers with a config.json nor one that can be '
-            f'downloaded ({str(error).splitlines()[0]}); give a folder that save_pretrained wrote, or go online'
+            f'downloaded ({readable_message(error).splitlines()[0]}); give a folder that save_pretrained wrote, or go '
+            'online'
         ) from error
     config = dict(type='HuggingFaceClassifier', model_name=name, num_labels=num_classes)
     files = [path.name for path in Path(name).glob('*')] if Path(name).is_dir() else None
@@ -226,8 +228,8 @@ def _of_function(name: str, num_classes: int) -> NamedNetwork:
 # --------------------------------------------------------------------------------------------------------- helpers
 def _classifier(model: dict[str, Any], num_classes: int) -> dict[str, Any]:
     """The config of a classifier with a head of another size, without the training of its published recipe."""
-    model = copy.deepcopy(model)
-    for name in ('train_cfg', 'data_preprocessor', 'pretrained', 'init_cfg'):
+    model = _without_weights(model)
+    for name in ('train_cfg', 'data_preprocessor', 'init_cfg'):
         model.pop(name, None)
     head = model.get('head')
     if not isinstance(head, dict):
@@ -237,6 +239,23 @@ def _classifier(model: dict[str, Any], num_classes: int) -> dict[str, Any]:
     head['loss'] = dict(type='CrossEntropyLoss', loss_weight=1.0)
     head.pop('topk', None)
     return model
+
+
+def _without_weights(config: Any) -> Any:
+    """A copy of a config without the files of weights that its parts would start from."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_without_weights, config))
+    if not isinstance(config, dict):
+        return copy.deepcopy(config)
+    kept = {name: _without_weights(value) for name, value in config.items() if name != 'pretrained'}
+    initial = kept.get('init_cfg')
+    several = initial if isinstance(initial, (list, tuple)) else [initial]
+    random = [each for each in several if not (each and 'Pretrained' in str(each.get('type')))]
+    if not random:
+        del kept['init_cfg']
+    elif len(random) < len(several):
+        kept['init_cfg'] = random
+    return kept
 
 
 def _require(package: str, library: str) -> None:

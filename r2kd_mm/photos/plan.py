@@ -16,13 +16,15 @@ from torch import nn
 from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.cost import count_flops, measure_latency
 from r2kd_mm.engine.classes import check_same_classes
+from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.networks import Inputs, NamedNetwork, find_network
 from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, write_config
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import AUTO, Options
 from r2kd_mm.registry import MODELS
 from r2kd_mm.runs import Method, Run
-from r2kd_mm.teachers.build import build_teacher
+from r2kd_mm.runs.result import has_result
+from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
 DEFAULT_SIZE = 224  # where a collection states no size
 TEACHER, ALONE, DISTILLED = 'teacher', 'student_alone', 'student_distilled'
@@ -165,7 +167,10 @@ def check_plan(plan: Plan) -> dict[str, Cost]:
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
         if options.teacher_ckpt is not None:
             config = adapted(plan.teacher.network.config, plan.teacher.inputs)
-            teacher = build_teacher(config, options.teacher_ckpt).get_submodule('network')
+            within = build_teacher(config, options.teacher_ckpt)
+            view = dict(type='ClsDataPreprocessor', **plan.student.inputs.normalisation)
+            check_same_inputs(within, MODELS.build(view))
+            teacher = within.get_submodule('network')
             if options.teacher_classes is None:
                 check_same_classes(
                     getattr(teacher, '_dataset_meta', {}).get('classes'),
@@ -178,8 +183,8 @@ def check_plan(plan: Plan) -> dict[str, Cost]:
         costs[TEACHER] = _cost(teacher, plan.teacher, options.teacher)
         student = _initial(plan.student, options.student, options.student_init)
         costs[DISTILLED] = costs[ALONE] = _cost(student, plan.student, options.student)
-    runs = [plan.teacher_run] if plan.teacher_run is not None else []
-    needed = sum(BYTES * costs[run.method.name].parameters for run in [*runs, *plan.student_runs])
+    runs = [*([plan.teacher_run] if plan.teacher_run is not None else []), *plan.student_runs]
+    needed = sum(BYTES * costs[run.method.name].parameters for run in runs if not has_result(run))
     options.out.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(options.out).free
     if free < needed:
@@ -216,8 +221,8 @@ def _initial(side: Side, name: str, weights: str) -> nn.Module:
             raise
         source = 'published' if weights == 'published' else f'in {weights!r}'
         raise ValueError(
-            f'{name} cannot start from its weights {source}: {str(error).splitlines()[0]}. Give their file '
-            "(--teacher-init, --student-init), or 'none' for random weights"
+            f'{name} cannot start from its weights {source}: {readable_message(error).splitlines()[0]}. Give their '
+            "file (--teacher-init, --student-init), or 'none' for random weights"
         ) from error
     return network
 
@@ -231,8 +236,8 @@ def _cost(network: nn.Module, side: Side, name: str) -> Cost:
             logits = classifier_logits(network, images)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
-            f'{name} does not take images of {size} x {size} pixels: {str(error).splitlines()[0]}; give another '
-            '--image-size or --teacher-image-size'
+            f'{name} does not take images of {size} x {size} pixels: {readable_message(error).splitlines()[0]}; give '
+            'another --image-size or --teacher-image-size'
         ) from error
     if logits.shape[1] != side.num_classes:
         raise ValueError(f'{name} gives {logits.shape[1]} logits for {side.num_classes} classes; take another network')

@@ -90,6 +90,23 @@ def test_takes_the_student_of_a_config_file(tmp_path):
     assert found.runs_code
 
 
+def test_random_weights_are_random_in_every_part(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "pretrained = dict(type='Pretrained', checkpoint='nowhere.pth')\n"
+        "normal = dict(type='Normal', layer='Linear', std=0.5)\n"
+        "model = dict(type='ImageClassifier', pretrained='nowhere.pth', init_cfg=pretrained,\n"
+        "    backbone=dict(type='ResNet', depth=18, init_cfg=[pretrained]),\n"
+        "    neck=dict(type='GlobalAveragePooling', init_cfg=None),\n"
+        "    head=dict(type='LinearClsHead', num_classes=5, in_channels=512, init_cfg=[normal, pretrained]))\n"
+    )
+    config = find_network(str(path), 4).config
+    assert 'nowhere' not in str(config)
+    assert 'init_cfg' not in config['backbone']
+    assert config['neck']['init_cfg'] is None
+    assert config['head']['init_cfg'] == [dict(type='Normal', layer='Linear', std=0.5)]
+
+
 def test_calls_a_function_of_the_user(tmp_path, monkeypatch):
     (tmp_path / 'my_networks.py').write_text(
         'from torch import nn\n\n\ndef tiny(num_classes):\n'

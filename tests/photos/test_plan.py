@@ -14,6 +14,8 @@ from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import DISTILLED, TEACHER, check_plan, make_plan
 from r2kd_mm.registry import MODELS
+from r2kd_mm.runs.result import Result, save_result
+from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.zoo import build_classifier
 
 NONE = dict(teacher_init='none', student_init='none')
@@ -70,6 +72,13 @@ class TestOfATrainedTeacher:
         teacher = MODELS.build(Config.fromfile(found.distilled.method.config).model.teacher)
         assert teacher._columns.tolist() == [2, 3, 4]
 
+    def test_weights_trained_on_other_inputs_are_refused(self, tmp_path, photos):
+        meta = {RECORD_KEY: dict(normalisation=dict(mean=[1.0] * 3, std=[2.0] * 3, to_rgb=True))}
+        path = tmp_path / 'teacher.pth'
+        torch.save(dict(state_dict=build_classifier('cifar/resnet14', 3).state_dict(), meta=meta), path)
+        with pytest.raises(ValueError, match='the teacher was trained on images normalised with'):
+            check_plan(plan(tmp_path, photos, teacher_ckpt=str(path)))
+
     def test_weights_of_other_classes_are_refused(self, tmp_path, photos, checkpoint):
         with pytest.raises(ValueError, match=r'does not fit .* of shape|size mismatch'):
             check_plan(plan(tmp_path, photos, teacher_ckpt=checkpoint))
@@ -104,6 +113,19 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path, photos, monkeypatch):
     usage = type('Usage', (), dict(free=1000))
     monkeypatch.setattr('r2kd_mm.photos.plan.shutil.disk_usage', lambda path: usage)
     with pytest.raises(ValueError, match=r'0\.0 GB free, and the checkpoints and exports need about'):
+        check_plan(plan(tmp_path, photos))
+    found = plan(tmp_path, photos)
+    for run in (found.teacher_run, *found.student_runs):
+        save_result(run, Result([1], [50.0], {}, 1.0))
+    check_plan(found)  # nothing more will be written
+
+
+def test_an_error_without_a_message_is_named_by_its_type(tmp_path, photos, monkeypatch):
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setattr('r2kd_mm.photos.plan.classifier_logits', fail)
+    with pytest.raises(ValueError, match='does not take images of 32 x 32 pixels: AssertionError; give'):
         check_plan(plan(tmp_path, photos))
 
 
