@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from r2kd_mm.lazy import import_on_demand
 
 if TYPE_CHECKING:
-    from r2kd_mm.photos.distill import Distilled, distill
     from r2kd_mm.photos.options import Options
+    from r2kd_mm.photos.stages import Distilled, distill
 
 __all__ = ['Distilled', 'Options', 'distill']
 

@@ -145,6 +145,23 @@ def look_at_photos(
     return Photos(root, train, val, photos.classes, counts, tuple(notes), digest)
 
 
+def refuse_within(out: Path, folder: Path) -> None:
+    """Refuse an output folder that would be listed among the photos.
+
+    Raises:
+        ValueError: It lies where the classes are.
+    """
+    if not out.resolve().is_relative_to(folder.resolve()):
+        return
+    first = (*out.resolve().relative_to(folder.resolve()).parts, '')[0]
+    beside = first and (folder / 'train').is_dir() and first.lower() not in (*TRAIN_NAMES, *VAL_NAMES)
+    if not beside and not first.startswith('.'):
+        raise ValueError(
+            f'--out {str(out)!r} lies among the photos of {str(folder)!r} and would be taken for a class or its '
+            'images; give a folder outside'
+        )
+
+
 def _list_classes(folder: Path) -> dict[str, list[str]]:
     """Paths of the images of each class below its folder, sorted; hidden folders are no classes."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.'))

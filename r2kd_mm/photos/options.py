@@ -81,6 +81,8 @@ class Options:
         object.__setattr__(self, 'data', Path(self.data))
         object.__setattr__(self, 'out', Path(self.out))
         object.__setattr__(self, 'formats', tuple(self.formats))
+        for name in ('teacher', 'student', 'teacher_ckpt', 'teacher_classes', 'teacher_init', 'student_init'):
+            object.__setattr__(self, name, _absolute(getattr(self, name)))
         for name, least in dict(epochs=1, batch_size=2, seeds=1, jobs=1, workers=0).items():
             if getattr(self, name) < least:
                 raise ValueError(f'{_flag(name)} must be at least {least}, got {getattr(self, name)}')
@@ -103,6 +105,19 @@ class Options:
         """What decides the results, as JSON takes it."""
         found = {name: value for name, value in asdict(self).items() if name not in FREE}
         return dict(found, data=str(self.data.resolve()))
+
+
+def _absolute(given: str | None) -> str | None:
+    """A local file, or the folder of ``hf/FOLDER``, by its absolute path; anything else as it is given."""
+    if given is None or given in ('none', 'published'):
+        return given
+    library, _, folder = given.partition('/')
+    if library == 'hf':
+        path = Path(folder).expanduser()
+        return f'hf/{path.resolve()}' if path.is_dir() else given
+    name, mark, part = given.partition('#')
+    path = Path(name).expanduser()
+    return f'{path.resolve()}{mark}{part}' if path.is_file() else given
 
 
 def _flag(name: str) -> str:

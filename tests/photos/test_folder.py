@@ -5,7 +5,7 @@ import re
 import pytest
 
 from r2kd_mm.datasets import ImageFolder
-from r2kd_mm.photos.folder import look_at_photos
+from r2kd_mm.photos.folder import look_at_photos, refuse_within
 
 
 def write(root, counts, ending='.jpg', start=0):
@@ -139,6 +139,28 @@ def test_refuses_what_cannot_be_trained_on(photos, tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
         look_at_photos(photos, tmp_path / 'out')
     assert not (tmp_path / 'out' / 'meta').exists()
+
+
+@pytest.mark.parametrize(
+    ('below', 'out', 'refused'),
+    [
+        ('', 'runs', True),
+        ('', 'cat/runs', True),
+        ('', '', True),
+        ('', '.runs', False),
+        ('', '../runs', False),
+        ('train', 'runs', False),
+        ('train', 'train/runs', True),
+        ('train', 'Val/runs', True),
+    ],
+)
+def test_refuses_an_output_folder_among_the_photos(photos, below, out, refused):
+    write(photos / below, dict(cat=1, dog=1))
+    if refused:
+        with pytest.raises(ValueError, match='lies among the photos .* give a folder outside'):
+            refuse_within(photos / out, photos)
+    else:
+        refuse_within(photos / out, photos)
 
 
 def test_refuses_a_missing_folder(tmp_path):

@@ -53,6 +53,21 @@ def test_an_option_out_of_range_is_refused(changes, message):
         Options('photos', 'timm/a', 'timm/b', 'runs/x', **changes)
 
 
+def test_local_files_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'a.pth').touch()
+    (tmp_path / 'net').mkdir()
+    asked = Options(
+        'photos', 'hf/net', 'hf/microsoft/resnet-18', 'x', teacher_init='a.pth#model', student_init='~/a.pth'
+    )
+    assert asked.teacher == f'hf/{tmp_path}/net'
+    assert asked.student == 'hf/microsoft/resnet-18'
+    assert (asked.teacher_init, asked.student_init) == (f'{tmp_path}/a.pth#model', f'{tmp_path}/a.pth')
+    other = Options('photos', 'hf/~/net', 'timm/b', 'x')
+    assert (other.teacher, other.student, other.teacher_init) == (asked.teacher, 'timm/b', 'published')
+
+
 def test_what_no_finished_stage_depends_on_may_change():
     one, other = (Options('photos', 'timm/a', 'timm/b', 'runs/x', seeds=seeds, formats=()) for seeds in (1, 3))
     assert one.identity == other.identity

@@ -9,10 +9,10 @@ import torch
 from mmengine.config import Config
 
 from r2kd_mm.photos import distill as distill_function
-from r2kd_mm.photos.distill import PHOTOS, RECORD, _check_photos, _check_record
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import DISTILLED, TEACHER, check_plan, make_plan
+from r2kd_mm.photos.stages import PHOTOS, RECORD, _check_photos, _check_record
 from r2kd_mm.registry import MODELS
 from r2kd_mm.runs.result import Result, save_result
 from r2kd_mm.teachers.build import RECORD_KEY

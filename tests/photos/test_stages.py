@@ -1,10 +1,8 @@
 """What is made from a trained student: one fault does not cost the rest."""
 
-from importlib import import_module
-
 import pytest
 
-module = import_module('r2kd_mm.photos.distill')  # the name of the function is the same
+from r2kd_mm.photos import stages as module
 
 
 class TestExports:
@@ -18,6 +16,12 @@ class TestExports:
         exports, failures = module._export(None, tmp_path, ('onnx', 'exported', 'torch'))
         assert exports == dict(torch=tmp_path / 'torch')
         assert failures == ['onnx: onnx cannot', 'exported: exported cannot']
+
+
+def test_an_output_folder_among_the_photos_is_not_made(tmp_path):
+    with pytest.raises(ValueError, match='lies among the photos'):
+        module.distill(tmp_path, 'timm/a', 'timm/b', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_the_packages_of_the_page_are_asked_for_before_anything_is_trained(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.export import export_student
 from r2kd_mm.export.formats import require_packages
-from r2kd_mm.photos.folder import Photos, look_at_photos
+from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan, check_plan, make_plan
 from r2kd_mm.report.table import format_difference, format_spread, markdown_table
@@ -88,6 +88,7 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
         require_packages(name, to_write=True)
     if asked.page:
         _require_page()
+    refuse_within(asked.out, asked.data)
     check_writable(asked.out, 'folder', '--out')
     _check_record(asked)
     MMLogger.get_instance('distill', log_level='WARNING')  # what the check of the networks initialises
