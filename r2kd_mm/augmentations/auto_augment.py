@@ -43,8 +43,8 @@ class AutoAugment(BatchAugmentation):
         """
         if context.mean is None:
             _check_pixels(images)
-        mean = 0 if context.mean is None else context.mean
-        std = 1 if context.std is None else context.std
+        mean = 0 if context.mean is None else context.mean.to(images.device)
+        std = 1 if context.std is None else context.std.to(images.device)
         pixels = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
         augment = TorchvisionAutoAugment(AutoAugmentPolicy(self.policy))
         batches = pixels if self.per_image else [pixels]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -38,6 +40,23 @@ from r2kd_mm.teachers.identity import describe
 from r2kd_mm.teachers.replay import Replay
 from r2kd_mm.teachers.targets import Targets
 from r2kd_mm.weights import keep_weights_
+
+# Where the attributes of version 0.1 are now. Reading them works until version 0.3. To set one, or to override one in a
+# subclass, would do nothing.
+MOVED = {
+    'augmentation': 'step.views.augmentation',
+    'batch_wise_losses': 'step.objective.batch_wise',
+    'gather': 'step.objective.gather',
+    'joint_views': 'step.student.joint_views',
+    'replay': 'step.targets.replay',
+    'set_augmented_scale': 'step.objective.set_augmented_scale',
+    'set_loss_scale': 'step.objective.set_loss_scale',
+    'step_logits': 'step.logits',
+    'task_loss_weight': 'step.objective.task_loss_weight',
+    'teacher_engine': 'step.targets.engine',
+}
+# Methods of version 0.1 that a subclass could override and nobody calls now.
+REMOVED = ('_losses', '_mix', '_run_teachers', '_study', '_teach', '_views', 'fill_replay')
 
 
 @MODELS.register_module()
@@ -203,10 +222,42 @@ class LogitDistiller(BaseAlgorithm):
             data_samples: Their labels.
         """
         self._require_ensemble()
+        self._check_student()
         check_group_fisher(self.architecture)
         return self.step(inputs, samples=data_samples)
 
+    def _check_student(self) -> None:
+        """Refuse a student that was put in the place of the one that the step runs."""
+        student: Any = self.step.student
+        if student.architecture is not self.architecture:
+            raise RuntimeError(
+                f'the student was replaced by a {type(self.architecture).__name__} after the distiller was built, and '
+                'would not be trained; build the distiller with it. Wrap the whole model for several processes: '
+                "model_wrapper_cfg=dict(type='r2kd_mm.PortableDistributedDataParallel')"
+            )
+
     # ------------------------------------------------------------------------------------------------------- the parts
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls).keys() & {*MOVED, *REMOVED}:
+            where = f'it is now model.{MOVED[name]}' if name in MOVED else 'the step has other parts now'
+            raise TypeError(
+                f'{cls.__name__} overrides {name}, which nobody calls: {where}; docs/own_distiller.md says what to '
+                'override'
+            )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in MOVED:
+            raise AttributeError(f'{name} of a {type(self).__name__} is now {MOVED[name]}; set it there')
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in MOVED:
+            return super().__getattr__(name)
+        message = f'{name} of a {type(self).__name__} is now {MOVED[name]}; the old name works until version 0.3'
+        warnings.warn(message, FutureWarning, stacklevel=2)
+        return attrgetter(MOVED[name])(self)
+
     @property
     def step_logits(self) -> dict[tuple[str, str], Tensor]:
         """Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks."""

@@ -42,7 +42,8 @@ class Distillation(Step):
 
     Args:
         student: Maps images to logits ``(N, num_classes)``.
-        teacher: Maps images to logits of the same shape, with its weights loaded; or any function that does.
+        teacher: Maps images to logits of the same shape, with its weights loaded; or any function that does. A function
+            is called as it is: eval mode is up to you.
         losses: Name to loss; a name contains ``loss``.
         view: Makes the augmented view; ``None`` distils on the clean images only.
         pruner: Makes the pruned copy of the teacher; ``None`` learns from the teacher alone.
@@ -53,8 +54,8 @@ class Distillation(Step):
         consistency: Loss between the student's own logits of the two views; ``None`` has none.
         gather: With several processes, make every loss that of all their batches together.
         engine: How the teachers run, see :meth:`~r2kd_mm.teachers.engine.TeacherEngine.from_config`.
-        mean: Channel means, in pixel units, that the images were normalised by; for AutoAugment.
-        std: Channel standard deviations, in the same units.
+        mean: Channel means, shape ``(C,)``, in pixel units, that the images were normalised by; for AutoAugment.
+        std: Channel standard deviations, same shape and units.
 
     Raises:
         ValueError: A part is missing or out of range, or does not fit the others.
@@ -102,7 +103,7 @@ class Distillation(Step):
             networks[PRUNED_MEMBER], _ = pruner(copy.deepcopy(network))
             shares = [teacher_weight, 1 - teacher_weight]
         super().__init__(
-            Views(view, partial(ViewContext, mean=mean, std=std)),
+            Views(view, partial(ViewContext, mean=_per_channel(mean), std=_per_channel(std))),
             Targets(FrozenNetworks(networks), FixedWeights(shares), TeacherEngine.from_config(engine)),
             NetworkStudent(student, task_loss),
             Objective(losses, view, task_loss_weight, gather, consistency),
@@ -192,8 +193,15 @@ class _Function(nn.Module):
         super().__init__()
         self.function = function
 
+    def __deepcopy__(self, memo: dict) -> _Function:
+        return self  # it may hold what cannot be copied, such as a session
+
     def forward(self, images: Tensor) -> Tensor:
         return self.function(images)
+
+
+def _per_channel(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.reshape(-1, 1, 1)
 
 
 def check_teacher_weight(teacher_weight: float) -> None:

@@ -66,7 +66,12 @@ class Composition:
                 in a folder of ``configs``.
         """
         if self.leaf.is_file():  # it may have settings of its own
-            return self._inherit(prefix, _header(self.leaf), [self.leaf])
+            if all(map(_is_importable, self.leaf.relative_to(self.configs).with_suffix('').parts)):
+                return self._inherit(prefix, _header(self.leaf), [self.leaf])
+            beside = re.sub(
+                r'^    from \.(?=\w)', f'    from ..{self.leaf.parent.name}.', self.leaf.read_text('utf-8'), flags=re.M
+            )
+            return beside.replace('    from ..', f'    from {prefix}')
         (method, *_), (pair, *notes) = map(_header, self._bases)
         header = [f'{method.partition(":")[0]}, {pair.partition(":")[0]}.', *notes]
         data = self.pair.rpartition('_')[2]
@@ -172,9 +177,14 @@ def _import_prefix(configs: Path, folder: Path) -> str | None:
     """Write ``configs`` as a relative import from ``folder``; return ``None`` if a folder has no name in an import."""
     parts = Path(os.path.relpath(configs.resolve(), folder.resolve())).parts
     names = [part for part in parts if part != os.pardir]
-    if not all(name.isidentifier() and not iskeyword(name) for name in names):
+    if not all(map(_is_importable, names)):
         return None
     return '.'.join(('.' * (len(parts) - len(names)), *names, ''))
+
+
+def _is_importable(name: str) -> bool:
+    """Return whether a file or folder of this name can stand in an import; one with a hyphen cannot."""
+    return name.isidentifier() and not iskeyword(name)
 
 
 def _header(file: Path) -> list[str]:

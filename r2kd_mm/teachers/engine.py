@@ -138,7 +138,7 @@ class TeacherEngine:
             TypeError: The network gives no logits.
             RuntimeError: Its weights were written through ``.data`` after a copy was made.
         """
-        if self.is_plain:
+        if self.is_plain or next(iter(_tensors(network)), None) is None:
             logits = classifier_logits(network, inputs)
         elif any(module.training or module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
             with _arithmetic(self.dtype and 'float32', inputs.device):

@@ -361,3 +361,34 @@ def test_a_student_that_is_given_as_a_network_still_loads_what_its_init_cfg_name
     model = build(architecture=MODELS.build(dict(toys.classifier(), init_cfg=init_cfg)))
     model.init_weights()
     assert all(torch.equal(weight, saved[name]) for name, weight in model.architecture.state_dict().items())
+
+
+class TestMovedParts:
+    def test_an_old_attribute_is_read_with_a_warning_and_not_set(self):
+        model = build()
+        with pytest.warns(FutureWarning, match='task_loss_weight of a LogitDistiller is now step.objective.task_loss'):
+            assert model.task_loss_weight == 1.0
+        with pytest.warns(FutureWarning, match='set_loss_scale of a LogitDistiller is now step.objective.set_loss'):
+            model.set_loss_scale('loss_kd', 0.5)
+        assert model.step.objective.loss_scales == {'loss_kd': 0.5}
+        for name in ('task_loss_weight', 'augmentation', 'replay', 'gather'):
+            with pytest.raises(AttributeError, match=f'{name} of a LogitDistiller is now step'):
+                setattr(model, name, 0)
+        with pytest.raises(AttributeError, match='nothing'):
+            model.nothing  # noqa: B018
+
+    @pytest.mark.parametrize('name', ['set_loss_scale', '_teach', 'fill_replay'])
+    def test_a_method_that_nobody_calls_cannot_be_overridden(self, name):
+        with pytest.raises(TypeError, match=f'Own overrides {name}, which nobody calls'):
+            type('Own', (LogitDistiller,), {name: lambda self: None})
+
+    def test_a_student_that_is_replaced_is_refused(self):
+        model = build()
+        model.architecture = nn.Sequential(model.architecture)
+        with pytest.raises(RuntimeError, match='the student was replaced by a Sequential after the distiller'):
+            model.loss(*toys.batch())
+
+    def test_a_copy_trains_its_own_student(self):
+        model = copy.deepcopy(build())
+        model.parse_losses(model.loss(*toys.batch()))[0].backward()
+        assert all(parameter.grad is not None for parameter in model.architecture.parameters())

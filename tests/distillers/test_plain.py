@@ -1,6 +1,7 @@
 """The step in plain PyTorch is the step of the MMEngine models."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -106,12 +107,27 @@ def test_the_target_is_the_weighted_mean_of_teacher_and_pruned_copy():
     assert all(torch.equal(value, weights[name]) for name, value in teacher.state_dict().items())
 
 
+class Locked:
+    """A function of images that cannot be copied, as a session of another runtime."""
+
+    def __init__(self, network):
+        self.network = network
+        self.lock = threading.Lock()
+
+    def __call__(self, images):
+        with self.lock:
+            return self.network.eval()(images)
+
+
 def test_any_function_can_teach():
     student, teacher = pair()
     losses = {'loss_kd': KLDivergenceLoss()}
     by_function = Distillation(student, lambda images: {'logits': teacher.eval()(images)}, losses)
     by_network = Distillation(copy.deepcopy(student), teacher, losses, engine='plain')
     torch.testing.assert_close(by_function(*plain_batch()), by_network(*plain_batch()))
+    locked = Locked(teacher)
+    by_object = Distillation(copy.deepcopy(student), locked, losses).to(torch.float32)
+    torch.testing.assert_close(by_object(*plain_batch()), by_network(*plain_batch()))
     with pytest.raises(TypeError, match='only a network can be pruned, got the teacher .*; set pruner=None'):
         Distillation(student, lambda images: images, losses, pruner=MagnitudePruner())
 
@@ -129,7 +145,7 @@ def test_the_teacher_is_frozen_and_the_module_holds_the_student_alone():
 
 
 def test_auto_augment_is_told_how_the_images_were_normalised():
-    mean, std = torch.full((3, 1, 1), 120.0), torch.full((3, 1, 1), 60.0)
+    mean, std = torch.tensor([120.0, 121.0, 122.0]), torch.full((3,), 60.0)
     seen = []
 
     class Note(Cutout):
@@ -141,7 +157,9 @@ def test_auto_augment_is_told_how_the_images_were_normalised():
     losses = {'loss_kd': KLDivergenceLoss()}
     Distillation(student, teacher, losses, view=Note(3), mean=mean, std=std)(*plain_batch())
     Distillation(student, teacher, losses, view=Note(3))(*plain_batch())
-    assert seen == [(mean, std), (None, None)]
+    assert torch.equal(seen[0][0], mean[:, None, None])
+    assert torch.equal(seen[0][1], std[:, None, None])
+    assert seen[1] == (None, None)
 
 
 def gradient_on_ranks(sizes):

@@ -53,6 +53,23 @@ def test_the_longest_folder_of_the_name_is_that_of_the_method(method, pair, fold
     assert Composition(CONFIGS, method, pair).leaf == CONFIGS / folder / f'{method}_{pair}.py'
 
 
+@pytest.mark.parametrize(
+    ('method', 'pair'),
+    [
+        ('kd-ls', 'res110_res20_cifar100'),
+        ('r2kd', 'res34_res18_stanford-dogs'),
+        ('cmkd-no-aug', 'res14w16_mv2_glyph100'),
+    ],
+)
+def test_a_pair_whose_file_has_a_hyphen_in_its_name_is_written_too(tmp_path, method, pair):
+    folder = tmp_path / 'configs' / 'mine'
+    shutil.copytree(CONFIGS, tmp_path / 'configs')
+    composition = Composition(tmp_path / 'configs', method, pair)
+    write_config(composition, folder / 'a.py')
+    assert 'read_base' in (folder / 'a.py').read_text()
+    assert read(folder / 'a.py').to_dict() == read(composition.leaf).to_dict()
+
+
 def test_a_pair_with_a_config_of_its_own_takes_that_with_its_settings(tmp_path):
     composition = Composition(CONFIGS, 'kd', 'res34_res18_imagenet')
     assert 'from ..kd.kd_res34_res18_imagenet import *' in composition.text()
