@@ -88,9 +88,9 @@ def look_at_photos(
     has_train = (folder / 'train').is_dir()
     top = folder / 'train' if has_train else folder
     by_name = {path.name.lower(): path.name for path in sorted(folder.iterdir()) if path.is_dir()}
-    other = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
-    if other and not has_train:
-        raise ValueError(f"{str(folder / other)!r} would be taken for a class; rename it to 'train'. {LAYOUT}")
+    misnamed = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
+    if misnamed and not has_train:
+        raise ValueError(f"{str(folder / misnamed)!r} would be taken for a class; rename it to 'train'. {LAYOUT}")
     val = next((by_name[name] for name in VAL_NAMES if has_train and name in by_name), None)
     train_files = _list_classes(top)
     if len(train_files) < 2:
