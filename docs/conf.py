@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT))
 import r2kd_mm  # noqa: E402  autodoc imports it, and its compat module has to come first
 from r2kd_mm.lazy import import_all  # noqa: E402
 
-for package in ('datasets', 'engine', 'export'):  # autodoc sees what has been imported
+for package in ('datasets', 'distillers', 'engine', 'export', 'pruning', 'teachers'):
+    # autodoc sees what has been imported
     import_all(f'r2kd_mm.{package}')
 
 project = 'r2kd_mm'
@@ -44,10 +45,10 @@ nitpick_ignore_regex = [
     # what others document; to resolve it, their inventories would have to be downloaded
     (
         'py:.*',
-        r'(argparse|collections|inspect|matplotlib|mm\w+|nn|np|numpy|os|pathlib|pickle|re|torch|types|typing)\..*',
+        r'(argparse|collections|contextlib|inspect|matplotlib|mm\w+|nn|np|numpy|os|pathlib|pickle|re|torch|types|typing)\..*',
     ),
     ('py:data', r'(.*\.)?[A-Z_]+'),  # constants are named in the text, their values are in the source
-    ('py:class', r'Config|Path|Predict|Runner'),  # imported for type checkers alone
+    ('py:class', r'Config|Path|Predict|Runner|Tensor'),  # imported for type checkers alone, or in a type alias
     ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Series|Trial)'),  # explained in the text
 ]
 
