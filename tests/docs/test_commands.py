@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import converters
@@ -86,7 +87,10 @@ digits = Short(EPOCH)
 digits_again = Short(EPOCH, ('--overwrite',))  # a stand-in, or a page that a reader meets later, was there first
 one_seed = Short(EPOCH, ('--seeds', '0'))
 flagship = Short((*EPOCH, *SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED))
+TESTED = f'torch=={version("torch").partition("+")[0]}\n' in (toolbox.ROOT / 'requirements/tested.txt').read_text()
 installs = Short(arguments=('--dry-run', '--no-deps', '--no-index', '--disable-pip-version-check'))
+PINS_TEST = 'tests/test_makefile.py::test_the_pins_of_torch_and_torchvision_belong_together'
+pins = installs if TESTED else Covered(PINS_TEST, 'another torch is installed')
 shown = Short(arguments=('-n',))  # make prints what it would do
 as_it_stands = Short()
 
@@ -104,7 +108,9 @@ COMMANDS = {
     # README
     'make demo': shown,
     'make test': shown,
-    'pip install -r requirements/tested.txt': installs,
+    'pip install -r requirements/tested.txt': installs
+    if TESTED
+    else Covered('tests/docs/test_commands.py', 'another torch is installed'),
     'pip install --no-build-isolation -e .': installs,
     'python tools/check_env.py': as_it_stands,
     f'{TRAIN} {IMAGENET}': flagship,

@@ -18,9 +18,12 @@ from r2kd_mm.export import FORMATS, ExportError, export_student, load_student, r
 USE = {
     'mmpretrain': """
         import torch
-        library = torch.library.Library('torchvision', 'FRAGMENT')  # a torchvision that was built for another torch
-        for name in ('nms', 'qnms'):
-            library.define(f'{name}(Tensor input) -> Tensor')
+        try:
+            import torchvision
+        except RuntimeError:  # it was built for another torch
+            library = torch.library.Library('torchvision', 'FRAGMENT')
+            for name in ('nms', 'qnms'):
+                library.define(f'{name}(Tensor input) -> Tensor')
         from mmpretrain import get_model
         model = get_model(f'{folder}/config.py', pretrained=f'{folder}/weights.pth')
         network = lambda images: model(images, mode='tensor')
