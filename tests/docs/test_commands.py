@@ -108,9 +108,7 @@ COMMANDS = {
     # README
     'make demo': shown,
     'make test': shown,
-    'pip install -r requirements/tested.txt': installs
-    if TESTED
-    else Covered('tests/docs/test_commands.py', 'another torch is installed'),
+    'pip install -r requirements/tested.txt': pins,
     'pip install --no-build-isolation -e .': installs,
     'python tools/check_env.py': as_it_stands,
     f'{TRAIN} {IMAGENET}': flagship,
