@@ -17,6 +17,7 @@ from mmengine import load
 from mmengine.config import Config
 
 from r2kd_mm.distributed import process_rank
+from r2kd_mm.engine.fileio import AtomicLocalBackend
 
 INSTALLED = Path(__file__).resolve().parents[1] / '.mim' / 'configs'  # of the names that begin with r2kd_mm::
 SETTINGS = '_base_/methods/settings.yml'
@@ -110,7 +111,7 @@ def write_config(composition: Composition, out: Path) -> None:
     else:
         text = composition.text(prefix)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding='utf-8')
+    AtomicLocalBackend().put_text(text, out)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from mmpretrain.models.utils import channel_shuffle
 from torch import Tensor, fx, nn
 
+from r2kd_mm.engine.cli import readable_message
+
 PLAIN_FUNCTIONS = ('torch.', '_operator.', 'builtins.')  # operators are written as +, * and so on
 LINE_LENGTH = 120
 FILE = '''"""{title}
@@ -101,7 +103,7 @@ def _trace(classifier: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
         # it asserts on the shape, which is not known here
         graph = fx.Tracer(autowrap_functions=(channel_shuffle,)).trace(root)
     except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
-        raise _refusal(f'its path cannot be followed ({str(error).splitlines()[0]})') from error
+        raise _refusal(f'its path cannot be followed ({readable_message(error).splitlines()[0]})') from error
     layers = {}
     for node in graph.nodes:
         if node.target is channel_shuffle:

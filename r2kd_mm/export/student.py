@@ -28,6 +28,7 @@ from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.compat import MisnamedClasses
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.engine.classes import check_same_classes, classes_of
+from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import (
     LOADER,
@@ -123,7 +124,7 @@ def load_student(
     except RuntimeError as error:
         raise ValueError(
             f'the network cannot take images of shape {shape} (channels, height, width): '
-            f'{str(error).splitlines()[0]}; give images like those that it was trained on by --images'
+            f'{readable_message(error).splitlines()[0]}; give images like those that it was trained on by --images'
         ) from error
     known = (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes')
     if config is None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from r2kd_mm.engine.fileio import check_writable
+from r2kd_mm.engine.fileio import AtomicLocalBackend, check_writable
 from r2kd_mm.report.exhibits.exhibit import Exhibit
 from r2kd_mm.report.style import to_png, to_svg
 from r2kd_mm.report.summary import Summary
@@ -44,7 +44,7 @@ def write_page(
         (folder / f'{exhibit.name}.png').write_bytes(to_png(exhibit.draw))
         (folder / f'{exhibit.name}.csv').write_text(to_csv(exhibit.header, exhibit.rows))
     page = folder / PAGE
-    page.write_text(render(title, subtitle, summary, exhibits, notes), encoding='utf-8')
+    AtomicLocalBackend().put_text(render(title, subtitle, summary, exhibits, notes), page)
     return page
 
 
