@@ -143,6 +143,7 @@ class Objective:
             needs_labels = any(needs_target(self.losses[name]) for name in names)
             labels = batch.labels if needs_labels else None
             views[view] = ViewLogits(student_logits[view], targets[view], labels)
+        batch_wise = self.batch_wise
         whole, shares = self._in_all_processes(batch, views, acting)
 
         terms = scaled(task_losses, self.task_loss_weight * shares['task'])
@@ -151,11 +152,11 @@ class Objective:
         for view, losses in acting.items():
             for name, scale in losses.items():
                 loss = self.losses[name]
-                seen, share = (whole[view], 1.0) if name in self.batch_wise else (views[view], shares[view])
+                seen, share = (whole[view], 1.0) if name in batch_wise else (views[view], shares[view])
                 target = (seen.labels,) if needs_target(loss) else ()
                 terms[f'{view}.{name}'] = scale * share * loss(seen.student, seen.teacher, *target)
         if self.consistency is not None and AUGMENTED in views:
-            seen_views, share = (whole, 1.0) if 'consistency' in self.batch_wise else (views, shares[AUGMENTED])
+            seen_views, share = (whole, 1.0) if 'consistency' in batch_wise else (views, shares[AUGMENTED])
             term = self.consistency(seen_views[AUGMENTED].student, seen_views[CLEAN].student.detach())
             terms['consistency.loss'] = self.augmented_scale * share * term
         return terms

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.distillers.objective import Batch, Objective, scaled
 from r2kd_mm.distillers.views import AUGMENTED, CLEAN, Views
-from r2kd_mm.teachers.targets import Targets
+from r2kd_mm.teachers.targets import MAIN_MEMBER, Targets
 
 
 class Student(Protocol):
@@ -105,7 +105,7 @@ class Step:
         return self.features.of_teacher if self.features is not None and self.features.acts else None
 
     def _ask_teacher(self, images: Tensor) -> Tensor:
-        return self.targets.ask('teacher', images)
+        return self.targets.ask(MAIN_MEMBER, images)
 
 
 def _prefixed(prefix: str, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
