@@ -5,7 +5,7 @@ from mmengine.visualization import LocalVisBackend
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.visualization import UniversalVisualizer
 
-from r2kd_mm.hooks import DataCheckHook, RankStateHook, RunRecordHook, SafeCheckpointHook
+from r2kd_mm.hooks import ChanceCheckHook, DataCheckHook, RankStateHook, RunRecordHook, SafeCheckpointHook
 
 default_scope = 'r2kd_mm'
 
@@ -19,6 +19,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type=DataCheckHook),
+    dict(type=ChanceCheckHook, steps=200),  # warns of a run that still guesses then
     dict(type=RunRecordHook),
     dict(type=SyncBuffersHook),  # average the batch-norm statistics of all processes after each epoch
     dict(type=RankStateHook),  # save the batch-norm statistics of each process in the checkpoints

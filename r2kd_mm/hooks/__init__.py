@@ -1,5 +1,6 @@
 """MMEngine hooks: when something happens, never how."""
 
+from r2kd_mm.hooks.chance import ChanceCheckHook
 from r2kd_mm.hooks.checkpoint import SafeCheckpointHook
 from r2kd_mm.hooks.checks import DataCheckHook, TeacherCheckHook
 from r2kd_mm.hooks.finite import FiniteCheckHook
@@ -12,6 +13,7 @@ from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
 
 __all__ = [
     'AugmentationScheduleHook',
+    'ChanceCheckHook',
     'DataCheckHook',
     'FiniteCheckHook',
     'GradientCheckHook',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sized
 from typing import Any
 
@@ -23,6 +22,7 @@ from r2kd_mm.engine import unwrapped_model
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.wrapped_data import skip_counters
 from r2kd_mm.hooks.distiller import TEACHER_ACCURACIES, unwrapped_distiller
+from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.hooks.teaching import check_label, check_losses, check_one_label_each
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
@@ -30,7 +30,6 @@ from r2kd_mm.registry import HOOKS
 # In the message hub: number of broken images that the training has left out so far.
 SKIPPED_IMAGES = 'skipped_images'
 RANKED = (Accuracy, MultiLabelMetric)  # metrics of the most likely classes
-CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard deviations once in 740 times
 
 
 @HOOKS.register_module()
@@ -138,8 +137,7 @@ class TeacherCheckHook(Hook):
                 f'{self.tolerance} (a teacher of your own: published=None)'
             )
         if classes is not None:
-            chance = 1 / classes
-            limit = 100 * (chance + CHANCE_DEVIATIONS * math.sqrt(chance * (1 - chance) / count))
+            limit = chance_limit(classes, count)
             if accuracy <= limit:
                 return f'no better than guessing among {classes} classes (up to {limit:.2f} %)'
         return None
