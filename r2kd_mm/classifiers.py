@@ -177,6 +177,28 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
         print_log(message, logger='current', level=logging.WARNING)
 
 
+def check_same_classes(student: nn.Module, teacher: nn.Module) -> None:
+    """Refuse a teacher that states another number of classes than the student.
+
+    Raises:
+        ValueError: The numbers differ.
+
+    >>> student, teacher = nn.Module(), nn.Module()
+    >>> student.num_classes, teacher.num_classes = 100, 10
+    >>> check_same_classes(student, teacher)
+    Traceback (most recent call last):
+    ...
+    ValueError: student and teacher must know the same classes, got num_classes=100 in the student and 10 in
+    the teacher; set both heads to that of the data set
+    """
+    student_classes, teacher_classes = num_classes(student), num_classes(teacher)
+    if None not in (student_classes, teacher_classes) and student_classes != teacher_classes:
+        raise ValueError(
+            f'student and teacher must know the same classes, got num_classes={student_classes} in '
+            f'the student and {teacher_classes} in the teacher; set both heads to that of the data set'
+        )
+
+
 def _is_label(value: Any, logits: Tensor) -> bool:
     """Return whether an argument of a head holds the labels: class indices, soft labels or data samples."""
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Keep the import paths of version 0.1 working, each with one warning."""
+"""Keep the import paths and attributes of version 0.1 working, each with one warning."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from operator import attrgetter
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+Class = TypeVar('Class', bound=type)
 
 # old name of a module: its name now; what lies below a package moves with it unless it is listed too
 MODULES = {
@@ -85,6 +88,23 @@ NAMES = {
     'r2kd_mm.teachers.build.classifier_logits': 'r2kd_mm.classifiers',
     'r2kd_mm.teachers.build.num_classes': 'r2kd_mm.classifiers',
 }
+# class: old name of each attribute: where it is now. To set one, or to override one in a subclass, would do nothing
+ATTRIBUTES = {
+    'LogitDistiller': {
+        'augmentation': 'step.views.augmentation',
+        'batch_wise_losses': 'step.objective.batch_wise',
+        'gather': 'step.objective.gather',
+        'joint_views': 'step.student.joint_views',
+        'replay': 'step.targets.replay',
+        'set_augmented_scale': 'step.objective.set_augmented_scale',
+        'set_loss_scale': 'step.objective.set_loss_scale',
+        'step_logits': 'step.logits',
+        'task_loss_weight': 'step.objective.task_loss_weight',
+        'teacher_engine': 'step.targets.engine',
+    }
+}
+# class: its methods that a subclass could override and nobody calls now
+REMOVED = {'LogitDistiller': ('_losses', '_mix', '_run_teachers', '_study', '_teach', '_views', 'fill_replay')}
 
 
 def keep_old_modules() -> None:
@@ -131,6 +151,40 @@ def new_name(old: str) -> str | None:
         parent, _, last = parent.rpartition('.')
         below = f'.{last}{below}'
     return None
+
+
+def keep_old_attributes(cls: Class) -> Class:
+    """Let a class read what :data:`ATTRIBUTES` lists for it by the old names, and refuse to set or override it.
+
+    An attribute that the class still has is read without a warning.
+    """
+    moved, removed = ATTRIBUTES[cls.__name__], REMOVED[cls.__name__]
+    parent: Any = super
+
+    def __init_subclass__(subclass: type, **kwargs: Any) -> None:
+        parent(cls, subclass).__init_subclass__(**kwargs)
+        for name in vars(subclass).keys() & {*moved, *removed}:
+            where = f'it is now model.{moved[name]}' if name in moved else 'the step has other parts now'
+            raise TypeError(
+                f'{subclass.__name__} overrides {name}, which nobody calls: {where}; docs/own_distiller.md says what '
+                'to override'
+            )
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        if name in moved:
+            raise AttributeError(f'{name} of a {type(self).__name__} is now {moved[name]}; set it there')
+        parent(cls, self).__setattr__(name, value)
+
+    def __getattr__(self: Any, name: str) -> Any:
+        if name not in moved:
+            return parent(cls, self).__getattr__(name)
+        _warn(f'{name} of a {type(self).__name__}', moved[name])
+        return attrgetter(moved[name])(self)
+
+    methods: dict[str, Any] = dict(__setattr__=__setattr__, __getattr__=__getattr__)
+    for name, method in dict(methods, __init_subclass__=classmethod(__init_subclass__)).items():
+        setattr(cls, name, method)
+    return cls
 
 
 class _MovedFinder(MetaPathFinder):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 
 from r2kd_mm.arguments import check_switches, check_weights
 from r2kd_mm.augmentations import BatchAugmentation, ViewContext
-from r2kd_mm.classifiers import check_single_label, num_classes
+from r2kd_mm.classifiers import check_same_classes, check_single_label, num_classes
 from r2kd_mm.distillers.algorithms import algorithms, check_algorithms, check_group_fisher
 from r2kd_mm.distillers.combinations import FORBIDDEN, check_combinations
 from r2kd_mm.distillers.features import Features, check_sources
@@ -31,35 +29,20 @@ from r2kd_mm.distillers.student import (
     unwrap_student,
 )
 from r2kd_mm.distillers.views import Views
+from r2kd_mm.moved import keep_old_attributes
 from r2kd_mm.registry import MODELS, build_component
 from r2kd_mm.teachers.build import check_same_inputs
 from r2kd_mm.teachers.engine import TeacherEngine
 from r2kd_mm.teachers.ensemble import MAIN_MEMBER, TeacherEnsemble, as_ensemble
-from r2kd_mm.teachers.frozen import FrozenNetworks
 from r2kd_mm.teachers.identity import describe
+from r2kd_mm.teachers.loading import TeacherLoader
 from r2kd_mm.teachers.replay import Replay
 from r2kd_mm.teachers.targets import Targets
 from r2kd_mm.weights import keep_weights_
 
-# Where the attributes of version 0.1 are now. Reading them works until version 0.3. To set one, or to override one in a
-# subclass, would do nothing.
-MOVED = {
-    'augmentation': 'step.views.augmentation',
-    'batch_wise_losses': 'step.objective.batch_wise',
-    'gather': 'step.objective.gather',
-    'joint_views': 'step.student.joint_views',
-    'replay': 'step.targets.replay',
-    'set_augmented_scale': 'step.objective.set_augmented_scale',
-    'set_loss_scale': 'step.objective.set_loss_scale',
-    'step_logits': 'step.logits',
-    'task_loss_weight': 'step.objective.task_loss_weight',
-    'teacher_engine': 'step.targets.engine',
-}
-# Methods of version 0.1 that a subclass could override and nobody calls now.
-REMOVED = ('_losses', '_mix', '_run_teachers', '_study', '_teach', '_views', 'fill_replay')
-
 
 @MODELS.register_module()
+@keep_old_attributes
 class LogitDistiller(BaseAlgorithm):
     """Train a student on its own loss and on losses between its logits and those of a frozen teacher.
 
@@ -178,15 +161,15 @@ class LogitDistiller(BaseAlgorithm):
         self.features = matching.module
         replay = Replay(**replay) if isinstance(replay, Mapping) else replay
         self.allow_untrained_teacher = allow_untrained_teacher
-        self._ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
-        self.weighting = None if self._ensemble is None else self._ensemble.weighting
+        ensemble = None if teacher is None else as_ensemble(teacher, teacher_ckpt)
+        self.weighting = None if ensemble is None else ensemble.weighting
         check_combinations(
             FORBIDDEN,
             augmentation=view,
             compile_student=compile_student,
             consistency=self.consistency,
             data_preprocessor=self.data_preprocessor,
-            ensemble=self._ensemble,
+            ensemble=ensemble,
             features=self.features,
             joint_views=joint_views,
             losses=self.distillation_losses,
@@ -194,8 +177,10 @@ class LogitDistiller(BaseAlgorithm):
         )
         if self.features is not None:
             check_sources(self.features.student_recorders, student, 'student')
-
-        targets = Targets(FrozenNetworks({}), self.weighting, engine, replay, self._load_teachers, self.ask)
+        if ensemble is not None:
+            check_single_label(student, 'student', trains=task_loss_weight > 0)
+        self._loader = TeacherLoader(ensemble, architecture, self._check_teacher, allow_untrained_teacher, replay)
+        targets = Targets(self._loader.build(), self.weighting, engine, replay, self._loader.build_for_replay, self.ask)
         objective = Objective(
             self.distillation_losses,
             view,
@@ -206,11 +191,6 @@ class LogitDistiller(BaseAlgorithm):
         )
         views = Views(view, partial(ViewContext.behind, self.data_preprocessor))
         self.step = Step(views, targets, ClassifierStudent(architecture, joint_views, matching), objective, matching)
-        if self._ensemble is not None:
-            check_single_label(student, 'student', trains=task_loss_weight > 0)
-            if not (self._ensemble.is_in_files and replay is not None and replay.store.has_complete):
-                targets.networks = self._build_teachers()
-                self._ensemble = self._ensemble.without_networks()
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> dict[str, Tensor]:
         """Return the losses of one step by name, see :class:`~r2kd_mm.distillers.step.Step`.
@@ -221,43 +201,13 @@ class LogitDistiller(BaseAlgorithm):
             inputs: Preprocessed images, shape ``(N, C, H, W)``.
             data_samples: Their labels.
         """
-        self._require_ensemble()
-        self._check_student()
+        self._loader.required(self)
+        student: Any = self.step.student
+        student.check_is(self.architecture)
         check_group_fisher(self.architecture)
         return self.step(inputs, samples=data_samples)
 
-    def _check_student(self) -> None:
-        """Refuse a student that was put in the place of the one that the step runs."""
-        student: Any = self.step.student
-        if student.architecture is not self.architecture:
-            raise RuntimeError(
-                f'the student was replaced by a {type(self.architecture).__name__} after the distiller was built, and '
-                'would not be trained; build the distiller with it. Wrap the whole model for several processes: '
-                "model_wrapper_cfg=dict(type='r2kd_mm.PortableDistributedDataParallel')"
-            )
-
     # ------------------------------------------------------------------------------------------------------- the parts
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in vars(cls).keys() & {*MOVED, *REMOVED}:
-            where = f'it is now model.{MOVED[name]}' if name in MOVED else 'the step has other parts now'
-            raise TypeError(
-                f'{cls.__name__} overrides {name}, which nobody calls: {where}; docs/own_distiller.md says what to '
-                'override'
-            )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in MOVED:
-            raise AttributeError(f'{name} of a {type(self).__name__} is now {MOVED[name]}; set it there')
-        super().__setattr__(name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in MOVED:
-            return super().__getattr__(name)
-        message = f'{name} of a {type(self).__name__} is now {MOVED[name]}; the old name works until version 0.3'
-        warnings.warn(message, FutureWarning, stacklevel=2)
-        return attrgetter(MOVED[name])(self)
-
     @property
     def step_logits(self) -> dict[tuple[str, str], Tensor]:
         """Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks."""
@@ -311,23 +261,10 @@ class LogitDistiller(BaseAlgorithm):
         """The frozen teacher; of several, the one of this name."""
         return self.teachers[MAIN_MEMBER]
 
-    def _require_ensemble(self) -> TeacherEnsemble:
-        """The teachers and copies of them, as the config states them.
-
-        Raises:
-            RuntimeError: The student was built alone.
-        """
-        if self._ensemble is None:
-            raise RuntimeError(
-                f'this {type(self).__name__} was built with teacher=None, to evaluate the student; '
-                'give it a teacher to train'
-            )
-        return self._ensemble
-
     @property
     def trained_teachers(self) -> Mapping[str, nn.Module]:
         """The frozen networks that are no copies of another; empty where :attr:`teachers` is."""
-        return {name: self.teachers[name] for name in self._require_ensemble().originals if name in self.teachers}
+        return {name: self.teachers[name] for name in self._loader.required(self).originals if name in self.teachers}
 
     def ask(self, name: str, inputs: Tensor) -> Tensor:
         """Return the logits ``(N, num_classes)`` of the teacher ``name``; a subclass may ask it otherwise."""
@@ -342,12 +279,12 @@ class LogitDistiller(BaseAlgorithm):
 
         Empty where the student was built alone.
         """
-        return {} if self._ensemble is None else self._ensemble.digests(self.teachers)
+        return {} if self._loader.ensemble is None else self._loader.ensemble.digests(self.teachers)
 
     def made_from(self) -> dict[str, str]:
         """Describe everything in this model that decides the logits to learn from, by name."""
         return dict(
-            self._require_ensemble().made_from(self.teachers),
+            self._loader.required(self).made_from(self.teachers),
             teacher_engine=describe(self.step.targets.engine.settings),
             augmentation=describe(self.augmentation),
             data_preprocessor=describe(self.data_preprocessor),
@@ -383,25 +320,10 @@ class LogitDistiller(BaseAlgorithm):
         """Load the teachers, which a complete replay has made unnecessary so far."""
         self.step.targets.load(next(self.parameters()).device)
 
-    def _load_teachers(self) -> FrozenNetworks:
-        networks = self._build_teachers()
-        assert self.replay is not None
-        self.replay.check_origin(self._require_ensemble().made_from(networks))
-        return networks
-
-    def _build_teachers(self) -> FrozenNetworks:
-        with torch.random.fork_rng(devices=[]):  # a student starts the same whoever its teacher is, loaded or replayed
-            return self._require_ensemble().build(self.allow_untrained_teacher, self._check_teacher, self.architecture)
-
     def _check_teacher(self, name: str, teacher: nn.Module) -> None:
         check_single_label(teacher, 'teacher', trains=False)
         check_same_inputs(teacher, self.data_preprocessor)
-        student_classes, teacher_classes = num_classes(unwrap_student(self.architecture)), num_classes(teacher)
-        if None not in (student_classes, teacher_classes) and student_classes != teacher_classes:
-            raise ValueError(
-                f'student and teacher must know the same classes, got num_classes={student_classes} in '
-                f'the student and {teacher_classes} in the teacher; set both heads to that of the data set'
-            )
+        check_same_classes(unwrap_student(self.architecture), teacher)
         if self.features is not None and name == MAIN_MEMBER:
             check_sources(self.features.teacher_recorders, teacher, 'teacher')
 

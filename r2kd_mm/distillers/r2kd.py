@@ -153,7 +153,7 @@ class R2KD(LogitDistiller):
     @property
     def pruner(self) -> Pruner | None:
         """The pruner of the pruned teacher."""
-        members = {} if self._ensemble is None else self._ensemble.members
+        members = {} if self._loader.ensemble is None else self._loader.ensemble.members
         return members[PRUNED_MEMBER].pruner if PRUNED_MEMBER in members else None
 
 

@@ -32,6 +32,19 @@ class ClassifierStudent:
         self.joint_views = joint_views
         self.features = features
 
+    def check_is(self, architecture: nn.Module) -> None:
+        """Refuse a student that was put in the place of the one that is run here.
+
+        Raises:
+            RuntimeError: It is another module.
+        """
+        if architecture is not self.architecture:
+            raise RuntimeError(
+                f'the student was replaced by a {type(architecture).__name__} after the distiller was built, and '
+                'would not be trained; build the distiller with it. Wrap the whole model for several processes: '
+                "model_wrapper_cfg=dict(type='r2kd_mm.PortableDistributedDataParallel')"
+            )
+
     def sub_networks(self) -> Iterator[tuple[str, float]]:
         """Select one sub-network after the other, and yield its name and share in the step.
 

@@ -1,4 +1,6 @@
 import copy
+import warnings
+from operator import attrgetter
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from r2kd_mm.augmentations import BatchAugmentation, Cutout
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.losses import KLDivergenceLoss
+from r2kd_mm.moved import ATTRIBUTES
 from r2kd_mm.registry import MODELS
 
 
@@ -376,6 +379,15 @@ class TestMovedParts:
                 setattr(model, name, 0)
         with pytest.raises(AttributeError, match='nothing'):
             model.nothing  # noqa: B018
+
+    def test_every_old_attribute_is_found_and_takes_no_module_either(self):
+        model = build()
+        for name, place in ATTRIBUTES['LogitDistiller'].items():
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', FutureWarning)
+                assert getattr(model, name) == attrgetter(place)(model), name
+            with pytest.raises(AttributeError, match=f'{name} of a LogitDistiller is now {place}; set it there'):
+                setattr(model, name, nn.Identity())  # which PyTorch would register before it asks a property
 
     @pytest.mark.parametrize('name', ['set_loss_scale', '_teach', 'fill_replay'])
     def test_a_method_that_nobody_calls_cannot_be_overridden(self, name):

@@ -82,7 +82,7 @@ class TestMembers:
         model = build(dict(teacher=dict(teacher=ready), pruned=dict(copy_of='teacher', pruner=PRUNER)))
         assert torch.equal(weights_of(ready), before)
         assert model.teacher is ready
-        assert model._ensemble.members['teacher'].teacher is None
+        assert model._loader.ensemble.members['teacher'].teacher is None
         assert model.made_from()['pruned'] == f'copy of teacher pruned by {describe(MagnitudePruner(0.5))}'
 
     def test_a_member_in_train_mode_normalises_by_the_batch_and_the_others_do_not(self):
