@@ -187,13 +187,15 @@ def begin_dmcp_above_zero() -> None:
     from mmrazor.models.mutators import DMCPChannelMutator
 
     upstream = DMCPChannelMutator._build_arch_param
-    if getattr(upstream, '__wrapped__', None) is not None or _gradient_at_bound_of_clamp() > 0:
+    if getattr(upstream, '__wrapped__', None) is not None:
         return
 
     @functools.wraps(upstream)
     def build(self: Any, num_choices: int) -> Any:
         parameter = upstream(self, num_choices)
-        parameter.data.clamp_(min=torch.finfo(parameter.dtype).tiny)
+        # asked here: a backward pass while modules are imported would start PyTorch's threads for each GPU
+        if _gradient_at_bound_of_clamp() == 0:
+            parameter.data.clamp_(min=torch.finfo(parameter.dtype).tiny)
         return parameter
 
     DMCPChannelMutator._build_arch_param = build
