@@ -1,4 +1,5 @@
-# make demo | make test | make test-all | make lint | make docs | make compare | make clean; each installs what it needs into .venv first, and only then.
+# make demo | test | test-all | lint | format | coverage | docs | compare: each installs what it needs into .venv first, and only then.
+# make install: that only | make hooks: every check before a commit | make dist: the files of a release | make clean
 # Another interpreter: make PYTHON=python3.12 test
 # Another PyTorch, in an environment of its own: make STACK=oldest test, make STACK=newest test
 
@@ -7,6 +8,7 @@ STACK ?= tested
 ifeq ($(filter tested oldest newest,$(STACK)),)
 $(error STACK must be tested, oldest or newest, got '$(STACK)')
 endif
+export TAG
 VENV := .venv$(if $(filter-out tested,$(STACK)),-$(STACK))
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # the pinned versions need Python 3.11; on 3.10 pip chooses within the ranges
@@ -20,7 +22,9 @@ STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PY
 
 DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 
-.PHONY: demo test test-slow test-all lint docs compare clean
+.PHONY: install demo test test-slow test-all lint format coverage hooks docs dist check-tag compare clean
+
+install: $(STAMP)
 
 demo: $(STAMP)
 	$(VENV)/bin/python tools/demo.py
@@ -43,9 +47,42 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# the lines of the package that the fast tier runs, also in the processes that tests start; another part: make coverage TESTS='tests/losses'
+TESTS := -m 'not slow'
+coverage: $(STAMP)
+	$(VENV)/bin/coverage erase
+	OMP_NUM_THREADS=1 $(VENV)/bin/coverage run -m pytest -q $(TESTS)
+	$(VENV)/bin/coverage combine -q
+	$(VENV)/bin/coverage report
+
+# what .pre-commit-config.yaml lists, on every file; before each commit: .venv-hooks/bin/pre-commit install
+hooks:
+	$(PYTHON) -m venv .venv-hooks
+	.venv-hooks/bin/python -m pip install --disable-pip-version-check pre-commit==4.7.0
+	.venv-hooks/bin/pre-commit run --all-files
+
 docs: $(STAMP)
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build
 	@echo 'The site: docs/_build/index.html'
+
+# the source distribution and the wheel of a release, in dist
+dist:
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --disable-pip-version-check build==1.6.1 twine==7.0.0
+	rm -rf dist
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/twine check --strict dist/*
+
+# the tag of a release, such as TAG=v0.2.0, names the version of the package, of the citation and of a dated entry of the changelog
+check-tag:
+	@version="$${TAG#v}"; fail() { echo "error: $$TAG is to be released, and $$1 has no $$2" >&2; exit 1; }; \
+	grep -qxF "__version__ = '$$version'" r2kd_mm/version.py || fail r2kd_mm/version.py "__version__ = '$$version'"; \
+	grep -qxF "version: $$version" CITATION.cff || fail CITATION.cff "version: $$version"; \
+	grep -E '^## [^ ]+ - [0-9]{4}-[0-9]{2}-[0-9]{2}$$' CHANGELOG.md | grep -qF "## $$version - " || fail CHANGELOG.md "heading ## $$version - <date>"
 
 # every method on the digits, 5 seeds: about half an hour on two cores
 compare: $(STAMP) $(DIGITS_TEACHER)
@@ -57,7 +94,7 @@ $(DIGITS_TEACHER): | $(STAMP)
 	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py --resume
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest .venv-dist .venv-hooks .coverage .coverage.* build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP):

@@ -55,7 +55,9 @@ setup(
     description='Correlation-based knowledge distillation (R2KD and its relatives) for OpenMMLab classifiers',
     long_description=readme.read_text(encoding='utf-8') if readme.is_file() else '',
     long_description_content_type='text/markdown',
+    author='The r2kd_mm contributors',  # as in CITATION.cff
     license='Apache-2.0',
+    license_files=['LICENSE'],
     cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableWithMim),
     packages=find_packages(include=['r2kd_mm', 'r2kd_mm.*']),
     package_data={'r2kd_mm': ['py.typed'], 'r2kd_mm.report': ['page.html']},
@@ -63,15 +65,25 @@ setup(
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},
-    # Source, Documentation, Issues and Changelog join these links once the repository has a public address.
+    # OWNER: add Source, Documentation, Issues and Changelog once the repository has a public address.
     project_urls={
         'Paper': 'https://doi.org/10.1109/TKDE.2024.3438074',
         'Preprint': 'https://arxiv.org/abs/2311.13934',
     },
-    keywords=['knowledge distillation', 'image classification', 'pruning', 'OpenMMLab', 'PyTorch'],
+    keywords=[
+        'knowledge distillation',
+        'model compression',
+        'image classification',
+        'correlation distance',
+        'network pruning',
+        'R2KD',
+        'OpenMMLab',
+        'PyTorch',
+    ],
     classifiers=[  # the license stands in its own field (PEP 639)
         'Development Status :: 3 - Alpha',
         'Environment :: Console',
+        'Environment :: GPU :: NVIDIA CUDA',
         'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
         'Natural Language :: English',

@@ -152,6 +152,17 @@ COMMANDS = {
     'make STACK=oldest test': shown,
     'make STACK=newest test': shown,
     'make docs': shown,
+    'make format': shown,
+    'make hooks': shown,
+    'make coverage': shown,
+    'make coverage TESTS=tests/losses': shown,
+    'docker build -t r2kd_mm .': Covered('tests/test_repository.py::test_the_image_builds', 'it takes a docker daemon'),
+    'docker run --rm --gpus all r2kd_mm': Covered(
+        'tests/test_repository.py::test_the_image_builds', 'it takes a docker daemon'
+    ),
+    'git grep -n OWNER:': Covered(
+        'tests/test_repository.py::test_the_places_that_wait_for_the_owner_are_known', 'a copy has no history'
+    ),
     '.venv/bin/python -m pytest -q tests/losses': Covered(
         'tests/losses/test_base.py::*', 'it is part of this very run'
     ),
