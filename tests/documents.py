@@ -9,7 +9,10 @@ from pathlib import Path
 import toolbox
 
 PAGES = [
-    *(toolbox.ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'CODE_OF_CONDUCT.md', 'SECURITY.md')),
+    *(
+        toolbox.ROOT / name
+        for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'CODE_OF_CONDUCT.md', 'SECURITY.md')
+    ),
     *sorted((toolbox.ROOT / 'docs').glob('*.md')),
     *sorted((toolbox.ROOT / 'docs/reference').glob('*.md')),
     *sorted((toolbox.ROOT / 'configs').glob('*/README.md')),

@@ -142,7 +142,9 @@ def test_the_dev_container_installs_by_make():
 def test_the_metadata_names_nobody_that_the_citation_does_not():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     tree = ast.parse((ROOT / 'setup.py').read_text())
-    (call,) = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup']
+    (call,) = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup'
+    ]
     stated = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
     assert [stated['author']] == [author['name'] for author in citation['authors']]
     assert stated['license'] == citation['license']
