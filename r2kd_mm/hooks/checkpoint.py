@@ -5,15 +5,13 @@ from __future__ import annotations
 import pickle
 import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -21,6 +19,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.engine.fileio import AtomicLocalBackend, remove_leftovers
+from r2kd_mm.engine.preemption import SigtermWatch
 from r2kd_mm.engine.resume import POINTER, PREEMPTED
 from r2kd_mm.engine.train_loop import ResumableTrainLoop
 from r2kd_mm.engine.worker_signals import init_worker
@@ -70,10 +69,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise TypeError(f'SafeCheckpointHook takes the arguments of CheckpointHook, got {sorted(self.args)}')
         if preemption_check_interval < 1:
             raise ValueError(f'preemption_check_interval must be at least 1, got {preemption_check_interval}')
-        self.preemption_check_interval = preemption_check_interval
-        self._sigterm = False  # this process got the signal
-        self._stopping = False  # all ranks know
-        self._previous_handler: Any = None
+        self._sigterm = SigtermWatch(preemption_check_interval)
         self._due = False  # a checkpoint by iteration, until the gradients in accumulation are used up
         self._saved_at: tuple[int, int] | None = None  # epoch and iteration of the newest checkpoint
         self._replaced_best: dict[str, str] = {}
@@ -102,8 +98,9 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if not self.save_optimizer:
             runner.logger.warning('No run can resume from the checkpoints of this one: save_optimizer=False.')
-        self._check_ranks(runner)
-        self._check_accumulation(runner)
+        _check_ranks(runner)
+        if (self.by_epoch and self.interval > 0) or self.save_best:
+            _check_accumulation(runner)
         self._saved_at = (runner.epoch, runner.iter) if runner.iter else None
         self._knows_stop = getattr(runner.train_loop, 'stop_training', False)
         info = runner.message_hub.runtime_info
@@ -116,42 +113,13 @@ class SafeCheckpointHook(CheckpointHook):
             if Path(self.out_dir).is_dir():
                 remove_leftovers(self.out_dir)
         self._remove(info.get(SUPERSEDED, []))
-        self._sigterm = self._stopping = False
-        if threading.current_thread() is threading.main_thread():  # Python lets no other one handle signals
-            self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm) or signal.SIG_DFL
+        self._sigterm.start()
 
     def after_train(self, runner: Runner) -> None:
         """Publish the checkpoint as MMEngine does, and restore the handler of SIGTERM."""
         self._save_if_stopped_early(runner)
         super().after_train(runner)
-        self._restore_handler()
-
-    def _restore_handler(self) -> None:
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGTERM, self._previous_handler)
-            self._previous_handler = None
-
-    def _check_ranks(self, runner: Runner) -> None:
-        iterations = all_gather_object(runner.iter)
-        if len(set(iterations)) > 1:
-            raise ValueError(
-                f'the ranks resume from different iterations: {iterations}; the work dir must be on a file system that '
-                'all nodes share'
-            )
-
-    def _check_accumulation(self, runner: Runner) -> None:
-        """Refuse to save at the end of an epoch that is not the end of a window of gradient accumulation."""
-        counts = max(wrapper._accumulative_counts for wrapper in _wrappers(runner))
-        saves_then = (self.by_epoch and self.interval > 0) or self.save_best
-        if not saves_then or not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            return
-        length = len(runner.train_dataloader)
-        if length % counts and not isinstance(runner.train_loop, ResumableTrainLoop):
-            raise ValueError(
-                f'an epoch of {length} iterations ends between two updates of accumulative_counts={counts}, and a '
-                "checkpoint would lack the gradients so far; take train_cfg.type='ResumableTrainLoop', in which an "
-                'update ends each epoch'
-            )
+        self._sigterm.stop()
 
     # --------------------------------------------------------------------------------------------------------- saving
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -258,12 +226,12 @@ class SafeCheckpointHook(CheckpointHook):
             )
             message = (
                 f'{what} cannot be written after iteration {runner.iter}: {error.strerror or error}. Nothing of it is '
-                f'left on the disk, and {before}; make room first, or mend the disk'
+                f'left on the disk, and {before}; make room first, or repair the disk'
             )
         shared = [message]
         broadcast_object_list(shared)
         if shared[0] is not None:
-            self._restore_handler()
+            self._sigterm.stop()
             raise RunStopped(shared[0])
 
     def _path(self, name: str) -> str:
@@ -296,38 +264,48 @@ class SafeCheckpointHook(CheckpointHook):
             if self._due and _has_updated(runner):
                 self._due = False
                 self._save_checkpoint(runner)
-        if self._is_to_stop(runner, runner.iter + 1):
+        if self._sigterm.asks_to_stop(runner.iter + 1) and _has_updated(runner):
             self._save_and_exit(runner, epoch=runner.epoch, iteration=runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
         """Stop in the middle of a validation, but not while the model holds the weights of a moving average."""
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             return
-        if self._is_to_stop(runner, batch_idx + 1):
+        if self._sigterm.asks_to_stop(batch_idx + 1) and _has_updated(runner):
             self._save_and_exit(runner, epoch=runner.epoch, iteration=runner.iter)
-
-    def _on_sigterm(self, *_: object) -> None:
-        self._sigterm = True
-
-    def _is_to_stop(self, runner: Runner, step: int) -> bool:
-        """Tell on all ranks whether any rank got SIGTERM and no gradients wait for their update."""
-        if runner.world_size == 1:
-            self._stopping = self._sigterm
-        elif not self._stopping and step % self.preemption_check_interval == 0:
-            asked = torch.tensor(int(self._sigterm))
-            all_reduce(asked, 'max')
-            self._stopping = bool(asked)
-        return self._stopping and _has_updated(runner)
 
     def _save_and_exit(self, runner: Runner, epoch: int, iteration: int) -> None:
         if self._saved_at != (epoch, iteration):
             self._write(runner, f'{PREEMPTED}{iteration}.pth', dict(epoch=epoch, iter=iteration))
-        self._restore_handler()
+        self._sigterm.stop()
         runner.logger.warning(
             f'Stopped by SIGTERM after iteration {iteration}, which is saved in {runner.work_dir}; the same command '
             'with --resume continues from there.'
         )
         sys.exit(PREEMPTED_STATUS)
+
+
+def _check_ranks(runner: Runner) -> None:
+    iterations = all_gather_object(runner.iter)
+    if len(set(iterations)) > 1:
+        raise ValueError(
+            f'the ranks resume from different iterations: {iterations}; the work dir must be on a file system that '
+            'all nodes share'
+        )
+
+
+def _check_accumulation(runner: Runner) -> None:
+    """Refuse to save at the end of an epoch that is not the end of a window of gradient accumulation."""
+    counts = max(wrapper._accumulative_counts for wrapper in _wrappers(runner))
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return
+    length = len(runner.train_dataloader)
+    if length % counts and not isinstance(runner.train_loop, ResumableTrainLoop):
+        raise ValueError(
+            f'an epoch of {length} iterations ends between two updates of accumulative_counts={counts}, and a '
+            "checkpoint would lack the gradients so far; take train_cfg.type='ResumableTrainLoop', in which an "
+            'update ends each epoch'
+        )
 
 
 def _wrappers(runner: Runner) -> list:
@@ -336,5 +314,5 @@ def _wrappers(runner: Runner) -> list:
 
 
 def _has_updated(runner: Runner) -> bool:
-    """Tell whether the last iteration ended in an update, so that no gradients wait for the next one."""
+    """Return whether the last iteration ended in an update, so that no gradients wait for the next one."""
     return all(wrapper.should_update() for wrapper in _wrappers(runner))
