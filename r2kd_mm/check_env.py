@@ -1,4 +1,4 @@
-"""Report in one table whether the installed packages can train, with a remedy for each problem.
+"""Report on one screen whether the installed packages can train, with a remedy for each problem.
 
 This module imports only the standard library until the report is made. So ``python tools/check_env.py`` works even if
 the package itself cannot be imported. In a working environment ``python -m r2kd_mm.check_env`` does the same. The exit
@@ -36,12 +36,35 @@ class Requirement(NamedTuple):
     remedy: str | None = None
 
 
+class Extra(NamedTuple):
+    """Package that is optional.
+
+    Attributes:
+        name: Distribution.
+        brings: Feature that needs it.
+        install: Argument of ``pip install``; an extra of r2kd_mm also brings what belongs to the package.
+    """
+
+    name: str
+    brings: str
+    install: str
+
+
 class UnusablePackages(ImportError):
     """A package of the stack is missing or does not fit; the message holds the table."""
 
 
 class Line(NamedTuple):
-    """One line of the table; ``status`` is ``ok``, ``note`` (training works) or ``PROBLEM`` (it does not)."""
+    """One line of the table.
+
+    Attributes:
+        subject: Package, or pair of packages, or fault.
+        found: What is installed here.
+        supported: What is expected.
+        status: ``ok``; ``cured`` for a fault that r2kd_mm works around; ``note`` where training works and something
+            else does not; ``PROBLEM`` where training does not work.
+        remedy: What to do; empty for ``ok``.
+    """
 
     subject: str
     found: str
@@ -77,9 +100,19 @@ REQUIREMENTS = (
     Requirement(('fonttools',)),
     Requirement(('pyyaml',)),
     Requirement(('pillow',)),
-    Requirement(('scikit-learn',), needed_for='the digits dataset, so make demo and make compare'),
-    Requirement(('scipy',), needed_for="confidence intervals, mmrazor's OFD connector and the tests"),
 )
+EXTRAS = (
+    Extra('scikit-learn', 'the handwritten digits, so make demo and make compare', "'r2kd_mm[demo]'"),
+    Extra('scipy', "confidence intervals, mmrazor's OFD connector", "'r2kd_mm[demo]'"),
+    Extra('jinja2', 'the page of tools/analyze.py', "'r2kd_mm[analysis]'"),
+    Extra('timm', 'teachers and students named timm/...', 'timm'),
+    Extra('transformers', 'teachers and students named hf/...', 'transformers'),
+    Extra('onnx', 'export and prediction in the format onnx', "'r2kd_mm[export]'"),
+    Extra('safetensors', 'weights and exports in .safetensors', "'r2kd_mm[export]'"),
+    Extra('accelerate', 'examples/with_accelerate.py', 'accelerate'),
+    Extra('tensorboard', 'curves by TensorboardVisBackend', 'tensorboard'),
+)
+SHOWN = ('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmpretrain', 'mmrazor')  # on the first line
 
 
 def inspect_environment() -> list[Line]:
@@ -91,19 +124,58 @@ def inspect_environment() -> list[Line]:
     return lines + _traps()
 
 
-def report(lines: list[Line] | None = None) -> str:
-    """Return the table as text, with the verdict as its last line."""
+def report(lines: list[Line] | None = None, everything: bool = False) -> str:
+    """Return the report as text, with the verdict as its last line.
+
+    Args:
+        lines: Of :func:`inspect_environment`; ``None`` makes them.
+        everything: Show every line, also those that are ok or cured, as one table.
+    """
     lines = inspect_environment() if lines is None else lines
-    rows = [('', 'found', 'supported', 'status'), *(line[:4] for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    texts = []
-    for row, remedy in zip(rows, ['', *(line.remedy for line in lines)]):
-        texts.append('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-        if remedy:
-            texts.append(f'    -> {remedy}')
     problems = [line.subject for line in lines if line.status == 'PROBLEM']
     verdict = f'training cannot work: see {", ".join(problems)}' if problems else 'training can work'
-    return '\n'.join([*texts, '', verdict])
+    if everything:
+        return f'{_table(lines)}\n\n{_extras()}\n\n{verdict}'
+    open_lines = [line for line in lines if line.status in ('note', 'PROBLEM')]
+    parts = [
+        _versions(lines),
+        *([_table(open_lines)] if open_lines else []),
+        *([] if problems else [_extras()]),
+        verdict,
+    ]
+    return '\n\n'.join(parts)
+
+
+def _table(lines: list[Line]) -> str:
+    rows = [('', 'found', 'supported', 'status'), *(line[:4] for line in lines)]
+    texts = []
+    for text, remedy in zip(_aligned(rows), ['', *(line.remedy for line in lines)]):
+        texts.append(text)
+        if remedy:
+            texts.append(f'    -> {remedy}')
+    return '\n'.join(texts)
+
+
+def _versions(lines: list[Line]) -> str:
+    found = {line.subject: line.found for line in lines}
+    shown = ', '.join(f'{name} {found[name]}' for name in ('python', *SHOWN) if name in found)
+    fine = sum(line.status in ('ok', 'cured') for line in lines)
+    return f'{shown}\n{fine} of {len(lines)} checks passed (--all lists them)'
+
+
+def _extras() -> str:
+    rows = []
+    for extra in EXTRAS:
+        version = _installed_version(extra.name)
+        rows.append(
+            (extra.name, version or 'not installed', extra.brings, '' if version else f'pip install {extra.install}')
+        )
+    return '\n'.join(['optional', *(f'  {text}' for text in _aligned(rows))])
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def explain_import_errors(load: Callable[[], object]) -> None:
@@ -123,10 +195,12 @@ def explain_import_errors(load: Callable[[], object]) -> None:
 
 
 def main(argv: Sequence[str] = ()) -> int:
-    """Print the table; return the exit status."""
-    argparse.ArgumentParser(description='Report whether the installed packages can train.').parse_args(argv)
+    """Print the report; return the exit status."""
+    parser = argparse.ArgumentParser(description='Report whether the installed packages can train.')
+    parser.add_argument('--all', action='store_true', help='list every check, also those that passed')
+    args = parser.parse_args(argv)
     lines = inspect_environment()
-    print(report(lines))
+    print(report(lines, args.all))
     return int(any(line.status == 'PROBLEM' for line in lines))
 
 
@@ -176,7 +250,7 @@ def _version_line(requirement: Requirement, name: str, version: str) -> Line:
 
 
 def _traps() -> list[Line]:
-    lines = [_distutils(), _numpy_generation(), _opencv_generation()]
+    lines = [_distutils(), _pkg_resources(), _numpy_generation(), _opencv_generation()]
     try:
         import torch
     except Exception as error:  # a broken installation raises anything: OSError for a missing library, ImportError ...
@@ -198,6 +272,17 @@ def _distutils() -> Line:
         if present
         else 'each Runner imports it, and from Python 3.12 on setuptools provides it: '
         "pip install 'setuptools>=77.0.3,<82'",
+    )
+
+
+def _pkg_resources() -> Line:
+    present = importlib.util.find_spec('pkg_resources') is not None
+    return Line(
+        'module pkg_resources',
+        'present' if present else 'absent',
+        'present',
+        'ok' if present else 'note',
+        '' if present else "'mmpretrain::' bases and mmengine.hub fail: pip install 'setuptools<82'",
     )
 
 
@@ -255,7 +340,7 @@ def _compiled_torchvision() -> Line:
         'torchvision operators',
         'not loaded' if known else reason,
         'loaded',
-        'note' if known else 'PROBLEM',
+        'cured' if known else 'PROBLEM',
         'torchvision was built for another torch (CPU and CUDA builds differ too). r2kd_mm works without its compiled '
         'operators; to have them, install torch and torchvision from the same index'
         if known
@@ -276,7 +361,7 @@ def _gpu(torch) -> Line:
 
 
 def _cured_faults(torch) -> list[Line]:
-    """List the faults of the upstream packages with this torch; r2kd_mm fixes them on import, so they are notes."""
+    """List the faults of the upstream packages with this torch; r2kd_mm fixes them on import."""
     from collections import OrderedDict
 
     torch_version = _parse(torch.__version__)
@@ -297,11 +382,6 @@ def _cured_faults(torch) -> list[Line]:
             'refused by weights_only upstream; import r2kd_mm before loading, which keeps weights_only',
         ),
         (
-            'setuptools without pkg_resources',
-            importlib.util.find_spec('pkg_resources') is None,
-            "'mmpretrain::' bases and mmengine.hub fail: pip install 'setuptools<82'",
-        ),
-        (
             'launchers without a GPU',
             not torch.cuda.is_available(),
             'fail upstream; tools/train.py and tools/test.py join the processes by gloo',
@@ -309,7 +389,7 @@ def _cured_faults(torch) -> list[Line]:
     )
     return [
         Line(
-            name, 'affected' if present else 'not affected', '', 'note' if present else 'ok', remedy if present else ''
+            name, 'affected' if present else 'not affected', '', 'cured' if present else 'ok', remedy if present else ''
         )
         for name, present, remedy in faults
     ]

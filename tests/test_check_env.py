@@ -60,10 +60,38 @@ def test_a_missing_package_is_a_problem_with_its_remedy(installed, capsys):
     assert output.splitlines()[-1] == 'training cannot work: see mmrazor'
 
 
-def test_a_package_that_training_does_not_need_is_a_note(installed):
-    installed(scikit_learn=None)
-    assert line('scikit-learn').status == 'note'
-    assert 'needed for the digits dataset' in line('scikit-learn').remedy
+def test_what_is_optional_is_listed_with_what_it_brings(installed):
+    installed(scikit_learn=None, timm='1.0.31', tensorboard=None)
+    rows = [row.split('  ') for row in report().split('optional\n')[1].splitlines()]
+    rows = {row[1]: [cell.strip() for cell in row[2:] if cell.strip()] for row in rows if len(row) > 2}
+    assert rows['scikit-learn'] == [
+        'not installed',
+        'the handwritten digits, so make demo and make compare',
+        "pip install 'r2kd_mm[demo]'",
+    ]
+    assert rows['timm'] == ['1.0.31', 'teachers and students named timm/...']
+    assert rows['tensorboard'][0] == 'not installed'
+    assert 'scikit-learn' not in {entry.subject for entry in inspect_environment()}
+
+
+def test_every_extra_of_the_package_that_is_named_brings_what_it_is_named_for():
+    for extra in check_env.EXTRAS:
+        if named := re.fullmatch(r"'r2kd_mm\[(\w+)]'", extra.install):
+            file = REPOSITORY / 'requirements' / f'{named[1]}.txt'
+            assert extra.name in file.read_text().split(), extra
+
+
+def test_the_report_fits_one_screen_and_shows_no_fault_that_is_cured(capsys):
+    cured = {entry.subject for entry in inspect_environment() if entry.status == 'cured'}
+    assert 'checkpoints of the Runner' in cured or check_env._parse(REAL_VERSION('torch')) < (2, 6)
+    assert main() == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 24
+    assert not any(subject in shown for subject in cured)
+    assert 'mmengine 0.10' in shown
+    assert main(['--all']) == 0
+    shown = capsys.readouterr().out
+    assert all(subject in shown for subject in cured | {'einops', 'torchvision pair'})
 
 
 @pytest.mark.parametrize(
@@ -125,16 +153,28 @@ def test_every_line_that_is_not_ok_has_a_remedy(installed):
     assert not any(entry.remedy for entry in inspect_environment() if entry.status == 'ok')
 
 
-def test_the_table_is_aligned():
-    lines = [Line('a', '1', 'any', 'ok'), Line('longer', '10', '>=2', 'PROBLEM', 'mend it')]
-    assert report(lines) == (
-        '        found  supported  status\n'
-        'a       1      any        ok\n'
-        'longer  10     >=2        PROBLEM\n'
-        '    -> mend it\n'
-        '\n'
-        'training cannot work: see longer'
-    )
+def test_the_report_shows_what_is_wrong_in_an_aligned_table():
+    lines = [
+        Line('python', '3.11.7', '>=3.10', 'ok'),
+        Line('a', '1', 'any', 'ok'),
+        Line('longer', '10', '>=2', 'PROBLEM', 'fix it'),
+        Line('fault', 'affected', '', 'cured', 'left out'),
+    ]
+    verdict = 'training cannot work: see longer'
+    table = [
+        '        found  supported  status',
+        'longer  10     >=2        PROBLEM',
+        '    -> fix it',
+    ]
+    first = ['python 3.11.7', '3 of 4 checks passed (--all lists them)']
+    assert report(lines) == '\n'.join([*first, '', *table, '', verdict])
+    whole = report(lines, everything=True).splitlines()
+    assert whole[:3] == [
+        '        found     supported  status',
+        'python  3.11.7    >=3.10     ok',
+        'a       1         any        ok',
+    ]
+    assert whole[-1] == verdict
 
 
 def test_a_range_reads_as_pip_writes_it():
