@@ -89,7 +89,7 @@ compare: $(STAMP) $(DIGITS_TEACHER)
 	$(VENV)/bin/python tools/compare.py configs/supervised/res6_digits.py configs/*/*_res14_res6_digits.py \
 		--seeds 0 1 2 3 4 --baseline kd_res14_res6_digits --jobs 2 --out work_dirs/compare
 
-# made once: a teacher that is trained anew would have every run done anew
+# made once: a teacher that is trained again would have every run done again
 $(DIGITS_TEACHER): | $(STAMP)
 	$(VENV)/bin/python tools/train.py configs/supervised/res14_digits.py --resume
 

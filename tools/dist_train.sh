@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/dist_train.sh CONFIG PROCESSES [arguments of tools/train.py]
 # One process a GPU; several machines: NNODES, NODE_RANK (0 to NNODES - 1), MASTER_ADDR and PORT, the same PORT on each.
-# MAX_RESTARTS above 0: when a process or a machine is lost, the others wait for it and all go on from the last
+# MAX_RESTARTS above 0: when a process or a machine is lost, the others wait for it and all resume from the last
 # checkpoint in the work dir; docs/launchers.md tells more, and what LOCAL_ADDR and RDZV_ID are for.
 set -euo pipefail
 

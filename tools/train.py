@@ -22,13 +22,13 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const=AUTO,
         metavar='PATH',
-        help='go on from this checkpoint, or from the newest whole one in the work dir; where that holds none, start '
-        'anew with a warning',
+        help='resume from this checkpoint, or from the newest whole one in the work dir; where that holds none, start '
+        'from scratch with a warning',
     )
     start.add_argument(
         '--overwrite',
         action='store_true',
-        help='start anew in a work dir that holds the checkpoints of an earlier run, and write over them',
+        help='start from scratch in a work dir that holds the checkpoints of an earlier run, and write over them',
     )
     parser.add_argument(
         '--allow-changes',
@@ -55,7 +55,7 @@ def apply_train_arguments(cfg: Config, args: argparse.Namespace) -> None:
     goes_on = args.resume == AUTO or (cfg.get('resume') and not args.overwrite)
     set_resume(cfg, args.resume, args.overwrite)
     if goes_on and not cfg.resume:
-        warn(f'no checkpoint in {cfg.work_dir!r}: starting anew')
+        warn(f'no checkpoint in {cfg.work_dir!r}: starting from scratch')
     if args.allow_changes:
         stretch_schedule(cfg)
         for hook in cfg.get('custom_hooks') or []:

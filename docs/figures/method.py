@@ -67,7 +67,7 @@ def draw_step(path: Path) -> None:
 
 
 def draw_terms(path: Path) -> None:
-    """Values against ranks on one image, and a rank loss that trains beside one that does not."""
+    """Values against ranks on one image, and a rank loss that trains next to one that does not."""
     classes = ['cat', 'lynx', 'dog', 'fox', 'car']
     teacher = torch.tensor([[6.0, 4.0, 3.0, 2.0, -4.0]])
     students = {

@@ -44,7 +44,7 @@ class ReplayHook(Hook):
         ValueError: The distiller has no replay; the epochs do not repeat, or their images do not; broken images are
             replaced; an image comes several times in an epoch; a hook is to change how images are prepared, or has done
             so; or the augmentation mixes images, and the data loader does not keep partners together.
-        TypeError: The data set gives samples that cannot be told apart.
+        TypeError: The data set gives samples that cannot be distinguished.
     """
 
     priority = 'HIGH'  # the teachers may be needed by the checks of other hooks

@@ -36,14 +36,14 @@ def test_the_same_command_twice_keeps_the_first_run(work_dir):
 def test_nothing_to_go_on_from_is_said(asked, tmp_path):
     finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', tmp_path, *asked)
     assert finished.returncode == 0, finished.stderr
-    assert f"warning: no checkpoint in '{tmp_path}': starting anew" in finished.stderr
+    assert f"warning: no checkpoint in '{tmp_path}': starting from scratch" in finished.stderr
 
 
 @pytest.mark.slow
 def test_nothing_is_said_where_there_is_something_to_go_on_from(work_dir):
     finished = toolbox.run_forked('train.py', CONFIG, '--work-dir', work_dir, '--resume', *SHORT)
     assert finished.returncode == 0, finished.stderr
-    assert 'starting anew' not in finished.stderr
+    assert 'starting from scratch' not in finished.stderr
 
 
 @pytest.mark.slow
