@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -120,13 +120,14 @@ def normalisation(data_preprocessor: Any) -> dict[str, Any]:
     )
 
 
-def first_rows(output: Any, count: int) -> Any:
-    """Return the output of a network for the first images of its batch, in the same form.
+def rows_of(output: Any, rows: Sequence[int] | slice) -> Any:
+    """Return the output of a network for some images of its batch, in the same form.
 
-    >>> first_rows({'logits': torch.arange(6).reshape(3, 2)}, 1)
-    {'logits': tensor([[0, 1]])}
+    >>> rows_of({'logits': torch.arange(6).reshape(3, 2)}, [0, 2])
+    {'logits': tensor([[0, 1],
+            [4, 5]])}
     """
-    return tree_map_only(Tensor, lambda tensor: tensor[:count], output)
+    return tree_map_only(Tensor, lambda tensor: tensor[rows], output)
 
 
 def takes_mode(network: nn.Module) -> bool:

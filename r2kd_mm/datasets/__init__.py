@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from r2kd_mm.datasets.stanford40 import Stanford40
     from r2kd_mm.datasets.stanford_dogs import StanfordDogs
     from r2kd_mm.datasets.tiny_imagenet import TinyImageNet
+    from r2kd_mm.datasets.unlabelled import WithUnlabelled
 
 __all__ = [
     'CIFAR100',
@@ -29,6 +30,7 @@ __all__ = [
     'Stanford40',
     'StanfordDogs',
     'TinyImageNet',
+    'WithUnlabelled',
 ]
 
 __getattr__ = import_on_demand(__name__)

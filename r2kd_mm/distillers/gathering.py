@@ -39,15 +39,19 @@ class LogitGatherer:
     def __init__(self) -> None:
         self._capacity = 0  # a function of what was gathered before, hence the same on all ranks
 
-    def gather(self, views: Mapping[str, ViewLogits]) -> tuple[dict[str, ViewLogits], dict[str, float]]:
+    def gather(
+        self, views: Mapping[str, ViewLogits], unlabelled: int = 0
+    ) -> tuple[dict[str, ViewLogits], dict[str, float]]:
         """Return the views with the rows of all ranks, and this rank's share of each, in one collective.
 
         Args:
             views: The logits of this rank; on all ranks the same views in the same order.
+            unlabelled: Number of images of this rank that have no label. The share of the others is ``'task'``.
         """
         rows = [_as_rows(view) for view in views.values()]
         width = max(block.shape[1] for block in rows)  # that of the views with labels
         rows = [functional.pad(block, (0, width - block.shape[1])) for block in rows]
+        rows.append(rows[0].new_zeros(unlabelled, width))  # to count them on all ranks
         blocks = gather_rows(rows, self._capacity)
         counts = torch.tensor([[len(block) for block in of_rank] for of_rank in blocks])
         self._capacity = max(self._capacity, int(counts.sum(dim=1).max()))
@@ -55,6 +59,7 @@ class LogitGatherer:
         for place, (name, view) in enumerate(views.items()):
             whole[name] = _from_rows(view, [of_rank[place] for of_rank in blocks])
             shares[name] = batch_share(counts[:, place].tolist())
+        shares['task'] = batch_share((counts[:, 0] - counts[:, -1]).tolist())
         return whole, shares
 
     def shares(self, counts: Mapping[str, int], device: torch.device) -> dict[str, float]:

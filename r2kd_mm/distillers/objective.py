@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from r2kd_mm.augmentations import BatchAugmentation
 from r2kd_mm.distillers.gathering import LogitGatherer, ViewLogits
 from r2kd_mm.distillers.views import AUGMENTED, CLEAN
+from r2kd_mm.labels import labelled_rows
 
 Losses = Mapping[str, nn.Module] | nn.ModuleDict
 Acting = Mapping[str, Mapping[str, float]]
@@ -35,8 +36,44 @@ class Batch:
         self._labels = labels
 
     @cached_property
+    def labelled(self) -> list[int] | None:
+        """Rows of the images that have a label; ``None`` where all have one.
+
+        Raises:
+            ValueError: None has one.
+        """
+        rows = None if self.samples is None else labelled_rows(self.samples)
+        if rows is not None and not rows:
+            raise ValueError(
+                'no image of a batch has a label, and the student has a loss of its own; take UnlabelledShareSampler '
+                'as the sampler of train_dataloader'
+            )
+        return rows
+
+    @property
+    def labelled_samples(self) -> Sequence[Any] | None:
+        """The samples that have a label."""
+        if self.labelled is None or self.samples is None:
+            return self.samples
+        return [self.samples[row] for row in self.labelled]
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of images that have a label."""
+        return len(self.images) if self.labelled is None else len(self.labelled)
+
+    @cached_property
     def labels(self) -> Tensor:
-        """Class indices ``(N,)``, or class shares ``(N, num_classes)``."""
+        """Class indices ``(N,)``, or class shares ``(N, num_classes)``.
+
+        Raises:
+            ValueError: An image has none.
+        """
+        if self.labelled is not None:
+            raise ValueError(
+                f'a loss of this step needs the labels of all images, and {len(self.images) - self.num_labelled} of '
+                f'{len(self.images)} have none; take losses that need no labels, or train without unlabelled images'
+            )
         if self._labels is not None:
             return self._labels
         if self.samples is None:
@@ -148,7 +185,7 @@ class Objective:
 
         terms = scaled(task_losses, self.task_loss_weight * shares['task'])
         for part in self.parts:
-            terms.update(part(lambda: batch.labels, shares['task']))
+            terms.update(part(lambda: batch.labels, shares['images']))
         for view, losses in acting.items():
             for name, scale in losses.items():
                 loss = self.losses[name]
@@ -164,8 +201,14 @@ class Objective:
     def _in_all_processes(
         self, batch: Batch, views: dict[str, ViewLogits], acting: Acting
     ) -> tuple[dict[str, ViewLogits], dict[str, float]]:
-        """Return the views of all processes together, and this process's share of them and of the task loss."""
-        counts = {'task': len(batch.images), **{name: len(view.student) for name, view in views.items()}}
+        """Return the views of all processes together, and this process's shares.
+
+        These are of each view, of the images with a label (``'task'``), and of all images (``'images'``).
+        """
+        images = len(batch.images)
+        counts = dict(
+            task=batch.num_labelled, images=images, **{name: len(view.student) for name, view in views.items()}
+        )
         if not self.gather or get_world_size() == 1:
             return views, dict.fromkeys(counts, 1.0)
         names = {name for losses in acting.values() for name in losses}
@@ -173,8 +216,8 @@ class Objective:
             names.add('consistency')
         if names.isdisjoint(self.batch_wise):
             return views, self._gatherer.shares(counts, batch.images.device)
-        whole, shares = self._gatherer.gather(views)
-        return whole, {'task': shares[CLEAN], **shares}
+        whole, shares = self._gatherer.gather(views, images - batch.num_labelled)
+        return whole, {'images': shares[CLEAN], **shares}
 
 
 def check_names(losses: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from r2kd_mm.classifiers import classifier_logits, first_rows, predicted_logits
+from r2kd_mm.classifiers import classifier_logits, predicted_logits, rows_of
 from r2kd_mm.distillers.algorithms import sub_networks
 from r2kd_mm.distillers.features import Features
 from r2kd_mm.distillers.objective import Batch
@@ -58,19 +58,22 @@ class ClassifierStudent:
     def __call__(self, batch: Batch, view: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the student's own losses on the clean images by name, and its logits ``(N, C)`` by view.
 
+        Its own losses are those of the images with a label.
+
         Args:
             batch: The clean images and their samples.
             view: The augmented view, if a loss acts on it.
         """
         clean = batch.images
         joined = torch.cat([clean, view]) if self.joint_views and view is not None else None
+        shown = batch.labelled if joined is None else batch.labelled or slice(len(clean))
         classifier = unwrap_student(self.architecture)
         recording = nullcontext() if self.features is None else self.features.of_student(classifier)
         with (
-            recorded_logits(logits_module(classifier), shown=None if joined is None else len(clean)) as outputs,
+            recorded_logits(logits_module(classifier), shown) as outputs,
             recording,
         ):
-            task_losses = self.architecture(clean if joined is None else joined, batch.samples, mode='loss')
+            task_losses = self.architecture(clean if joined is None else joined, batch.labelled_samples, mode='loss')
         logits = {CLEAN: outputs[-1][: len(clean)]}
         if view is not None:
             joint = joined is not None
@@ -173,12 +176,12 @@ def _default_format_on_a_cpu(_module: nn.Module, inputs: tuple[Tensor]) -> tuple
 
 
 @contextmanager
-def recorded_logits(module: nn.Module, shown: int | None = None) -> Iterator[list[Tensor]]:
+def recorded_logits(module: nn.Module, shown: Sequence[int] | slice | None = None) -> Iterator[list[Tensor]]:
     """Collect the logits that ``module`` predicts by, in order, while the context is open.
 
     Args:
         module: The head or the network; see :func:`~r2kd_mm.classifiers.predicted_logits`.
-        shown: Number of rows of the output that its caller sees; ``None`` for all.
+        shown: Rows of the output that its caller sees; ``None`` for all.
 
     Raises:
         TypeError: The output has no logits, or nobody called ``module``.
@@ -187,7 +190,7 @@ def recorded_logits(module: nn.Module, shown: int | None = None) -> Iterator[lis
 
     def record(module: nn.Module, inputs: tuple, options: dict, output: Any) -> Any:
         logits.append(predicted_logits(module, inputs, options, output))
-        return None if shown is None else first_rows(output, shown)
+        return None if shown is None else rows_of(output, shown)
 
     handle = module.register_forward_hook(record, with_kwargs=True)
     try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from r2kd_mm.engine.resume import find_checkpoint, set_resume
     from r2kd_mm.engine.seeding import SampleIndex, SeededDataset, SeededSampler
     from r2kd_mm.engine.train_loop import ResumableTrainLoop
+    from r2kd_mm.engine.unlabelled import UnlabelledShareSampler
 
 __all__ = [
     'AtomicLocalBackend',
@@ -25,6 +26,7 @@ __all__ = [
     'SampleIndex',
     'SeededDataset',
     'SeededSampler',
+    'UnlabelledShareSampler',
     'clear_errors',
     'find_checkpoint',
     'init_launcher',

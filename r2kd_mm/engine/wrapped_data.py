@@ -56,11 +56,21 @@ def data_info(dataset: Any, index: int) -> dict[str, Any]:
     if hasattr(dataset, 'get_data_info'):
         return dataset.get_data_info(index)
     if hasattr(dataset, 'cumulative_sizes'):
-        place = bisect_right(dataset.cumulative_sizes, index)
-        return data_info(dataset.datasets[place], index - (dataset.cumulative_sizes[place - 1] if place else 0))
+        return info_in_member(dataset, index)
     if hasattr(dataset, 'indices') and hasattr(dataset, 'dataset'):
         return data_info(dataset.dataset, dataset.indices[index])
     return {}
+
+
+def info_in_member(dataset: Any, index: int) -> dict[str, Any]:
+    """Return the information on a sample of joined data sets from the one that it is in, see :func:`data_info`.
+
+    Args:
+        dataset: torch's ``ConcatDataset``.
+        index: Index of the sample, >= 0.
+    """
+    place = bisect_right(dataset.cumulative_sizes, index)
+    return data_info(dataset.datasets[place], index - (dataset.cumulative_sizes[place - 1] if place else 0))
 
 
 def shared_pipeline(dataloader: Mapping[str, Any], name: str = 'the data loader') -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from r2kd_mm.engine.wrapped_data import skip_counters
 from r2kd_mm.hooks.distiller import TEACHER_ACCURACIES, unwrapped_distiller
 from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.hooks.teaching import check_label, check_losses, check_one_label_each
+from r2kd_mm.hooks.unlabelled import check_unlabelled
+from r2kd_mm.labels import UNLABELLED
 from r2kd_mm.published import PublishedTeacher, published_teacher
 from r2kd_mm.registry import HOOKS
 
@@ -201,7 +203,9 @@ class DataCheckHook(Hook):
                     f'{head_classes}; set both to the same number'
                 )
             if head_classes is not None:
-                _check_labels(name, loader.dataset, head_classes, self._distils)
+                unlabelled = _check_labels(name, loader.dataset, head_classes, self._distils)
+                if unlabelled:
+                    check_unlabelled(model, name, loader, unlabelled)
         if 'val_dataloader' in loaders:
             trained, validated = (classes_of(loader.dataset) for loader in loaders.values())
             check_same_classes(trained, validated, owners=' and '.join(loaders))
@@ -273,14 +277,17 @@ def _check_topk(runner: Runner, classes: int | None) -> None:
             )
 
 
-def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> None:
+def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> int:
+    """Refuse labels that the head does not know; return the number of samples that have none."""
     get_data_info = getattr(dataset, 'get_data_info', None)
     if get_data_info is None:
-        return
+        return 0
+    unlabelled = 0
     for index in range(len(dataset)):
         info = get_data_info(index)
         label = info.get('gt_label', 0)
         shares = info.get('gt_score')
+        unlabelled += UNLABELLED in info
         if (
             type(label) is int and 0 <= label < classes and shares is None
         ):  # nearly always, and ImageNet has 1.28 million
@@ -293,6 +300,7 @@ def _check_labels(name: str, dataset: Sized, classes: int, distils: bool) -> Non
                 f'num_classes={classes} of the head allows 0 to {classes - 1}; fix the label, or set num_classes to '
                 'the number of classes in the data'
             )
+    return unlabelled
 
 
 def _path(info: dict) -> str:

@@ -40,7 +40,8 @@ HARMLESS = re.compile(
     r'train_cfg\.(max_epochs|max_iters|val_begin|val_interval|dynamic_intervals\b.*)'
     r'|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|multiprocessing_context)'
     r'|train_dataloader\.(.*\.)?data_root'  # the data may have been moved: the fingerprint tells whether they changed
-    r'|custom_hooks\.(RunRecord|DataCheck|TeacherCheck|FiniteCheck|GradientCheck|RankState)Hook\b.*'  # change nothing
+    # these change nothing
+    r'|custom_hooks\.(RunRecord|ChanceCheck|DataCheck|TeacherCheck|FiniteCheck|GradientCheck|RankState)Hook\b.*'
 )
 REPORTED = ('val_dataloader', 'val_evaluator', 'val_cfg', 'default_hooks', 'env_cfg', 'launcher', 'work_dir')
 _ABSENT = object()

@@ -1,0 +1,78 @@
+"""Labelled images, and more images whose labels nobody knows or nobody may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.structures import BaseDataElement
+from torch.utils.data import ConcatDataset, Dataset
+
+from r2kd_mm.engine.wrapped_data import info_in_member
+from r2kd_mm.labels import NO_LABEL, UNLABELLED
+from r2kd_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class WithUnlabelled(ConcatDataset):
+    """A labelled data set, followed by images that only a teacher says something about.
+
+    In a distillation the further images join the losses between student and teacher, and not the student's own loss.
+    :class:`~r2kd_mm.engine.UnlabelledShareSampler` puts a share of them into each batch::
+
+        train_dataloader=dict(
+            batch_size=32,
+            dataset=dict(
+                type=WithUnlabelled,
+                dataset=dict(type=ImageFolder, data_root='photos', split='train', pipeline=pipeline),
+                unlabelled=[dict(type=CustomDataset, data_root='more', with_label=False, pipeline=pipeline)]),
+            sampler=dict(type=UnlabelledShareSampler, batch_size=32, share=0.5))
+
+    Labels that the further data sets have are dropped.
+
+    Attributes:
+        metainfo: Of the labelled data set.
+        num_labelled: Number of its images, which come first.
+
+    Args:
+        dataset: The labelled data set, config or object.
+        unlabelled: The other data sets, whose pipelines end in ``PackInputs`` too.
+
+    Raises:
+        ValueError: There is no data set without labels.
+    """
+
+    def __init__(self, dataset: dict | Dataset, unlabelled: Sequence[dict | Dataset]) -> None:
+        if not unlabelled:
+            raise ValueError('unlabelled of WithUnlabelled must have at least one data set, got none')
+        built: list[Any] = [DATASETS.build(part) if isinstance(part, dict) else part for part in (dataset, *unlabelled)]
+        super().__init__(built)
+        self.metainfo = getattr(built[0], 'metainfo', {})
+        self.num_labelled = len(built[0])
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """Return what is known of a sample without loading it; of one without a label, that it has none."""
+        info = info_in_member(self, index)
+        if index < self.num_labelled:
+            return info
+        return {**{name: value for name, value in info.items() if not name.startswith('gt_')}, UNLABELLED: True}
+
+    def __getitem__(self, index: int) -> Any:
+        """Load a sample; the label of an unlabelled one is :data:`~r2kd_mm.labels.NO_LABEL`.
+
+        Raises:
+            TypeError: The sample is not as ``PackInputs`` makes it.
+        """
+        sample = super().__getitem__(index)
+        if index < self.num_labelled:
+            return sample
+        known = sample.get('data_samples') if isinstance(sample, dict) else None
+        if not isinstance(known, BaseDataElement):
+            raise TypeError(
+                f'WithUnlabelled takes samples as PackInputs makes them, got a {type(sample).__name__} without a data '
+                'sample; let the pipelines of unlabelled end in PackInputs'
+            )
+        unlabelled = known.new(data={})
+        unlabelled.set_gt_label(NO_LABEL)
+        unlabelled.set_field(True, UNLABELLED, field_type='metainfo')
+        return dict(sample, data_samples=unlabelled)
