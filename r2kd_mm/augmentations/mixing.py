@@ -12,6 +12,7 @@ from torch import Tensor
 from r2kd_mm.arguments import check_switches
 from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import Draws
+from r2kd_mm.devices import moved
 from r2kd_mm.distributed import gather_rows
 from r2kd_mm.functional import entropy, mixing
 from r2kd_mm.registry import MODELS
@@ -55,7 +56,7 @@ class Mixup(BatchAugmentation):
         count = len(images)
         partner = context.draws.partners(count)
         lam = context.draws.beta(self.alpha, count if self.per_image else 1)
-        return mixing.mixup(images, partner.to(images.device), lam)
+        return mixing.mixup(images, moved(partner, images.device), moved(lam.to(images.dtype), images.device))
 
 
 @MODELS.register_module()
@@ -89,7 +90,7 @@ class CutMix(BatchAugmentation):
         sizes = torch.stack([side * height, side * width], dim=1).long()
         centres = _draw_centres(num_boxes, height, width, context.draws)
         boxes = mixing.centred_boxes(centres, sizes, height, width)
-        return mixing.cutmix(images, partner.to(images.device), boxes.to(images.device))
+        return mixing.cutmix(images, moved(partner, images.device), moved(boxes, images.device))
 
 
 @MODELS.register_module()
@@ -118,7 +119,7 @@ class Cutout(BatchAugmentation):
         num_boxes = count if self.per_image else 1
         centres = _draw_centres(num_boxes, height, width, context.draws)
         boxes = mixing.centred_boxes(centres, torch.full_like(centres, self.length), height, width)
-        return mixing.cutout(images, boxes.to(images.device))
+        return mixing.cutout(images, moved(boxes, images.device))
 
 
 @MODELS.register_module()

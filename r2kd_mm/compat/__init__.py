@@ -47,7 +47,8 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     ),
     'mmengine.model': (_after(mmengine.count_averages_as_changes),),
     'mmengine.model.weight_init': (_after(mmengine_runner.say_what_was_pretrained),),
-    'mmengine.optim': (_after(mmengine.refuse_unread_paramwise_options),),
+    'mmengine.logging': (_after(mmengine.log_without_waiting),),
+    'mmengine.optim': (_after(mmengine.refuse_unread_paramwise_options), _after(mmengine.clip_without_waiting)),
     'mmengine.runner': (
         _after(mmengine_runner.load_checkpoints_safely),
         _after(mmengine_runner.say_what_was_loaded),
@@ -57,7 +58,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmengine.hooks': (_after(mmengine.keep_averaged_weights),),
     'mmpretrain.engine': (_after(mmpretrain.name_averaged_weights), _after(mmpretrain.keep_colours_of_pictures)),
     'mmpretrain.datasets': (_after(mmpretrain.refuse_misnamed_classes),),
-    'mmpretrain.models': (_after(mmpretrain.keep_wrapped_weights),),
+    'mmpretrain.models': (_after(mmpretrain.keep_wrapped_weights), _after(mmpretrain.copy_batches_without_waiting)),
     'mmrazor.structures.quantization.backend_config': (mmrazor.leave_out_quantization,),
     'mmrazor.models.quantizers.native_quantizer': (mmrazor.leave_out_quantization,),
     'mmrazor.structures.graph.channel_flow': (mmrazor.keep_recursion_limit,),

@@ -1,16 +1,20 @@
-"""Fix the configs, optimizers and averaged models of mmengine."""
+"""Fix the configs, optimizers, averaged models and logged numbers of mmengine."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from r2kd_mm.paramwise import check_paramwise_cfg
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+# Numbers that may be left on a device; the next one moves them all.
+MOST_WAITING = 10_000
 
 
 def know_builtin_modules_by_name() -> None:
@@ -91,7 +95,8 @@ def count_averages_as_changes() -> None:
     """Let PyTorch count the updates of MMEngine's averaged models as changes of their weights.
 
     Upstream symptom: none. ``update_parameters`` writes through ``.data``, which does not change the version of a
-    weight. A folded copy of an averaged teacher then stays out of date.
+    weight. A folded copy of an averaged teacher then stays out of date. And the number of updates lies on the GPU, so
+    that each update waits for it; here it moves to the host.
     """
     import torch
     from mmengine.model import BaseAveragedModel
@@ -102,6 +107,7 @@ def count_averages_as_changes() -> None:
 
     @functools.wraps(upstream)
     def update_parameters(self: nn.Module, model: nn.Module) -> None:
+        self.steps = self.steps.cpu()  # type: ignore[operator, assignment]  # a buffer
         upstream(self, model)
         for tensor in (*self.parameters(), *self.buffers()):
             torch.autograd.graph.increment_version(tensor)
@@ -149,3 +155,101 @@ def saying_which_weights(upstream_load: Callable) -> Callable:
             )
 
     return after_load_checkpoint
+
+
+def log_without_waiting() -> None:
+    """Let MMEngine's message hub leave logged numbers on their device until somebody reads them.
+
+    Upstream symptom: none but time. Each logged number of a step waits for the GPU, also in the steps that log nothing.
+    Here ``MessageHub`` moves the numbers of all steps in one transfer: when it is read, saved or copied.
+    """
+    from mmengine.logging import MessageHub
+
+    upstream_update, upstream_get = MessageHub.update_scalar, MessageHub.get_scalar
+    if getattr(upstream_update, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(upstream_update)
+    def update_scalar(self: Any, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
+        waiting = vars(self).setdefault('_waiting', {})
+        if key in waiting or _is_on_device(value):
+            self._set_resumed_keys(key, resumed)
+            waiting.setdefault(key, []).append((value.detach() if _is_on_device(value) else value, count))
+            if sum(map(len, waiting.values())) > MOST_WAITING:
+                _move_waiting(self)
+        else:
+            with _unread(self):
+                upstream_update(self, key, value, count, resumed)
+
+    @functools.wraps(upstream_get)
+    def get_scalar(self: Any, key: str) -> Any:
+        if key in vars(self).get('_waiting', {}):
+            _move_waiting(self)
+        with _unread(self):
+            return upstream_get(self, key)
+
+    def read(self: Any) -> Any:
+        if vars(self).get('_waiting') and not vars(self).get('_is_unread'):
+            _move_waiting(self)
+        return vars(self)['_log_scalars']
+
+    MessageHub.update_scalar, MessageHub.get_scalar = update_scalar, get_scalar
+    MessageHub._log_scalars = property(read, lambda self, scalars: vars(self).update(_log_scalars=scalars))
+
+
+def _is_on_device(value: Any) -> bool:
+    """Return whether ``value`` is one floating-point number on a device."""
+    from r2kd_mm.devices import HOST_LIKE
+
+    device = getattr(value, 'device', None)
+    return getattr(device, 'type', 'cpu') not in HOST_LIKE and value.is_floating_point() and value.numel() == 1
+
+
+@contextlib.contextmanager
+def _unread(hub: Any) -> Iterator[None]:
+    """Let a method of ``hub`` see its scalars without those that are on a device."""
+    vars(hub)['_is_unread'] = True
+    try:
+        yield
+    finally:
+        vars(hub)['_is_unread'] = False
+
+
+def _move_waiting(hub: Any) -> None:
+    """Add the numbers that are on a device to the history of ``hub``, in their order."""
+    import torch
+
+    waiting = vars(hub).pop('_waiting')
+    entries = [(key, value, count) for key, values in waiting.items() for value, count in values]
+    by_device: dict[Any, list[Tensor]] = {}
+    for _, value, _ in entries:
+        if _is_on_device(value):
+            by_device.setdefault(value.device, []).append(value.reshape(()).double())
+    numbers = {}
+    for device, values in by_device.items():
+        numbers[device] = iter(torch.stack(values).tolist())
+    for key, value, count in entries:
+        hub.update_scalar(
+            key, next(numbers[value.device]) if _is_on_device(value) else value, count, hub._resumed_keys[key]
+        )
+
+
+def clip_without_waiting() -> None:
+    """Let MMEngine's ``clip_grad`` log the norm of the gradient without waiting for it.
+
+    Upstream symptom: none but time. Each step waits for the GPU to turn the norm into a Python number.
+    """
+    from mmengine.optim import OptimWrapper
+
+    if OptimWrapper._clip_grad is not _clip_grad:
+        OptimWrapper._clip_grad = _clip_grad
+
+
+def _clip_grad(self: Any) -> None:
+    """Clip the gradients of all parameters that have one; log their norm."""
+    parameters = [parameter for group in self.optimizer.param_groups for parameter in group['params']]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad and parameter.grad is not None]
+    if parameters:
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+        if norm is not None:  # clipping by value gives none
+            self.message_hub.update_scalar(f'train/{self.grad_name}', norm)

@@ -115,7 +115,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         seed_process(derived_seed('step', self.runner.seed, self.runner.rank, self._iter))
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
         losses = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
-        outputs = in_one_transfer(losses)
+        outputs = as_one_tensor(losses)
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
@@ -194,13 +194,13 @@ def has_stopped_early(checkpoint: Mapping[str, Any]) -> bool:
     return any(state['has_stopped'] for state in info.get(EARLY_STOPPING, []))
 
 
-def in_one_transfer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy scalars to the CPU in one transfer; MMEngine would log each by ``item()`` and wait each time.
+def as_one_tensor(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return scalars as parts of one tensor on their device, without gradient; the log reads it in one transfer.
 
     Args:
         losses: Scalars by name, on any device, of any floating dtype.
     """
-    values = torch.stack([value.detach().double() for value in losses.values()]).cpu()
+    values = torch.stack([value.detach().double() for value in losses.values()])
     return dict(zip(losses, values.unbind()))
 
 

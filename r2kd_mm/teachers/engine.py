@@ -6,6 +6,7 @@ import copy
 import inspect
 import itertools
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,7 +19,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from r2kd_mm.classifiers import classifier_logits
-from r2kd_mm.devices import computes_in_bf16
+from r2kd_mm.devices import HOST_LIKE, Arriving, computes_in_bf16
 from r2kd_mm.teachers.folding import FOLDABLE, fold_batch_norms_, log, summary, try_out
 
 LOW_PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -32,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 TRIAL_SIZE = 2
 # How often, in calls, all weights of a network are compared with those that were copied; each call compares a share.
 COMPARISON_INTERVAL = 100
+MOST_ARRIVING = 8  # results of comparisons that may be on their way from a GPU
 
 
 class TeacherEngine:
@@ -188,10 +190,10 @@ class _PreparedNetwork:
             # torch.compile would make code of its own for a batch of one
             if self.compiled is not None and len(inputs) > 1:
                 try:
-                    return self._compiled_logits(self.compiled, inputs)
+                    return self.weights.unless_changed(self._compiled_logits(self.compiled, inputs))
                 except TorchDynamoException as error:
                     self._give_up_compiling(error)
-            return classifier_logits(self.network, inputs)
+            return self.weights.unless_changed(classifier_logits(self.network, inputs))
 
     @staticmethod
     def _compiled_logits(compiled: Any, inputs: Tensor) -> Tensor:
@@ -272,6 +274,8 @@ class _Weights:
         floats = sum(tensor.numel() for tensor in self.values if tensor.is_floating_point())
         self._share = floats / COMPARISON_INTERVAL
         self._turn = itertools.cycle(range(len(self.values)))
+        self._changed: Tensor | None = None  # on a GPU: whether the last comparison found a difference
+        self._arriving: deque[Arriving] = deque()  # the results of earlier comparisons
 
     def are_those_of(self, network: nn.Module) -> bool:
         """Return whether no weight of ``network`` was replaced, moved or changed in place since.
@@ -280,7 +284,8 @@ class _Weights:
             RuntimeError: A weight was written through ``.data``, which has no version. Each call compares some weights
                 in turn, a hundredth of all. So a write of all weights, as by an average, is seen before the copy is
                 used again. All are compared at the first, second, fourth, ... and each 100th call: a comparison of all
-                takes a part of the time of a forward pass.
+                takes a part of the time of a forward pass. On a GPU the error comes some calls later, because nobody
+                waits for the comparison; until then :meth:`unless_changed` gives NaN.
         """
         if self.versions != self._versions(network):
             return False
@@ -288,12 +293,31 @@ class _Weights:
         is_due = self.times_asked & (self.times_asked - 1) == 0 or self.times_asked % COMPARISON_INTERVAL == 0
         tensors = list(_tensors(network))
         compared = range(len(tensors)) if is_due else self._next_in_turn()
-        if not all(_are_equal(self.values[place], tensors[place]) for place in compared):
+        if not self._are_equal([(self.values[place], tensors[place]) for place in compared]):
             raise RuntimeError(
                 f'the weights of {type(network).__name__} were written through .data, which PyTorch does not count, so '
                 'the logits of the copy that the teacher engine prepared are out of date; write them in place under '
                 "torch.no_grad(), as by weight.copy_(...), or set teacher_engine='plain'"
             )
+        return True
+
+    def unless_changed(self, logits: Tensor) -> Tensor:
+        """Return the ``logits``; on a GPU, NaN instead if a weight was found to be changed.
+
+        So wrong logits teach nothing in the calls until the host knows.
+        """
+        return logits if self._changed is None else logits.masked_fill(self._changed, torch.nan)
+
+    def _are_equal(self, pairs: list[tuple[Tensor, Tensor]]) -> bool:
+        """Return whether no comparison has found a difference so far, without waiting for a GPU."""
+        if not pairs or pairs[0][0].device.type in HOST_LIKE:
+            return all(_are_equal(*pair) for pair in pairs)
+        changed = torch.stack([_differ(*pair) for pair in pairs]).any()
+        self._changed = changed if self._changed is None else self._changed | changed
+        self._arriving.append(Arriving(self._changed))
+        while self._arriving and (self._arriving[0].is_there or len(self._arriving) > MOST_ARRIVING):
+            if self._arriving.popleft().read():
+                return False
         return True
 
     def _next_in_turn(self) -> list[int]:
@@ -312,6 +336,11 @@ class _Weights:
 
 def _are_equal(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first, second) or torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+
+
+def _differ(first: Tensor, second: Tensor) -> Tensor:
+    """Return whether any value differs, on their device; NaN equals NaN."""
+    return ((first != second) & ((first == first) | (second == second))).any()
 
 
 def _compile(network: nn.Module, device: torch.device) -> Any:

@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from r2kd_mm.augmentations import SampleDraws
+from r2kd_mm.devices import moved
 from r2kd_mm.engine.seeding import SampleIndex, derived_seed
 from r2kd_mm.teachers.store import LogitStore
 
@@ -98,7 +99,7 @@ class Replay:
             logits = self.store.read(view, number, [int(place) for place in places], self._inputs(view, places))
             if logits is None:
                 return None
-            stored[view] = logits.to(batch.device)
+            stored[view] = moved(logits, batch.device)
         return stored
 
     def write(self, logits: Mapping[str, Tensor], data_samples: Sequence[DataSample] | None) -> None:

@@ -113,9 +113,7 @@ class _Device:
 
     def check_arrived(self, tensors: list[Tensor], what: str) -> None:
         if self.late and any(tensor.untyped_storage().data_ptr() in self.late for tensor in tensors):
-            raise ReadTooEarly(
-                f'{what} reads a copy from the device before the device was waited for: {" ".join(_place())}'
-            )
+            raise ReadTooEarly(f'{what} reads a copy from the device before the device was waited for: {_here()}')
 
 
 device_state = _Device()
@@ -135,6 +133,10 @@ def _place() -> tuple[str, str, str]:
             return '/'.join(parts[root:]), frame.f_code.co_name, line
         frame = frame.f_back
     return '?', '?', '?'
+
+
+def _here() -> str:
+    return ' '.join(_place())
 
 
 class PretendTensor(Tensor):
@@ -255,15 +257,13 @@ def _numbers(value: Any) -> Any:
 
 def _refuse(func: Any, name: str, args: tuple, kwargs: dict, ours: list, hosts: list, goes_to_device: bool) -> None:
     """Refuse what an accelerator refuses."""
-    where = ' '.join(_place()) if (ours and hosts) or goes_to_device else ''
-    generators = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Generator)]
-    if goes_to_device and any(generator.device.type == 'cpu' for generator in generators):
-        raise MixedDevices(f"Expected a '{NAME}' device type for generator but found 'cpu': {name} in {where}")
+    if goes_to_device and isinstance(kwargs.get('generator'), torch.Generator):
+        raise MixedDevices(f"Expected a '{NAME}' device type for generator but found 'cpu': {name} in {_here()}")
     if not ours or not hosts or name in COPIES:
         return
     if name in INDEXED:
         if _is_on_host(args[0]):
-            raise MixedDevices(f'indices of a tensor of the CPU should be on the CPU: {name} in {where}')
+            raise MixedDevices(f'indices of a tensor of the CPU should be on the CPU: {name} in {_here()}')
         hosts = [value for value in args[2:] if _is_on_host(value)]
     may_take_numbers = torch.Tag.pointwise in func.tags or name in HOST_NUMBERS or name in INDEXED or '_foreach' in name
     if func._schema.is_mutable and args and _is_on_host(args[0]):
@@ -272,7 +272,7 @@ def _refuse(func: Any, name: str, args: tuple, kwargs: dict, ours: list, hosts: 
     if odd:
         raise MixedDevices(
             f'Expected all tensors to be on the same device, got {NAME} and a tensor {tuple(odd[0].shape)} of the CPU: '
-            f'{name} in {where}'
+            f'{name} in {_here()}'
         )
 
 
@@ -407,8 +407,10 @@ class _Module:
         return [torch.bfloat16, torch.float16]
 
 
-def _register_casts() -> torch.library.Library:
+def _register_casts() -> list[torch.library.Library]:
     """Let autocast choose the precision of the operations of the device."""
+    others = torch.library.Library('_', 'IMPL')
+    others.fallback(torch.library.fallthrough_kernel, 'AutocastPrivateUse1')
     library = torch.library.Library('aten', 'IMPL')
     keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
 
@@ -433,7 +435,7 @@ def _register_casts() -> torch.library.Library:
             packet, _, overload = name.partition('.')
             operator = getattr(getattr(aten, packet), overload or 'default')
             library.impl(operator, cast_to(choose, operator), 'AutocastPrivateUse1')
-    return library
+    return [library, others]
 
 
 def is_registered() -> bool:

@@ -566,7 +566,7 @@ def test_what_is_logged_keeps_its_value_whatever_its_dtype():
         'half': torch.tensor(1 / 3, dtype=torch.bfloat16),
         'double': torch.tensor(1e-300, dtype=torch.float64),
     }
-    outputs = module.in_one_transfer(losses)
+    outputs = module.as_one_tensor(losses)
     assert {name: value.item() for name, value in outputs.items()} == {
         name: value.item() for name, value in losses.items()
     }
