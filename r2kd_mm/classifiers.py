@@ -24,6 +24,10 @@ def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
     Raises:
         TypeError: The network gives something else, such as a tuple of feature maps.
+
+    Example:
+        >>> classifier_logits(nn.Linear(4, 3), torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
     """
     return as_logits(model(inputs, mode='tensor') if takes_mode(model) else model(inputs), model)
 
@@ -40,6 +44,10 @@ def as_logits(output: Any, network: nn.Module) -> Tensor:
 
     Raises:
         TypeError: It is something else, such as a tuple of feature maps.
+
+    Example:
+        >>> as_logits(dict(logits=torch.zeros(2, 3)), nn.Linear(4, 3)).shape
+        torch.Size([2, 3])
     """
     logits = output
     if isinstance(output, Mapping):
@@ -131,7 +139,12 @@ def rows_of(output: Any, rows: Sequence[int] | slice) -> Any:
 
 
 def takes_mode(network: nn.Module) -> bool:
-    """Return whether a network wants ``mode='tensor'`` for its logits, as mmpretrain's classifiers do."""
+    """Return whether a network wants ``mode='tensor'`` for its logits, as mmpretrain's classifiers do.
+
+    Example:
+        >>> takes_mode(nn.Linear(4, 3))
+        False
+    """
     kind: Any = type(getattr(network, '_orig_mod', network))  # behind torch.compile
     return _has_mode(kind)
 
@@ -146,6 +159,14 @@ def check_single_label(classifier: nn.Module, owner: str, trains: bool) -> None:
 
     Raises:
         ValueError: It is for several labels an image, ends in probabilities, or is trained by a loss on sigmoids.
+
+    Example:
+        >>> check_single_label(nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()), 'teacher', trains=False)
+        Traceback (most recent call last):
+        ...
+        ValueError: the teacher ends in a Sigmoid, so it gives probabilities, and logit distillation takes a
+        softmax over classes that exclude each other; give it a head of unnormalised scores with a softmax loss,
+        such as LinearClsHead with CrossEntropyLoss
     """
     head = getattr(classifier, 'head', None)
     network = getattr(classifier, 'model', classifier)  # of timm or HuggingFace, or as it is

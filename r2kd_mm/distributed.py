@@ -123,6 +123,11 @@ def global_batch(own: Tensor, gathered: Sequence[Tensor]) -> Tensor:
 
     Returns:
         Shape ``(N_0 + N_1 + ..., K)``.
+
+    Example:
+        >>> own = torch.tensor([[1.0]])
+        >>> global_batch(own, [own])  # of one process
+        tensor([[1.]])
     """
     if own.requires_grad:
         own = own.view_as(own)  # the factor applies only to this use of the rows
@@ -138,5 +143,9 @@ def batch_share(counts: Sequence[int]) -> float:
 
     Args:
         counts: Number of samples of each rank.
+
+    Example:
+        >>> batch_share([8])  # of one process
+        1.0
     """
     return counts[get_rank()] * get_world_size() / sum(counts)

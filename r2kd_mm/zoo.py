@@ -35,7 +35,12 @@ OUR_PREFIXES = ('backbone.', 'head.')
 
 
 def list_models() -> list[str]:
-    """Return the sorted names of all networks."""
+    """Return the sorted names of all networks.
+
+    Example:
+        >>> [name for name in list_models() if name.startswith('imagenet/')]
+        ['imagenet/mobilenetv1']
+    """
     return sorted(NETWORKS)
 
 
@@ -48,6 +53,10 @@ def classifier_config(name: str, num_classes: int | None = None) -> dict:
 
     Raises:
         ValueError: The zoo has no network of this name.
+
+    Example:
+        >>> classifier_config('cifar/resnet8', num_classes=10)['head']['num_classes']
+        10
     """
     network = _find(name)
     return dict(
@@ -86,6 +95,11 @@ def build_classifier(
     Raises:
         ValueError: The zoo has no network of this name, or the checkpoint does not fit exactly.
         FileNotFoundError: The checkpoint does not exist.
+
+    Example:
+        >>> classifier = build_classifier('cifar/resnet8', num_classes=10)
+        >>> classifier(torch.zeros(1, 3, 32, 32), mode='tensor').shape
+        torch.Size([1, 10])
     """
     model = MODELS.build(dict(classifier_config(name, num_classes), data_preprocessor=data_preprocessor))
     if checkpoint is not None:
@@ -112,6 +126,12 @@ def convert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: in
 
     Raises:
         ValueError: The zoo has no network of this name, or the weights do not fit exactly.
+
+    Example:
+        >>> weights = build_classifier('cifar/resnet8').state_dict()
+        >>> public = revert_state_dict('cifar/resnet8', weights)
+        >>> sorted(convert_state_dict('cifar/resnet8', public)) == sorted(weights)
+        True
     """
     return _converted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 
@@ -130,6 +150,10 @@ def revert_state_dict(name: str, state_dict: Mapping[str, Any], num_classes: int
 
     Raises:
         ValueError: The zoo has no network of this name, or the weights do not fit exactly.
+
+    Example:
+        >>> list(revert_state_dict('cifar/resnet8', build_classifier('cifar/resnet8').state_dict()))[-2:]
+        ['fc.weight', 'fc.bias']
     """
     return _reverted(name, select_weights(state_dict), _expected_layout(name, num_classes))
 

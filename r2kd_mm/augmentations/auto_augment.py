@@ -24,6 +24,12 @@ class AutoAugment(BatchAugmentation):
     Args:
         policy: ``'imagenet'``, ``'cifar10'`` (which R2KD uses for CIFAR-100) or ``'svhn'``.
         per_image: Draw a sub-policy for each image; ``False`` draws one for the whole batch, as the released code does.
+
+    Example:
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=None)
+        >>> AutoAugment('cifar10')(torch.full((2, 3, 32, 32), 100.0), context).shape  # pixels of 0 to 255
+        torch.Size([2, 3, 32, 32])
     """
 
     policy: str = 'imagenet'

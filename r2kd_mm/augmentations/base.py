@@ -21,6 +21,13 @@ class ViewContext:
         mean: Channel means used to normalise the images, shape ``(C, 1, 1)``, in pixel units 0 to 255; ``None`` for
             images that are not normalised.
         std: Channel standard deviations, same shape and units; ``None`` together with ``mean``.
+
+    Example:
+        >>> import torch
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=nn.Flatten())
+        >>> context.teacher_logits(torch.zeros(2, 3, 1, 1)).shape
+        torch.Size([2, 3])
     """
 
     draws: Draws
@@ -46,6 +53,15 @@ class BatchAugmentation(ABC):
         keeps_labels: True if the label of an image still holds for its view.
         mixes_images: True if a view combines its image and the partner of this image (:meth:`Draws.partners`).
         depends_on_batch: True if the view of an image depends on more of its batch than the partner.
+
+    Example:
+        >>> import torch
+        >>> class Negative(BatchAugmentation):
+        ...     keeps_labels = True
+        ...     def __call__(self, images, context):
+        ...         return -images
+        >>> Negative()(torch.ones(1, 1, 1, 2), context=None)
+        tensor([[[[-1., -1.]]]])
     """
 
     keeps_labels: bool

@@ -40,6 +40,13 @@ class Mixup(BatchAugmentation):
     Args:
         alpha: Parameter of the Beta distribution, > 0; 0.2 in R2KD's released code.
         per_image: Draw ``lam`` for each image, not once for the batch.
+
+    Example:
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=None)
+        >>> images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+        >>> Mixup(alpha=1.0)(images, context).sum()  # lam of one image and 1 - lam of the other
+        tensor(1.)
     """
 
     alpha: float = 0.2
@@ -70,6 +77,13 @@ class CutMix(BatchAugmentation):
     Args:
         alpha: Parameter of the Beta distribution, > 0.
         per_image: Draw the box for each image, not once for the batch.
+
+    Example:
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=None)
+        >>> images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 8, 8)
+        >>> CutMix()(images, context).unique()  # each pixel is of one image or of the other
+        tensor([0., 1.])
     """
 
     alpha: float = 1.0
@@ -102,6 +116,12 @@ class Cutout(BatchAugmentation):
         length: Side of the hole in pixels, > 0; cut off at the border. R2KD's released code uses 8 for images of
             32 pixels and 16 for 64.
         per_image: Draw the place for each image; ``False`` draws one for the whole batch, as the released code does.
+
+    Example:
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=None)
+        >>> Cutout(length=1)(torch.ones(2, 1, 3, 3), context).sum(dim=(1, 2, 3))  # a hole of one pixel in each image
+        tensor([8., 8.])
     """
 
     length: int = 8
@@ -137,6 +157,14 @@ class CutMixPick(BatchAugmentation):
         pool: Images to choose from in a run of several processes. ``'local'`` takes the batch of each process.
             ``'global'`` takes the batches of all processes, which sends the picked images to every process; each
             process keeps its batch size.
+
+    Example:
+        >>> from r2kd_mm.augmentations import BatchDraws
+        >>> def ask(images):
+        ...     return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, -1.0])
+        >>> context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), teacher_logits=ask)
+        >>> CutMixPick()(torch.rand(4, 3, 8, 8), context).shape  # four of eight
+        torch.Size([4, 3, 8, 8])
     """
 
     alpha: float = 1.0

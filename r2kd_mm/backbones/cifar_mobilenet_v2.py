@@ -65,6 +65,12 @@ class CIFARMobileNetV2(StagedBackbone):
 
     Raises:
         ValueError: ``widen_factor``, ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARMobileNetV2(widen_factor=0.5)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 1280, 2, 2])
     """
 
     # (expand ratio, channels, blocks, stride of the first block) of each stage

@@ -31,6 +31,12 @@ class CIFARResNet(StagedBackbone):
 
     Raises:
         ValueError: ``depth``, ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARResNet(depth=8)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(

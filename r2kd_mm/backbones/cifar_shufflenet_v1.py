@@ -72,6 +72,12 @@ class CIFARShuffleNetV1(StagedBackbone):
 
     Raises:
         ValueError: ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARShuffleNetV1()(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 960, 4, 4])
     """
 
     groups = 3

@@ -29,6 +29,12 @@ class CIFARShuffleNetV2(StagedBackbone):
 
     Raises:
         ValueError: ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARShuffleNetV2()(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 1024, 4, 4])
     """
 
     arch_settings = ((116, 4), (232, 8), (464, 4))  # (channels, blocks) of each stage

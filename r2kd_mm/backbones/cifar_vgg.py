@@ -33,6 +33,12 @@ class CIFARVGG(StagedBackbone):
 
     Raises:
         ValueError: ``depth``, ``num_pools``, ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARVGG(depth=8)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 512, 4, 4])
     """
 
     # convolutions of each stage

@@ -62,6 +62,12 @@ class CIFARWideResNet(StagedBackbone):
 
     Raises:
         ValueError: ``depth``, ``widen_factor``, ``out_indices`` or ``frozen_stages`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = CIFARWideResNet(depth=10)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(

@@ -33,6 +33,12 @@ class MobileNetV1(StagedBackbone):
 
     Raises:
         ValueError: ``out_indices``, ``frozen_stages`` or ``widen_factor`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> (features,) = MobileNetV1(widen_factor=0.25)(torch.zeros(1, 3, 64, 64))
+        >>> features.shape
+        torch.Size([1, 256, 2, 2])
     """
 
     # (channels, blocks, stride of the first block) of each stage

@@ -26,6 +26,12 @@ class Corrupt(BaseTransform):
 
     Raises:
         ValueError: The corruption or severity is unknown, or the seed is negative.
+
+    Example:
+        >>> image = np.full((32, 32, 3), 128, np.uint8)
+        >>> first, second = (Corrupt('gaussian_noise', severity=3).transform(dict(img=image))['img'] for _ in range(2))
+        >>> bool((first != image).any()), bool((first == second).all())
+        (True, True)
     """
 
     def __init__(self, name: str, severity: int, seed: int = 0) -> None:

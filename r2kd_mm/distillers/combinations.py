@@ -17,6 +17,10 @@ class Combination(NamedTuple):
         second: The other field and setting.
         found: Maps the fields to what the message names of each case found.
         message: The error: the reason, and the way out.
+
+    Example:
+        >>> FORBIDDEN[0].first, FORBIDDEN[0].second
+        ('`consistency`', 'no `augmentation`')
     """
 
     first: str
@@ -48,7 +52,14 @@ def check_combinations(table: tuple[Combination, ...], **fields: Any) -> None:
 
 
 def as_markdown(table: tuple[Combination, ...]) -> str:
-    """Return the table for the documents."""
+    """Return the table for the documents.
+
+    Example:
+        >>> print(as_markdown(FORBIDDEN[:1]))
+        | setting | does not go with |
+        | --- | --- |
+        | `consistency` | no `augmentation` |
+    """
     rows = [f'| {combination.first} | {combination.second} |' for combination in table]
     return '\n'.join(['| setting | does not go with |', '| --- | --- |', *rows])
 

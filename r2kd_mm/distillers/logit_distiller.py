@@ -103,6 +103,15 @@ class LogitDistiller(BaseAlgorithm):
 
     Raises:
         ValueError: A part is missing, unknown, out of range, or does not fit the others.
+
+    Example:
+        >>> from r2kd_mm.losses import KLDivergenceLoss
+        >>> student = dict(type='build_classifier', name='cifar/resnet8', num_classes=10)
+        >>> teacher = dict(type='build_classifier', name='cifar/resnet14', num_classes=10)
+        >>> model = LogitDistiller(student, teacher, dict(loss_kd=KLDivergenceLoss()), allow_untrained_teacher=True)
+        >>> sample = DataSample().set_gt_label(3)
+        >>> sorted(model.loss(torch.zeros(1, 3, 32, 32), [sample]))
+        ['clean.loss_kd', 'student.loss']
     """
 
     def __init__(

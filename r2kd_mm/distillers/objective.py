@@ -28,6 +28,10 @@ class Batch:
     Attributes:
         images: Shape ``(N, C, H, W)``.
         samples: Where the labels come from, and which images these are; ``None`` where nobody asks.
+
+    Example:
+        >>> Batch(torch.zeros(2, 3, 8, 8), labels=torch.tensor([4, 2])).labels
+        tensor([4, 2])
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, samples: Sequence[Any] | None = None) -> None:
@@ -98,6 +102,15 @@ class Objective:
         gather: See :class:`~r2kd_mm.distillers.LogitDistiller`.
         consistency: See :class:`~r2kd_mm.distillers.LogitDistiller`.
         parts: More losses, each a function of the labels and of this process's share.
+
+    Example:
+        >>> from r2kd_mm.losses import KLDivergenceLoss
+        >>> objective = Objective(dict(loss_kd=KLDivergenceLoss()))
+        >>> objective.acting()
+        {'clean': {'loss_kd': 1.0}}
+        >>> objective.set_loss_scale('loss_kd', 0.0)
+        >>> objective.acting()
+        {}
     """
 
     def __init__(
@@ -221,7 +234,15 @@ class Objective:
 
 
 def check_names(losses: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the losses; refuse names that MMEngine would show and not train."""
+    """Return the losses; refuse names that MMEngine would show and not train.
+
+    Example:
+        >>> check_names(dict(kd='...'))
+        Traceback (most recent call last):
+        ...
+        ValueError: the name of a loss must contain 'loss', because MMEngine trains only such terms, and no
+        dot, got 'kd'; call it 'loss_kd'
+    """
     if not isinstance(losses, Mapping) or not losses:
         raise ValueError(
             'losses must be a dict of at least one named loss, such as '
@@ -237,12 +258,23 @@ def check_names(losses: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def needs_target(loss: nn.Module) -> bool:
-    """Return whether a loss wants the labels; losses of other packages, which do not say, want logits alone."""
+    """Return whether a loss wants the labels; losses of other packages, which do not say, want logits alone.
+
+    Example:
+        >>> from r2kd_mm.losses import DKDLoss, KLDivergenceLoss
+        >>> needs_target(DKDLoss()), needs_target(KLDivergenceLoss())
+        (True, False)
+    """
     return getattr(loss, 'needs_target', False)
 
 
 def scaled(losses: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    """Multiply the terms that are trained; others, such as an accuracy, are only shown."""
+    """Multiply the terms that are trained; others, such as an accuracy, are only shown.
+
+    Example:
+        >>> scaled(dict(loss=torch.tensor(2.0), accuracy=torch.tensor(50.0)), 0.5)
+        {'loss': tensor(1.), 'accuracy': tensor(50.)}
+    """
     return {name: factor * value if 'loss' in name else value for name, value in losses.items()}
 
 

@@ -86,7 +86,14 @@ def _as_it_is() -> None:
 
 
 def unwrap_student(architecture: Any) -> nn.Module:
-    """Return the classifier inside an architecture, which may be an mmrazor algorithm, perhaps around another."""
+    """Return the classifier inside an architecture, which may be an mmrazor algorithm, perhaps around another.
+
+    Example:
+        >>> algorithm, classifier = nn.Module(), nn.Module()
+        >>> classifier.head, algorithm.architecture = nn.Identity(), classifier
+        >>> unwrap_student(algorithm) is classifier
+        True
+    """
     while not hasattr(architecture, 'head') and hasattr(architecture, 'architecture'):
         architecture = architecture.architecture
     return architecture
@@ -123,6 +130,12 @@ def logits_module(classifier: nn.Module) -> nn.Module:
 
     Raises:
         TypeError: There is neither.
+
+    Example:
+        >>> classifier = nn.Module()
+        >>> classifier.head = nn.Linear(4, 3)
+        >>> logits_module(classifier)
+        Linear(in_features=4, out_features=3, bias=True)
     """
     for name in ('head', 'model'):
         module = getattr(classifier, name, None)

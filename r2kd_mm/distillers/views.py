@@ -27,6 +27,11 @@ class Views:
     Args:
         augmentation: Makes the augmented view; ``None`` leaves the clean images alone.
         context: Makes the context of the augmentation from the draws and a function that asks the teacher.
+
+    Example:
+        >>> images = torch.zeros(2, 3, 8, 8)
+        >>> list(Views()(images, ['clean'], teacher_logits=None))
+        ['clean']
     """
 
     def __init__(

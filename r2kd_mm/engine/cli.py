@@ -51,7 +51,14 @@ def init_launcher(cfg: Config, launcher: str) -> None:
 
 
 class RunStopped(RuntimeError):
-    """A healthy run stopped by its environment; :func:`clear_errors` prints the message without a traceback."""
+    """A healthy run stopped by its environment; :func:`clear_errors` prints the message without a traceback.
+
+    Example:
+        >>> raise RunStopped('the disk is full')
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.engine.cli.RunStopped: the disk is full
+    """
 
 
 class ErrorGuard:

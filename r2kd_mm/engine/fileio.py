@@ -18,6 +18,12 @@ class AtomicLocalBackend(LocalBackend):
 
     MMEngine's local backend writes directly into the file. An interrupt or a full disk then leaves half a checkpoint
     in place of the last good one. Select this one by ``CheckpointHook(backend_args=dict(backend='atomic'))``.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     AtomicLocalBackend().put_text('whole', f'{folder}/note.txt')
+        ...     Path(folder, 'note.txt').read_text()
+        'whole'
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:

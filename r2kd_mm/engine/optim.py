@@ -21,6 +21,13 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Raises:
         ValueError: The GPU has no bfloat16 arithmetic.
+
+    Example:
+        >>> network = nn.Linear(4, 3)
+        >>> wrapper = AutocastOptimWrapper(torch.optim.SGD(network.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(network):
+        ...     network(torch.zeros(2, 4, device=next(network.parameters()).device)).dtype
+        torch.bfloat16
     """
 
     def __init__(self, *args, **kwargs) -> None:

@@ -32,6 +32,11 @@ class PairedSampler(Sampler):
 
     Raises:
         ValueError: There are fewer than 2 images.
+
+    Example:
+        >>> order = list(PairedSampler(range(6), seed=0))
+        >>> sorted(order), len(order)
+        ([0, 1, 2, 3, 4, 5], 6)
     """
 
     gives_each_once = True

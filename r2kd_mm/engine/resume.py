@@ -89,6 +89,12 @@ def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
 
     Raises:
         ValueError: There are checkpoints, and none is whole.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     find_checkpoint(folder) is None
+        True
     """
     newest, damaged = _search(Path(work_dir))
     if newest is None and damaged:

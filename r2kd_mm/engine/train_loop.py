@@ -57,6 +57,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         TypeError: ``dataloader`` is a ready data loader.
         ValueError: The config has a batch sampler or an infinite sampler, or ``cycle`` is below 1. In :meth:`run`: the
             checkpoint is from inside a window of gradient accumulation, or its epoch and iteration do not fit.
+
+    Example:
+        >>> train_cfg = dict(type='ResumableTrainLoop', max_epochs=100, cycle=4)  # in a config
+        >>> LOOPS.get(train_cfg['type']).__name__
+        'ResumableTrainLoop'
     """
 
     _epoch: int

@@ -37,6 +37,10 @@ class Format:
         summary: One line for the help text.
         packages: Further packages that reading needs.
         write_packages: Further packages that writing needs.
+
+    Example:
+        >>> FORMATS['onnx'].packages
+        ('onnxruntime',)
     """
 
     write: Callable[[Student, dict[str, Any], Path], None]
@@ -55,6 +59,9 @@ def require_packages(name: str, to_write: bool = False) -> None:
 
     Raises:
         ImportError: A package is missing; the message names it and the extra that installs it.
+
+    Example:
+        >>> require_packages('torch')  # needs nothing more
     """
     needed = FORMATS[name].packages + (FORMATS[name].write_packages if to_write else ())
     missing = [package for package in needed if importlib.util.find_spec(package) is None]

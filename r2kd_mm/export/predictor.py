@@ -22,6 +22,10 @@ class Prediction:
         name: Name of the class.
         index: Place of the class in the logits.
         probability: Softmax over all classes, in ``[0, 1]``.
+
+    Example:
+        >>> Prediction('tabby cat', index=281, probability=0.9).name
+        'tabby cat'
     """
 
     name: str

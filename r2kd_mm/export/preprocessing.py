@@ -36,6 +36,10 @@ class Preprocessing:
 
     Raises:
         ValueError: The channel order is unknown or does not fit the shape.
+
+    Example:
+        >>> Preprocessing((3, 32, 32), 'RGB', (0.0,) * 3, (255.0,) * 3, transforms=()).describe()
+        {'channel_order': 'RGB', 'mean': (0.0, 0.0, 0.0), 'std': (255.0, 255.0, 255.0), 'transforms': ()}
     """
 
     shape: tuple[int, int, int]
@@ -118,6 +122,10 @@ class ResizeEdge:
         edge: ``'short'``, ``'long'``, ``'width'`` or ``'height'``.
         backend: Of :func:`mmcv.imresize`, ``'cv2'`` or ``'pillow'``.
         interpolation: Of :func:`mmcv.imresize`.
+
+    Example:
+        >>> ResizeEdge(scale=8)(dict(img=np.zeros((10, 20, 3), np.uint8)))['img'].shape
+        (8, 16, 3)
     """
 
     def __init__(self, scale: int, edge: str = 'short', backend: str = 'cv2', interpolation: str = 'bilinear') -> None:

@@ -28,6 +28,11 @@ class ChanceCheckHook(Hook):
 
     Args:
         steps: Number of optimizer steps that a run is given, at least 1.
+
+    Example:
+        >>> custom_hooks = [dict(type='ChanceCheckHook', steps=200)]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).steps
+        200
     """
 
     def __init__(self, steps: int = 200) -> None:

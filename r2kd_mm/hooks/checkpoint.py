@@ -61,6 +61,11 @@ class SafeCheckpointHook(CheckpointHook):
         ValueError: ``preemption_check_interval`` is below 1. Or an epoch ends between two updates of gradient
             accumulation, so that its checkpoint would lack gradients. Or the ranks resume from different iterations.
         RunStopped: A checkpoint cannot be written, or the first one cannot be read back.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook', max_keep_ckpts=1))  # in a config
+        >>> HOOKS.build(default_hooks['checkpoint']).backend_args
+        {'backend': 'atomic'}
     """
 
     def __init__(self, *, backend_args: dict | None = None, preemption_check_interval: int = 10, **kwargs: Any) -> None:

@@ -55,6 +55,11 @@ class TeacherCheckHook(Hook):
             below the minimum, differs from the published one, or is no better than guessing: within three standard
             deviations of ``100 / num_classes`` percent. ``allow_untrained_teacher=True`` in the distiller turns an
             error about the accuracy into a warning.
+
+    Example:
+        >>> custom_hooks = [dict(type='TeacherCheckHook', min_teacher_accuracy=70.0)]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).min_teacher_accuracy
+        70.0
     """
 
     def __init__(
@@ -185,6 +190,11 @@ class DataCheckHook(Hook):
             has other classes than the training set, or another order; it is to leave out broken images; a loss has no
             gradient with so few classes or so few images a batch; an accuracy is to be of more classes than there are;
             or an image to distil on has several labels, or class shares that are no distribution.
+
+    Example:
+        >>> custom_hooks = [dict(type='DataCheckHook')]  # in a config
+        >>> isinstance(HOOKS.build(custom_hooks[0]), DataCheckHook)
+        True
     """
 
     def before_train(self, runner: Runner) -> None:

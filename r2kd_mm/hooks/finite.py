@@ -81,6 +81,11 @@ class FiniteCheckHook(Hook):
     Raises:
         RunStopped: Names the iteration, the losses, logits or buffers that are not finite, and the saved files.
         ValueError: An argument is out of range.
+
+    Example:
+        >>> custom_hooks = [dict(type='FiniteCheckHook', action='skip')]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).action
+        'skip'
     """
 
     def __init__(self, action: str = 'stop', max_skips: int = 10) -> None:

@@ -19,6 +19,11 @@ class GradientCheckHook(Hook):
 
     Raises:
         ValueError: There are several processes, and ``find_unused_parameters`` is False.
+
+    Example:
+        >>> custom_hooks = [dict(type='GradientCheckHook')]  # in a config
+        >>> isinstance(HOOKS.build(custom_hooks[0]), GradientCheckHook)
+        True
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -20,6 +20,11 @@ class GroupFisherHook(Hook):
 
     Raises:
         ValueError: The student is not a ``GroupFisherAlgorithm``.
+
+    Example:
+        >>> custom_hooks = [dict(type='GroupFisherHook')]  # in a config whose student is a GroupFisherAlgorithm
+        >>> isinstance(HOOKS.build(custom_hooks[0]), GroupFisherHook)
+        True
     """
 
     def before_train(self, runner: Runner) -> None:

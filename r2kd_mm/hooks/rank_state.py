@@ -27,6 +27,11 @@ class RankStateHook(Hook):
     resume with another number of processes, all start from the buffers of rank 0.
 
     Every process has to call ``runner.save_checkpoint``, as MMEngine's hooks and ours do; rank 0 then writes.
+
+    Example:
+        >>> custom_hooks = [dict(type='RankStateHook')]  # in a config
+        >>> isinstance(HOOKS.build(custom_hooks[0]), RankStateHook)
+        True
     """
 
     def __init__(self) -> None:

@@ -69,6 +69,11 @@ class RunRecordHook(Hook):
 
     Raises:
         ValueError: The resumed run differs from the run of its checkpoint in something that changes the result.
+
+    Example:
+        >>> custom_hooks = [dict(type='RunRecordHook')]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).allow_changes
+        False
     """
 
     priority = 'HIGH'  # before the hooks that measure anything

@@ -45,6 +45,11 @@ class ReplayHook(Hook):
             replaced; an image comes several times in an epoch; a hook is to change how images are prepared, or has done
             so; or the augmentation mixes images, and the data loader does not keep partners together.
         TypeError: The data set gives samples that cannot be distinguished.
+
+    Example:
+        >>> custom_hooks = [dict(type='ReplayHook')]  # in a config with model.replay and train_cfg.cycle
+        >>> HOOKS.build(custom_hooks[0]).priority
+        'HIGH'
     """
 
     priority = 'HIGH'  # the teachers may be needed by the checks of other hooks

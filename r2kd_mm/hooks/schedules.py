@@ -13,7 +13,12 @@ from r2kd_mm.registry import HOOKS
 
 
 def scheduled_scale(time: int, begin: int, end: int | None, scale: float, ramp: int) -> float:
-    """Scale at ``time``: 0 before ``begin``, up to ``scale`` in ``ramp`` equal steps, and 0 again from ``end`` on."""
+    """Scale at ``time``: 0 before ``begin``, up to ``scale`` in ``ramp`` equal steps, and 0 again from ``end`` on.
+
+    Example:
+        >>> [scheduled_scale(epoch, begin=1, end=5, scale=1.0, ramp=1) for epoch in range(6)]
+        [0.0, 0.5, 1.0, 1.0, 1.0, 0.0]
+    """
     if time < begin or (end is not None and time >= end):
         return 0.0
     if time >= begin + ramp:
@@ -88,7 +93,13 @@ class _ScheduleHook(Hook):
 class AugmentationScheduleHook(_ScheduleHook):
     """Schedule the augmented view: from when, until when, and with which weight its losses act.
 
-    While the scale is 0 the view is not made and no network runs on it. See :class:`_ScheduleHook` for the arguments.
+    While the scale is 0 the view is not made and no network runs on it. The arguments are those of
+    :class:`LossScheduleHook` without ``loss``.
+
+    Example:
+        >>> custom_hooks = [dict(type='AugmentationScheduleHook', begin=10, ramp=5)]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).begin
+        10
     """
 
     def set_scale(self, distiller: LogitDistiller, scale: float) -> None:
@@ -104,11 +115,16 @@ class LossScheduleHook(_ScheduleHook):
 
     Args:
         loss: Name of the loss in the distiller's ``losses``.
-        begin: As for :class:`AugmentationScheduleHook`, like every argument below.
-        end: Also.
-        by_epoch: Likewise.
-        scale: Likewise.
-        ramp: Likewise.
+        begin: First epoch or iteration, counted from 0, in which the loss acts.
+        end: First epoch or iteration in which it no longer acts; ``None`` for never.
+        by_epoch: Count epochs rather than iterations.
+        scale: Factor of the loss once it is fully on, > 0.
+        ramp: Number of epochs or iterations over which the factor rises in equal steps.
+
+    Example:
+        >>> custom_hooks = [dict(type='LossScheduleHook', loss='loss_rank', ramp=10)]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).loss
+        'loss_rank'
     """
 
     def __init__(

@@ -35,6 +35,12 @@ class TeacherAgreement(BaseMetric):
 
     Raises:
         ValueError: The teacher has no weights, or was trained with another normalisation.
+
+    Example:
+        >>> teacher = dict(type='build_classifier', name='cifar/resnet8')
+        >>> val_evaluator = [dict(type='TeacherAgreement', teacher=teacher, teacher_ckpt='teacher.pth')]  # in a config
+        >>> METRICS.get(val_evaluator[0]['type']).default_prefix
+        'agreement'
     """
 
     default_prefix = 'agreement'

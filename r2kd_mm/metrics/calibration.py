@@ -23,6 +23,10 @@ class CalibrationBins(NamedTuple):
         counts: Number of images of each bin, shape ``(num_bins,)``.
         confidence: Mean confidence of each bin, in ``[0, 1]``; NaN where a bin is empty.
         accuracy: Share of the images of each bin that are predicted right, in ``[0, 1]``; NaN where a bin is empty.
+
+    Example:
+        >>> calibration_bins(torch.tensor([[0.75, 0.25]]), torch.tensor([0]), num_bins=1).confidence
+        tensor([0.7500], dtype=torch.float64)
     """
 
     counts: Tensor
@@ -115,6 +119,12 @@ class CalibrationError(_ProbabilityMetric):
         equal_mass: Bins with the same number of images, instead of equal width.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`.
         prefix: Prefix of the name, ``calibration`` by default.
+
+    Example:
+        >>> metric = CalibrationError()
+        >>> metric.process(None, [dict(pred_score=torch.tensor([0.75, 0.25]), gt_label=torch.tensor([0]))])
+        >>> metric.evaluate(size=1)
+        {'calibration/ece': 0.25}
     """
 
     def __init__(
@@ -136,6 +146,12 @@ class NegativeLogLikelihood(_ProbabilityMetric):
     """Mean of ``-log p(label)`` over the images, in nats, as ``calibration/nll``.
 
     A probability of 0, after underflow, counts as the smallest normal number of float32. It costs 87 nats.
+
+    Example:
+        >>> metric = NegativeLogLikelihood()
+        >>> metric.process(None, [dict(pred_score=torch.tensor([0.5, 0.5]), gt_label=torch.tensor([0]))])
+        >>> round(metric.evaluate(size=1)['calibration/nll'], 4)  # log 2
+        0.6931
     """
 
     def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:

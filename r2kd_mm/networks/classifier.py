@@ -28,6 +28,12 @@ class NetworkClassifier(TimmClassifier):
 
     Raises:
         TypeError: What is built is no network.
+
+    Example:
+        >>> import torch
+        >>> classifier = NetworkClassifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+        >>> classifier(torch.zeros(2, 3, 2, 2)).shape, classifier.num_classes
+        (torch.Size([2, 3]), 3)
     """
 
     def __init__(

@@ -23,6 +23,10 @@ class Inputs:
         to_rgb: Whether the channels are RGB; else BGR.
         interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
         fixed: Whether it takes no other size.
+
+    Example:
+        >>> Inputs.of_unit_pixels(224, mean=[0.5] * 3, std=[0.25] * 3, interpolation='bicubic').normalisation
+        {'mean': [127.5, 127.5, 127.5], 'std': [63.75, 63.75, 63.75], 'to_rgb': True}
     """
 
     size: int

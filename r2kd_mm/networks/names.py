@@ -33,6 +33,10 @@ class NamedNetwork:
         inputs: What it wants to see; ``None`` where its collection does not say.
         published: Where its published weights are; ``None`` where there are none.
         runs_code: Whether code of the user was run to find it.
+
+    Example:
+        >>> NamedNetwork('timm/resnet18', dict(type='TimmClassifier', model_name='resnet18')).published is None
+        True
     """
 
     name: str
@@ -56,6 +60,11 @@ def find_network(name: str, num_classes: int, weights: str = NONE) -> NamedNetwo
         ValueError: There is no such network, or it has no published weights.
         FileNotFoundError: The checkpoint or the config is missing.
         ImportError: The package of the collection is not installed.
+
+    Example:
+        >>> found = find_network('r2kd/cifar/resnet8', num_classes=5)
+        >>> found.config, found.inputs.size
+        ({'type': 'r2kd_mm.zoo.build_classifier', 'name': 'cifar/resnet8', 'num_classes': 5}, 32)
     """
     if weights not in (NONE, PUBLISHED) and not Path(weights.partition('#')[0]).expanduser().is_file():
         raise FileNotFoundError(

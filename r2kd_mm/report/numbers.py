@@ -29,6 +29,10 @@ class Agreement(NamedTuple):
         everywhere: Share of all images.
         where_right: Share of the images on which the teacher is right; NaN where there is none.
         where_wrong: Share of the images on which the teacher is wrong; NaN where there is none.
+
+    Example:
+        >>> Agreement(everywhere=90.0, where_right=95.0, where_wrong=40.0).where_right
+        95.0
     """
 
     everywhere: float
@@ -37,7 +41,12 @@ class Agreement(NamedTuple):
 
 
 def entropies(logits: Tensor) -> NDArray[np.float64]:
-    """Compute the entropy of the softmax of each row in nats, shape ``(N,)``, from 0 to ``log C``."""
+    """Compute the entropy of the softmax of each row in nats, shape ``(N,)``, from 0 to ``log C``.
+
+    Example:
+        >>> entropies(torch.zeros(1, 2)).round(4)  # log 2
+        array([0.6931])
+    """
     return functional.entropy(logits.double()).numpy()
 
 
@@ -45,13 +54,22 @@ def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
     """Compute the accuracy of each class in percent, shape ``(C,)``; NaN for a class without images.
 
     It is the recall of mmpretrain's ``SingleLabelMetric``.
+
+    Example:
+        >>> class_accuracies(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])).tolist()
+        [100.0, 0.0]
     """
     ((_, recall, _, support),) = SingleLabelMetric.calculate(logits, labels, thrs=(None,), average=None)
     return np.where(support.numpy() > 0, recall.double().numpy(), np.nan)
 
 
 def confusions(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
-    """Compute the share of the images of class ``i`` that are predicted as ``j``, in percent; 0 on the diagonal."""
+    """Compute the share of the images of class ``i`` that are predicted as ``j``, in percent; 0 on the diagonal.
+
+    Example:
+        >>> confusions(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])).tolist()
+        [[0.0, 0.0], [100.0, 0.0]]
+    """
     counts = ConfusionMatrix.calculate(logits, labels, num_classes=logits.shape[1]).double().numpy()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
@@ -59,21 +77,37 @@ def confusions(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
 
 
 def most_confused(shares: NDArray[np.float64], count: int) -> list[tuple[int, int]]:
-    """Return the ``count`` pairs (class, predicted class) with the largest ``shares``, largest first, without 0."""
+    """Return the ``count`` pairs (class, predicted class) with the largest ``shares``, largest first, without 0.
+
+    Example:
+        >>> most_confused(np.array([[0.0, 5.0], [20.0, 0.0]]), count=1)
+        [(1, 0)]
+    """
     order = np.argsort(-shares, axis=None, kind='stable')[:count]
     pairs = [divmod(int(place), shares.shape[1]) for place in order]
     return [pair for pair in pairs if shares[pair] > 0]
 
 
 def split_agreement(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Agreement:
-    """Compute the agreement of a student on all images, and where its teacher is right and wrong."""
+    """Compute the agreement of a student on all images, and where its teacher is right and wrong.
+
+    Example:
+        >>> student, teacher = torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> split_agreement(student, teacher, labels=torch.tensor([0, 1]))
+        Agreement(everywhere=50.0, where_right=100.0, where_wrong=0.0)
+    """
     right = teacher_logits.argmax(dim=1) == labels
     parts = (torch.ones_like(right), right, ~right)
     return Agreement(*(functional.agreement(student_logits[part], teacher_logits[part]) for part in parts))
 
 
 def bins_of(logits: Tensor, labels: Tensor) -> CalibrationBins:
-    """Sort the images into :data:`NUM_BINS` bins by the confidence of a network."""
+    """Sort the images into :data:`NUM_BINS` bins by the confidence of a network.
+
+    Example:
+        >>> int(bins_of(torch.zeros(3, 10), torch.tensor([0, 1, 2])).counts.sum())
+        3
+    """
     return calibration_bins(logits.softmax(dim=1), labels, NUM_BINS)
 
 

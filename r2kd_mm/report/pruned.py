@@ -33,6 +33,10 @@ class PrunedTeacher:
         entropy: Mean entropy of the class probabilities over the images, in nats.
         agreement: See :func:`r2kd_mm.functional.agreement`, with the full teacher.
         divergence: Mean Kullback-Leibler divergence from the full teacher's class probabilities to its own, in nats.
+
+    Example:
+        >>> PrunedTeacher('magnitude', 0.1, 0.1, 91.78, 91.98, 0.174, 98.73, 0.005).agreement
+        98.73
     """
 
     pruner: str
@@ -74,6 +78,13 @@ def judge(
         full_logits: Logits of the full teacher.
         labels: Class indices ``(images,)``; ``None`` where none hold.
         teacher_weight: Share of the full teacher in the ensemble.
+
+    Example:
+        >>> import torch
+        >>> full = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> copy = judge('random', 0.5, 0.5, torch.tensor([[2.0, 0.0], [2.0, 0.0]]), full, torch.tensor([0, 1]))
+        >>> copy.accuracy, copy.ensemble_accuracy, copy.agreement
+        (50.0, 100.0, 50.0)
     """
     ensemble = teacher_weight * full_logits + (1 - teacher_weight) * logits
     log_prob, full_log_prob = logits.double().log_softmax(dim=1), full_logits.double().log_softmax(dim=1)
@@ -96,6 +107,12 @@ def pruned_to_markdown(full: PrunedTeacher, pruned: Sequence[PrunedTeacher], def
         full: The full teacher.
         pruned: Its pruned copies.
         default: Pruner and amount of R2KD, to be marked.
+
+    Example:
+        >>> full = PrunedTeacher('none', 0.0, 0.0, None, None, 0.1, 100.0, 0.0)
+        >>> copy = PrunedTeacher('magnitude', 0.1, 0.1, None, None, 0.2, 99.0, 0.01)
+        >>> pruned_to_markdown(full, [copy], default=('magnitude', 0.1)).splitlines()[-1].split()[:6]
+        ['|', 'magnitude', '(R2KD)', '|', '0.1', '|']
     """
     measures = [name for name in COLUMNS if getattr(full, name) is not None]
     lines = [['pruner', 'amount', 'weights gone, %', *(COLUMNS[name] for name in measures)]]
@@ -107,7 +124,13 @@ def pruned_to_markdown(full: PrunedTeacher, pruned: Sequence[PrunedTeacher], def
 
 
 def pruned_to_csv(full: PrunedTeacher, pruned: Sequence[PrunedTeacher]) -> str:
-    """Format the same numbers in full as comma-separated values; a field that was not measured is empty."""
+    """Format the same numbers in full as comma-separated values; a field that was not measured is empty.
+
+    Example:
+        >>> full = PrunedTeacher('none', 0.0, 0.0, None, None, 0.1, 100.0, 0.0)
+        >>> print(pruned_to_csv(full, []).splitlines()[-1])
+        none,0.0,0.0,,,0.1,100.0,0.0
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow([field.name for field in fields(PrunedTeacher)])

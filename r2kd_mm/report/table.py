@@ -27,6 +27,11 @@ class Row:
         method: The method.
         results: Seed to result of the runs that did not fail; at least one.
         difference: Paired difference of the last epoch to the baseline; ``None`` for the baseline itself.
+
+    Example:
+        >>> result = Result(epochs=[1, 2], accuracy=[72.0, 71.0], teachers={}, seconds=60.0)
+        >>> Row(Method('KD', 'kd.py'), {0: result}).last
+        Spread(mean=71.0, std=None)
     """
 
     method: Method
@@ -61,6 +66,12 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
 
     Raises:
         ValueError: There is no such method.
+
+    Example:
+        >>> kd, r2kd = Method('KD', 'kd.py'), Method('R2KD', 'r2kd.py')
+        >>> results = {kd: {0: Result([1], [70.0], {}, 60.0)}, r2kd: {0: Result([1], [72.0], {}, 90.0)}}
+        >>> [row.difference for row in make_rows(results, baseline='KD')]
+        [None, Difference(mean=2.0, low=None, high=None, count=1)]
     """
     names = {method.name: method for method in results}
     if baseline is not None and baseline not in names:
@@ -74,7 +85,16 @@ def make_rows(results: Mapping[Method, Mapping[int, Result]], baseline: str | No
 
 
 def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapping[str, float] | None = None) -> str:
-    """Format the comparison as a Markdown table; its foot gives accuracy of the teachers and compute, where known."""
+    """Format the comparison as a Markdown table; its foot gives accuracy of the teachers and compute, where known.
+
+    Example:
+        >>> results = {Method('KD', 'kd.py'): {0: Result([1], [70.0], {}, 60.0)}}
+        >>> print(to_markdown(make_rows(results), teachers=dict(teacher=75.0)), end='')
+        | method  | last epoch, % | best epoch, % | seeds |
+        | ---     | ---           | ---           | ---   |
+        | KD      | 70.00         | 70.00         | 1     |
+        | teacher | 75.00         |               |       |
+    """
     results = [result for row in rows for result in row.results.values()]
     if all(result.test for result in results):
         header = ['method', 'test, last epoch, %', 'test, epoch chosen by validation, %', 'seeds']
@@ -98,7 +118,14 @@ def to_markdown(rows: Sequence[Row], baseline: str | None = None, teachers: Mapp
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """Format lines of cells, the header first, as a Markdown table that is aligned in its source too."""
+    """Format lines of cells, the header first, as a Markdown table that is aligned in its source too.
+
+    Example:
+        >>> print(markdown_table([['method', 'seeds'], ['KD', '5']]), end='')
+        | method | seeds |
+        | ---    | ---   |
+        | KD     | 5     |
+    """
     lines = [lines[0], ['---'] * len(lines[0]), *lines[1:]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return (

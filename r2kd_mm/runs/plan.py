@@ -26,6 +26,10 @@ class Method:
         name: Name in tables and plots; unique in a comparison.
         config: Path of the config.
         options: Dotted keys and their values, as ``--cfg-options``; a type as itself or by its name.
+
+    Example:
+        >>> Method('KD, T = 4', 'configs/kd.py', options={'model.losses.loss_kd.temperature': 4.0}).folder_name
+        'KD_T_4'
     """
 
     name: str
@@ -40,7 +44,13 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """A method with a seed, and the folder for its logs, checkpoints and result."""
+    """A method with a seed, and the folder for its logs, checkpoints and result.
+
+    Example:
+        >>> run = Run(Method('KD', 'kd.py'), seed=1, folder=Path('runs/KD/seed_1'))
+        >>> str(run), str(run.set_aside)
+        ('KD, seed 1', 'runs/KD/seed_1.set_aside')
+    """
 
     method: Method
     seed: int
@@ -68,6 +78,10 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
 
     Raises:
         ValueError: A seed or a name comes twice, or a seed is negative.
+
+    Example:
+        >>> [str(run) for run in plan_runs([Method('KD', 'kd.py'), Method('R2KD', 'r2kd.py')], [0, 1], Path('runs'))]
+        ['KD, seed 0', 'R2KD, seed 0', 'KD, seed 1', 'R2KD, seed 1']
     """
     if not methods or not seeds:
         raise ValueError('a comparison needs at least one config and one seed')

@@ -25,6 +25,11 @@ class Result:
         cpu_seconds: Processor time of training, counted in the same way; ``None`` in results of earlier versions.
         test: Accuracy on the test set in percent: of the weights after the ``'last'`` epoch, and of the epoch that was
             ``'best'`` on the validation set. Empty where the config has no test set of its own.
+
+    Example:
+        >>> result = Result(epochs=[1, 2], accuracy=[72.0, 71.0], teachers={}, seconds=60.0)
+        >>> result.last, result.best
+        (71.0, 72.0)
     """
 
     epochs: list[int]

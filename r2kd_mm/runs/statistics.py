@@ -14,7 +14,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation (divisor ``n - 1``; ``None`` for a single value)."""
+    """Mean and sample standard deviation (divisor ``n - 1``; ``None`` for a single value).
+
+    Example:
+        >>> spread([70.0, 72.0]).mean
+        71.0
+    """
 
     mean: float
     std: float | None
@@ -22,7 +27,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, and its 95 % confidence interval where there are two or more."""
+    """Mean of paired differences, and its 95 % confidence interval where there are two or more.
+
+    Example:
+        >>> paired_difference({0: 71.0}, {0: 70.0})  # one seed has no interval
+        Difference(mean=1.0, low=None, high=None, count=1)
+    """
 
     mean: float
     low: float | None

@@ -44,6 +44,12 @@ class AdaptedInputs(nn.Module):
 
     Raises:
         ValueError: A size, mean, deviation or interpolation is out of range, or a class of the run is unknown.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+        >>> teacher = AdaptedInputs(network, size=32, classes=['cat', 'dog'], network_classes=['dog', 'owl', 'cat'])
+        >>> teacher.num_classes  # the logits of cat and dog, in this order
+        2
     """
 
     def __init__(

@@ -57,6 +57,12 @@ class TeacherEngine:
     Raises:
         ValueError: There is no such ``dtype``.
         TypeError: A switch is neither ``True`` nor ``False``.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+        >>> images = torch.zeros(2, 3, 2, 2)
+        >>> torch.equal(TeacherEngine('float32').logits(network, images), network(images))
+        True
     """
 
     def __init__(

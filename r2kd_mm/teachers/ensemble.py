@@ -76,6 +76,13 @@ class TeacherEnsemble:
         ValueError: A member, a name, a weight or a mode is missing, unknown, or out of range; a copy is of an unknown
             member or, in the end, of itself.
         TypeError: A part is of another type than expected, or has unknown fields.
+
+    Example:
+        >>> resnet = nn.Linear(4, 3)  # stands for a network that is ready
+        >>> pruned = dict(copy_of='teacher', pruner=dict(type='MagnitudePruner', amount=0.1), weight=0.3)
+        >>> ensemble = TeacherEnsemble(dict(teacher=dict(teacher=resnet, weight=0.7), pruned_teacher=pruned))
+        >>> ensemble.originals, ensemble.weighting
+        (['teacher'], FixedWeights(shares=[0.7, 0.3]))
     """
 
     def __init__(self, members: Mapping[str, Mapping[str, Any]], weighting: Mapping[str, Any] | None = None) -> None:
@@ -239,6 +246,10 @@ def as_ensemble(teacher: Any, teacher_ckpt: str | None) -> TeacherEnsemble:
 
     Raises:
         ValueError: ``teacher_ckpt`` is given beside an ensemble, each of whose teachers has its own.
+
+    Example:
+        >>> list(as_ensemble(nn.Linear(4, 3), None).members)
+        ['teacher']
     """
     if not is_ensemble(teacher):
         return TeacherEnsemble({MAIN_MEMBER: dict(teacher=teacher, teacher_ckpt=teacher_ckpt)})
@@ -252,7 +263,12 @@ def as_ensemble(teacher: Any, teacher_ckpt: str | None) -> TeacherEnsemble:
 
 
 def is_ensemble(teacher: Any) -> bool:
-    """Return whether the ``teacher`` of a distiller is a :class:`TeacherEnsemble`, ready or as a config."""
+    """Return whether the ``teacher`` of a distiller is a :class:`TeacherEnsemble`, ready or as a config.
+
+    Example:
+        >>> is_ensemble(dict(type='TeacherEnsemble', members={})), is_ensemble(nn.Linear(4, 3))
+        (True, False)
+    """
     kind = teacher.get('type') if isinstance(teacher, Mapping) else type(teacher)
     return kind is TeacherEnsemble or (isinstance(kind, str) and kind.split('.')[-1] == TeacherEnsemble.__name__)
 

@@ -48,6 +48,11 @@ class FrozenNetworks(Mapping[str, nn.Module]):
 
     Args:
         networks: Name to network; each is set to eval mode and frozen in place.
+
+    Example:
+        >>> networks = FrozenNetworks(dict(teacher=nn.Linear(4, 3)))
+        >>> networks['teacher'].training, networks['teacher'].weight.requires_grad
+        (False, False)
     """
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:

@@ -27,6 +27,12 @@ class TeacherLoader:
         check: Called with the name of each teacher and the teacher; refuses one that does not fit the student.
         allow_untrained: Accept teachers without weights.
         replay: Stands for the teachers once it is complete.
+
+    Example:
+        >>> ensemble = TeacherEnsemble(dict(teacher=dict(teacher=nn.Linear(4, 3))))
+        >>> loader = TeacherLoader(ensemble, student=nn.Linear(4, 3), check=lambda name, teacher: None)
+        >>> list(loader.build())
+        ['teacher']
     """
 
     def __init__(

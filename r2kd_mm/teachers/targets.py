@@ -37,6 +37,11 @@ class Targets:
         replay: Keeps the logits on disk.
         load: Builds the teachers when the replay lacks some logits.
         ask: Maps the name of a teacher and preprocessed images to logits; ``None`` has the engine run the teacher.
+
+    Example:
+        >>> targets = Targets(FrozenNetworks(dict(teacher=nn.Flatten())), engine=TeacherEngine.from_config('plain'))
+        >>> targets(dict(clean=torch.tensor([[1.0, 2.0]])))
+        {'clean': tensor([[1., 2.]])}
     """
 
     def __init__(

@@ -22,6 +22,10 @@ def mix(logits: Tensor, weights: Tensor) -> Tensor:
 
     Returns:
         Shape ``(N, C)``.
+
+    Example:
+        >>> mix(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([0.7, 0.3]))
+        tensor([[0.7000, 0.3000]])
     """
     return (weights.to(logits.dtype).reshape(len(logits), -1, 1) * logits).sum(dim=0)
 
@@ -52,7 +56,12 @@ class Weighting(nn.Module):
 
 @MODELS.register_module()
 class FixedWeights(Weighting):
-    """The shares, for every image."""
+    """The shares, for every image.
+
+    Example:
+        >>> FixedWeights([0.5, 0.5])(torch.zeros(2, 4, 10))
+        tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
 
     is_fixed = True
 
@@ -80,6 +89,12 @@ class ConfidenceWeights(Weighting):
 
     Raises:
         ValueError: A number is out of range.
+
+    Example:
+        >>> sure, unsure = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> ConfidenceWeights([0.5, 0.5])(torch.stack([sure, unsure])).round(decimals=2)  # of the only image
+        tensor([[0.6700],
+                [0.3300]], dtype=torch.float64)
     """
 
     def __init__(self, shares: Sequence[float], temperature: float = 1.0, tau: float = 1.0) -> None:
@@ -105,6 +120,11 @@ class LearnedWeights(Weighting):
     They are a parameter of the distiller, in its optimizer and its checkpoints, and minimise the cross entropy of the
     ensemble on the labels of the clean images. A distillation loss has no say: its cheapest solution would be the
     teacher that is easiest to copy. A member with the share 0 keeps it.
+
+    Example:
+        >>> weights = LearnedWeights([0.75, 0.25])
+        >>> weights(torch.zeros(2, 4, 10)).detach()
+        tensor([0.7500, 0.2500], dtype=torch.float64)
     """
 
     is_learned = True

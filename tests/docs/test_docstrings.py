@@ -13,11 +13,35 @@ MODULES = [
     for source in sorted((ROOT / 'r2kd_mm').rglob('*.py'))
     if '>>> ' in source.read_text()
 ]
-# packages all of whose public functions and classes have an example
+# packages all of whose public functions and classes have an example, without those that have none: base classes, and
+# what needs the folder of a run, which no example of a few lines has
 WITH_EXAMPLES = {
+    'augmentations': {'Draws'},
+    'backbones': set(),
+    'corruptions': set(),
+    'distillers': set(),
+    'export': {'ExportError', 'Exported', 'Predictor', 'Student', 'export_student', 'load_student', 'network_source'},
     'functional': set(),
-    'losses': {'LogitLoss'},  # the base class
-    'pruning': {'Pruner'},  # a protocol
+    'hooks': set(),
+    'losses': {'LogitLoss'},
+    'metrics': set(),
+    'networks': set(),
+    'pruning': {'Pruner'},
+    'runs': {
+        'State',
+        'collect',
+        'complete',
+        'last_checkpoint',
+        'load_config',
+        'load_network',
+        'load_result',
+        'look_at',
+        'report_failures',
+        'run_to_exit',
+        'trained_student',
+        'validation_logits',
+    },
+    'teachers': set(),
 }
 
 
@@ -26,7 +50,7 @@ def test_everything_public_has_an_example(package):
     module = importlib.import_module(f'r2kd_mm.{package}')
     public = {name: getattr(module, name) for name in module.__all__ if name not in WITH_EXAMPLES[package]}
     public = {name: value for name, value in public.items() if inspect.isfunction(value) or inspect.isclass(value)}
-    assert len(public) > 4
+    assert public
     assert [name for name, value in public.items() if '>>> ' not in value.__doc__] == []
 
 
