@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -12,14 +14,19 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from r2kd_mm.devices import HOST_LIKE, Arriving
 from r2kd_mm.engine.cli import RunStopped
+from r2kd_mm.hooks.device_step import DeviceStep
 from r2kd_mm.hooks.distiller import unwrapped_distiller
+from r2kd_mm.hooks.step_state import Buffers, names_not_finite
 from r2kd_mm.registry import HOOKS
 
 ACTIONS = ('stop', 'skip')
 # In the message hub, and so in every checkpoint: number of skipped steps of this run.
 SKIPPED_STEPS = 'skipped_steps'
 SHOWN_IMAGES = 5
+# Steps after which the host reads whether a step on the GPU was finite; by then the answer has arrived.
+DELAY = 4
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,21 @@ class _Iteration:
             inputs=self.batch['inputs'],
             labels=[sample.gt_label.tolist() for sample in self.batch['data_samples']],
             paths=self.paths,
-            logits={f'{view}.{network}': logits for (view, network), logits in self.logits.items()},
+            logits={f'{view}.{network}': logits.cpu() for (view, network), logits in self.logits.items()},
         )
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A step whose result is still on the device, and what the host has to put back if the run stops there."""
+
+    iterations: list[_Iteration]
+    is_finite: Arriving
+    norms: list[Tensor]
+    buffers: dict[str, Tensor]
+    settings: list[dict]
+    schedules: list[dict]
+    averages: list[Tensor]
 
 
 @HOOKS.register_module()
@@ -67,7 +87,13 @@ class FiniteCheckHook(Hook):
     The check runs before every optimizer step. It looks at the gradients, the losses and the student's buffers, such as
     batch-norm statistics. It ignores buffers that were not finite from the beginning, such as a mask. Weights,
     optimizer and buffers keep their state of before the bad step; with gradient accumulation, of before the first
-    iteration of this step. The check costs one synchronisation with the device per step, and a copy of the buffers.
+    iteration of this step. The check costs a copy of the buffers.
+
+    On a GPU a step does not wait for the check. The device itself takes a bad step back, and after a bad step that ends
+    the run also every later one; the host learns of it up to four steps later, and then acts as described. This needs
+    an optimizer of PyTorch whose state is on the device, such as SGD, or Adam with ``fused=True``, and a copy of
+    weights, state and averaged weights. With any other optimizer, with a gradient scaler, and in the first step, the
+    host waits.
 
     A gradient scaler (``AmpOptimWrapper``) itself skips a bad step and lowers its scale. If logits or batch-norm
     statistics are not finite either, the scale is not the cause, and the hook acts as without a scaler. Otherwise it
@@ -97,25 +123,34 @@ class FiniteCheckHook(Hook):
         self.max_skips = max_skips
         self._left_out_in_a_row = 0
         self._earlier: list[_Iteration] = []  # of the step that is being accumulated
+        self._on_device: DeviceStep | None = None
+        self._unread: deque[_Unread] = deque()
 
     def before_train(self, runner: Runner) -> None:
         """Check the gradients before each step of the optimizer."""
         self._distiller = unwrapped_distiller(runner, type(self).__name__)
-        self._buffers = _Buffers(self._distiller)
+        self._buffers = Buffers(self._distiller)
         self._losses: dict[str, Tensor] = {}
         self._losses_handle = self._distiller.register_forward_hook(self._keep_losses)
         optimizer = runner.optim_wrapper.optimizer
         parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
-        self._handle = optimizer.register_step_pre_hook(
-            lambda *_: self._check(runner, parameters, _found_inf(optimizer))
-        )
+        if parameters[0].device.type not in HOST_LIKE:
+            self._on_device = DeviceStep(runner, parameters, self.max_skips if self.action == 'skip' else 0)
+            runner.save_checkpoint = self._saving_what_is_good(runner)
+        self._handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._check(runner, parameters, _found_inf(optimizer))),
+            optimizer.register_step_post_hook(lambda *_: self._take_back()),
+        ]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Keep the batch and the batch-norm statistics, which the forward passes of the step change."""
         self._batch = data_batch or {}
         self._is_checked = False
         if not self._earlier:
+            self._read(runner, DELAY)
             self._buffers.keep()
+        if self._on_device is not None:
+            self._on_device.keep_averages()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -128,10 +163,30 @@ class FiniteCheckHook(Hook):
             self._check_without_step(runner)
         self._earlier = []
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Read what is still on the device."""
+        self._read(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Read what is still on the device."""
+        self._read(runner)
+
     def after_train(self, runner: Runner) -> None:
         """Remove the hooks from the optimizer and the model."""
-        self._handle.remove()
-        self._losses_handle.remove()
+        self._read(runner)
+        for handle in (*self._handles, self._losses_handle):
+            handle.remove()
+        self._on_device = None
+
+    def _saving_what_is_good(self, runner: Runner) -> Callable:
+        """Return the method that saves a checkpoint, after the last step was found to be good."""
+        save = runner.save_checkpoint
+
+        def save_checkpoint(*args: Any, **kwargs: Any) -> None:
+            self._read(runner)
+            save(*args, **kwargs)
+
+        return save_checkpoint
 
     def _keep_losses(self, _distiller: nn.Module, _inputs: tuple, outputs: dict | list | Tensor) -> None:
         """Keep the trained terms of a forward pass that returns losses."""
@@ -146,25 +201,62 @@ class FiniteCheckHook(Hook):
                 parameter.grad = None
             return
         self._is_checked = True
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         iterations = [*self._earlier, self._iteration(runner)]
         losses = [value for iteration in iterations for value in iteration.losses.values()]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norms = list(torch._foreach_norm(gradients)) if gradients else []
-        is_finite = torch.tensor(int(_all_finite([*norms, *losses, *self._buffers.largest()])))
+        largest = self._buffers.largest()
+        values = [*norms, *losses, *largest.values()]
+        on_device = self._on_device
+        if on_device is not None and found_inf is None and self._can_take_back(on_device):
+            is_finite = _are_finite(values).int()
+            all_reduce(is_finite, 'min')
+            if not self._unread:
+                on_device.in_a_row.fill_(self._left_out_in_a_row)
+            on_device.decide(is_finite > 0)
+            self._unread.append(_Unread(iterations, Arriving(is_finite), norms, largest, *on_device.host_state()))
+            return
+        self._read(runner)
+        is_finite = torch.tensor(int(_all_finite(values)))
         all_reduce(is_finite, 'min')  # the processes share the gradient, but neither losses nor buffers
         if is_finite:
             self._left_out_in_a_row = 0
             return
-        bad_buffers = self._buffers.names_not_finite() if _all_finite(norms) else None
-        self._leave_out(runner, iterations, _describe(iterations, bad_buffers))
+        self._leave_out(runner, iterations, _describe(iterations, _bad_buffers(norms, largest)))
         for parameter in parameters:
             parameter.grad = None  # an optimizer skips a parameter without gradient, also its momentum and weight decay
 
+    def _can_take_back(self, on_device: DeviceStep) -> bool:
+        """Return whether the device can take this step back."""
+        return on_device.can_take_back() and not self._buffers.are_replaced()
+
+    def _take_back(self) -> None:
+        """Have the device take back the step if it is bad."""
+        if self._on_device is not None:
+            is_good = self._on_device.take_back()
+            if is_good is not None:
+                self._buffers.put_back_unless(is_good)
+
+    def _read(self, runner: Runner, but_for: int = 0) -> None:
+        """Read whether earlier steps were finite, but for the last ones; act on those that were not."""
+        while self._on_device is not None and len(self._unread) > but_for:
+            step = self._unread.popleft()
+            if step.is_finite.read() > 0:
+                self._left_out_in_a_row = 0
+                continue
+            fault = _describe(step.iterations, _bad_buffers(step.norms, step.buffers))
+            if self._ends_the_run:
+                self._unread.clear()
+                self._buffers.put_back()
+                self._on_device.put_back_host_state(step.settings, step.schedules, step.averages)
+            self._act(runner, step.iterations, fault)
+
     @torch.no_grad()
     def _check_without_step(self, runner: Runner) -> None:
+        self._read(runner)
         iterations = [*self._earlier, self._iteration(runner)]
         losses = [value for iteration in iterations for value in iteration.losses.values()]
-        is_the_scale = _all_finite([*losses, *self._buffers.largest()]) and not _with_culprits(iterations)
+        is_the_scale = _all_finite([*losses, *self._buffers.largest().values()]) and not _with_culprits(iterations)
         agreed = torch.tensor(int(is_the_scale))  # all processes skipped the step, and one may know why
         all_reduce(agreed, 'min')
         if agreed and self._left_out_in_a_row < self.max_skips:
@@ -177,9 +269,18 @@ class FiniteCheckHook(Hook):
 
     def _leave_out(self, runner: Runner, iterations: Sequence[_Iteration], fault: str) -> None:
         """Restore the student's buffers; then stop, or warn and count."""
-        suspects = _with_culprits(iterations) or iterations
         self._buffers.put_back()
-        if self.action == 'stop' or self._left_out_in_a_row >= self.max_skips:
+        self._act(runner, iterations, fault)
+
+    @property
+    def _ends_the_run(self) -> bool:
+        """Return whether the next bad step does."""
+        return self.action == 'stop' or self._left_out_in_a_row >= self.max_skips
+
+    def _act(self, runner: Runner, iterations: Sequence[_Iteration], fault: str) -> None:
+        """Stop, or warn and count."""
+        suspects = _with_culprits(iterations) or iterations
+        if self._ends_the_run:
             self._stop(runner, fault, iterations[0].number, suspects)
         self._left_out_in_a_row += 1
         skipped = runner.message_hub.runtime_info.get(SKIPPED_STEPS, 0) + 1
@@ -210,61 +311,6 @@ class FiniteCheckHook(Hook):
         )
 
 
-class _Buffers:
-    """Buffers of a network before and after a step, also buffers that the step makes or replaces."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._before: dict[str, Tensor] = {}
-        self._values: list[Tensor] = []
-        self._not_finite: set[str] = set()  # before the step, such as a mask of minus infinity
-        self.keep()
-
-    @torch.no_grad()
-    def keep(self) -> None:
-        """Keep the present state as the state before the step."""
-        self._tables = [(module, dict(module._buffers)) for module in self._network.modules() if module._buffers]
-        now = dict(self._network.named_buffers())
-        is_same = now.keys() == self._before.keys() and all(now[name] is self._before[name] for name in now)
-        if now and is_same:
-            torch._foreach_copy_(self._values, list(now.values()))
-        elif not is_same:
-            self._before, self._values = now, [buffer.clone() for buffer in now.values()]
-            self._not_finite = set()
-            self._not_finite.update(self.names_not_finite())
-
-    def largest(self) -> list[Tensor]:
-        """Return the largest magnitude of each buffer that was finite before the step, in no order."""
-        return list(self._largest().values())
-
-    def names_not_finite(self) -> list[str]:
-        """Return the names of the buffers that became infinite or NaN in the step."""
-        return [name for name, value in self._largest().items() if not value.isfinite()]
-
-    @torch.no_grad()
-    def put_back(self) -> None:
-        """Restore the buffers of before the step: the same tensors with the same values."""
-        for buffer, value in zip(self._before.values(), self._values):
-            buffer.copy_(value)
-        for module, buffers in self._tables:
-            module._buffers.clear()
-            module._buffers.update(buffers)
-
-    def _largest(self) -> dict[str, Tensor]:
-        watched = {
-            name: buffer
-            for name, buffer in self._network.named_buffers()
-            if buffer.is_floating_point() and buffer.numel() and name not in self._not_finite
-        }
-        if not watched:
-            return {}
-        norms = dict(zip(watched, torch._foreach_norm(list(watched.values()), float('inf'))))
-        # a buffer that the step has made may be a mask: there only NaN is wrong
-        return {
-            name: norm if name in self._before else norm.masked_fill(norm.isinf(), 0) for name, norm in norms.items()
-        }
-
-
 def _found_inf(optimizer: torch.optim.Optimizer) -> Tensor | None:
     """Return a number above 0 if a gradient scaler asks a fused optimizer to skip the step; else ``None`` or 0."""
     return getattr(optimizer, 'found_inf', None)
@@ -276,9 +322,17 @@ def _with_culprits(iterations: Sequence[_Iteration]) -> list[_Iteration]:
 
 def _all_finite(values: Sequence[Tensor]) -> bool:
     """Tell whether all numbers are finite, with one synchronisation with the device."""
-    return not values or bool(
-        torch.stack([value.to(values[0].device, torch.float32) for value in values]).isfinite().all()
-    )
+    return not values or bool(_are_finite(values))
+
+
+def _are_finite(values: Sequence[Tensor]) -> Tensor:
+    """Return whether all numbers are finite, on the device of the first."""
+    return torch.stack([value.to(values[0].device, torch.float32) for value in values]).isfinite().all()
+
+
+def _bad_buffers(norms: Sequence[Tensor], largest: dict[str, Tensor]) -> list[str] | None:
+    """Return the buffers that are not finite although the gradient is; ``None`` if the gradient is not finite."""
+    return names_not_finite(largest) if _all_finite(norms) else None
 
 
 def _describe(iterations: Sequence[_Iteration], bad_buffers: list[str] | None = None) -> str:
@@ -286,7 +340,7 @@ def _describe(iterations: Sequence[_Iteration], bad_buffers: list[str] | None = 
 
     Args:
         iterations: Iterations of the step.
-        bad_buffers: Buffers that are not finite although the gradient is; ``None`` if the gradient is not finite.
+        bad_buffers: See :func:`_bad_buffers`.
     """
     first, last = iterations[0].number, iterations[-1].number
     several = last > first

@@ -385,7 +385,7 @@ class TestBuffers:
 def times_left_out():
     """Return the number of skipped steps if only the second process has logits that are not finite."""
     hook, left_out = FiniteCheckHook('skip'), []
-    hook._buffers = SimpleNamespace(largest=list)
+    hook._buffers = SimpleNamespace(largest=dict)
     logits = {('clean', 'student'): torch.tensor([torch.nan if get_rank() == 1 else 0.0])}
     hook._iteration = lambda runner: finite._Iteration(1, {}, logits, {})
     hook._leave_out = lambda runner, iterations, fault: left_out.append(iterations)
@@ -396,7 +396,7 @@ def times_left_out():
 def step_of_one_process_with_an_infinite_loss():
     """Return the message of a process if only the loss of the second one is infinite."""
     hook, faults = FiniteCheckHook('skip'), []
-    hook._buffers = SimpleNamespace(largest=list, names_not_finite=list)
+    hook._buffers = SimpleNamespace(largest=dict)
     losses = dict(loss=torch.tensor(torch.inf if get_rank() == 1 else 1.0))
     hook._iteration = lambda runner: finite._Iteration(1, {}, {}, losses)
     hook._leave_out = lambda runner, iterations, fault: faults.append(fault)

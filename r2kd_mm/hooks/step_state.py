@@ -1,0 +1,125 @@
+"""Keep the state of a run before a step, and put it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Integers of as many bytes as a number.
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class Kept:
+    """Values of tensors at one time, which the device can put back without the host.
+
+    Example:
+        >>> weights, kept = [torch.tensor([1.0, 2.0])], Kept()
+        >>> kept.keep(weights)
+        >>> _ = weights[0].fill_(torch.nan)
+        >>> kept.put_back_unless(torch.tensor(True))  # the step is good
+        >>> weights
+        [tensor([nan, nan])]
+        >>> kept.put_back_unless(torch.tensor(False))
+        >>> weights
+        [tensor([1., 2.])]
+    """
+
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+        self._bits: list[tuple[list[Tensor], list[Tensor]]] = []  # of the tensors, and of their kept values
+
+    @torch.no_grad()
+    def keep(self, tensors: Sequence[Tensor]) -> None:
+        """Keep the present values of ``tensors``."""
+        is_same = len(tensors) == len(self._tensors) and all(map(_is_same, tensors, self._tensors))
+        if not is_same:
+            self._tensors, groups = list(tensors), {}
+            for tensor in tensors:
+                bits = tensor.detach().view(INTEGERS[tensor.element_size()])
+                groups.setdefault((bits.dtype, bits.device), []).append(bits)
+            self._bits = [(group, [bits.clone() for bits in group]) for group in groups.values()]
+            return
+        for bits, kept in self._bits:
+            torch._foreach_copy_(kept, bits)
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Give the tensors their kept values."""
+        for bits, kept in self._bits:
+            torch._foreach_copy_(bits, kept)
+
+    @torch.no_grad()
+    def put_back_unless(self, is_good: Tensor) -> None:
+        """Give the tensors their kept values if ``is_good``, a flag on their device, is false.
+
+        The integers of the same bits are computed as ``kept + (now - kept) * is_good``: integers wrap around, so this
+        is exact, also where a number is NaN. It takes a few operations for all tensors together.
+        """
+        for bits, kept in self._bits:
+            torch._foreach_sub_(bits, kept)
+            torch._foreach_mul_(bits, is_good.to(bits[0]))
+            torch._foreach_add_(bits, kept)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    return one is other
+
+
+class Buffers:
+    """Buffers of a network before and after a step, also buffers that the step makes or replaces."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._before: dict[str, Tensor] = {}
+        self._kept = Kept()
+        self._not_finite: set[str] = set()  # before the step, such as a mask of minus infinity
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep the present state as the state before the step."""
+        self._tables = [(module, dict(module._buffers)) for module in self._network.modules() if module._buffers]
+        is_new = self.are_replaced()
+        self._before = dict(self._network.named_buffers())
+        self._kept.keep(list(self._before.values()))
+        if is_new:
+            self._not_finite = set()
+            self._not_finite.update(names_not_finite(self.largest()))
+
+    def are_replaced(self) -> bool:
+        """Return whether the step has made or replaced a buffer."""
+        now = dict(self._network.named_buffers())
+        return now.keys() != self._before.keys() or any(now[name] is not self._before[name] for name in now)
+
+    def put_back(self) -> None:
+        """Restore the buffers of before the step: the same tensors with the same values."""
+        self._kept.put_back()
+        for module, buffers in self._tables:
+            module._buffers.clear()
+            module._buffers.update(buffers)
+
+    def put_back_unless(self, is_good: Tensor) -> None:
+        """Restore the values of the buffers if ``is_good``, a flag on their device, is false."""
+        self._kept.put_back_unless(is_good)
+
+    @torch.no_grad()
+    def largest(self) -> dict[str, Tensor]:
+        """Return the largest magnitude of each buffer that was finite before the step."""
+        watched = {
+            name: buffer
+            for name, buffer in self._network.named_buffers()
+            if buffer.is_floating_point() and buffer.numel() and name not in self._not_finite
+        }
+        if not watched:
+            return {}
+        norms = dict(zip(watched, torch._foreach_norm(list(watched.values()), float('inf'))))
+        # a buffer that the step has made may be a mask: there only NaN is wrong
+        return {
+            name: norm if name in self._before else norm.masked_fill(norm.isinf(), 0) for name, norm in norms.items()
+        }
+
+
+def names_not_finite(largest: dict[str, Tensor]) -> list[str]:
+    """Return the names of the buffers that became infinite or NaN in the step."""
+    return [name for name, value in largest.items() if not value.isfinite()]
