@@ -64,7 +64,7 @@ def prose(page: Path) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """Where the links and images of a page lead, in order."""
+    """List the targets of the links and images of a page, in order."""
     return re.findall(r'\]\(([^)\s]+)\)', prose(page))
 
 

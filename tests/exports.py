@@ -29,7 +29,7 @@ RECORD = dict(
 
 
 def write_checkpoint(path: Path, config: str = DISTILLED_DIGITS, **changes: Any) -> Path:
-    """What a run of ``configs/<config>`` would leave, its student random; ``changes`` are those of the config."""
+    """Write the checkpoint of a run of ``configs/<config>`` with a random student; ``changes`` change the config."""
     cfg = Config.fromfile(ROOT / 'configs' / config)
     cfg.merge_from_dict(changes)
     distilled = 'architecture' in cfg.model
@@ -43,7 +43,7 @@ def write_checkpoint(path: Path, config: str = DISTILLED_DIGITS, **changes: Any)
 
 
 def random_classifier(config: dict) -> nn.Module:
-    """A classifier in eval mode whose batch normalisation has statistics of its own, and whose logits differ."""
+    """A classifier in eval mode: its batch normalisation has statistics of its own, and its logits differ."""
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
         model = MODELS.build(config)
     for module in model.modules():

@@ -286,7 +286,7 @@ def plant(tree: Path, fault: Fault) -> dict[str, str]:
 
 
 def misplaced() -> list[str]:
-    """The faults whose text is not there exactly once, or whose test is not there."""
+    """List the faults with a text that is not there exactly once, or with a missing test."""
     found = []
     for fault in FAULTS:
         if (ROOT / 'r2kd_mm' / fault.file).read_text().count(fault.old) != 1:

@@ -17,7 +17,7 @@ TIMEOUT = 600  # seconds, after which the processes hang
 
 
 def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What ``function(*args)`` returns on each rank; it stands at the top of its module, and returns plain values."""
+    """Return what ``function(*args)`` gives on each rank; it is at the top of its module, and gives plain values."""
     context = toolbox.forkserver()
     place = inspect.getsourcefile(function), function.__name__  # pytest's names of test modules cannot be imported
     with tempfile.TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ PRELOADED = [
 
 @dataclass(frozen=True)
 class Finished:
-    """What a tool left behind."""
+    """Exit status and output of a tool that has ended."""
 
     returncode: int
     stdout: str

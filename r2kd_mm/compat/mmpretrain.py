@@ -1,4 +1,4 @@
-"""Fix the wrapped networks, data sets and pictures of mmpretrain."""
+"""Fix faults of mmpretrain: weights of wrapped networks, misnamed classes, and colours of saved pictures."""
 
 from __future__ import annotations
 

@@ -189,7 +189,8 @@ class LogitDistiller(BaseAlgorithm):
         if ensemble is not None:
             check_single_label(student, 'student', trains=task_loss_weight > 0)
         self._loader = TeacherLoader(ensemble, architecture, self._check_teacher, allow_untrained_teacher, replay)
-        targets = Targets(self._loader.build(), self.weighting, engine, replay, self._loader.build_for_replay, self.ask)
+        ask = None if type(self).ask is LogitDistiller.ask else self.ask  # only a subclass asks in another way
+        targets = Targets(self._loader.build(), self.weighting, engine, replay, self._loader.build_for_replay, ask)
         objective = Objective(
             self.distillation_losses,
             view,

@@ -1,4 +1,4 @@
-"""Refuse a schedule that is shorter than its run."""
+"""Refuse a learning-rate schedule that ends before its run does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure whether the confidence of a classifier is its accuracy."""
+"""Measure calibration: whether a classifier is right as often as its confidence says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks that a model asks but never trains."""
+"""Keep networks that a model runs but never trains."""
 
 from __future__ import annotations
 

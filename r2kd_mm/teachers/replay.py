@@ -1,4 +1,4 @@
-"""Learn from logits that a teacher has given before."""
+"""Replay: repeat the draws of each image, so that the logits of an earlier pass can be read from disk."""
 
 from __future__ import annotations
 

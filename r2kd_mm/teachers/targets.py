@@ -1,4 +1,4 @@
-"""The logits that a student learns from: asked of the frozen teachers, or read from a replay."""
+"""Get the logits that a student learns from: run the frozen teachers, or read stored logits (a replay)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R2KD beside the losses between features that mmrazor has: each config trains."""
+"""R2KD next to the losses between features that mmrazor has: each config trains."""
 
 import pytest
 

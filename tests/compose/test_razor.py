@@ -1,4 +1,4 @@
-"""What runs a distillation in mmrazor: its own algorithm with our losses, its hooks and loops with our distillers."""
+"""Train by the parts of mmrazor: its own algorithm with our losses, its hooks and loops with our distillers."""
 
 import pytest
 import torch

@@ -23,7 +23,7 @@ WIDTH = 16 * 4 + 32 * 3 + 64 * 3  # channels of all units of the ResNet-14
 
 
 def channels(model):
-    """How many of the channels that mmrazor could remove are left."""
+    """Count the channels left of those that mmrazor could remove."""
     return sum(int(unit.mutable_channel.activated_channels) for unit in model.mutator.units)
 
 

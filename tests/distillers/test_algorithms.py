@@ -32,7 +32,7 @@ def test_a_student_that_is_no_algorithm_has_no_mutator():
 
 
 def choice_of_a_rank():
-    """What a process chooses whose random numbers are its own."""
+    """Choose as a process does that has random numbers of its own."""
     chosen = []
     mutator = SimpleNamespace(sample_choices=lambda kind: {kind: random.random()}, set_choices=chosen.append)
     random.seed(get_rank())

@@ -64,7 +64,7 @@ def build(**fields):
 
 
 def output_of(network, tap, inputs):
-    """What the second normalisation of a block gives, computed without the in-place operations behind it."""
+    """Compute the output of the second normalisation of a block without the in-place operations behind it."""
     kept = []
     block = network.get_submodule(tap.rpartition('.')[0])
     handle = block.register_forward_pre_hook(lambda _module, args: kept.append(args[0].clone()))

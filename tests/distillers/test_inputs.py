@@ -1,4 +1,4 @@
-"""What a recipe of mmpretrain states about its images inside the architecture."""
+"""The distiller takes over or refuses the image settings inside the architecture of an mmpretrain recipe."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How often, on what and in which form the networks of a distiller run."""
+"""Count the forward passes of a distiller's networks, and check their inputs and arithmetic."""
 
 import shutil
 

@@ -29,7 +29,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def out(photos, tmp_path_factory):
-    """What the command wrote."""
+    """The folder that the command wrote."""
     folder = tmp_path_factory.mktemp('out') / 'run'
     done = toolbox.run_forked('distill.py', photos, *NETWORKS, *SMALL, '--out', folder, '--format', 'torchscript')
     assert done.returncode == 0, done.stderr

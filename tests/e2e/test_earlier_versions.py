@@ -1,6 +1,6 @@
-"""What earlier versions wrote is read, and means what it meant.
+"""Files of earlier versions can be read, and their meaning is unchanged.
 
-``tests/data/<version>`` holds the files; ``make.py`` beside them made them, and ``expected.json`` has the numbers.
+``tests/data/<version>`` holds the files; ``make.py`` next to them made them, and ``expected.json`` has the numbers.
 """
 
 import argparse

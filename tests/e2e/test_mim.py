@@ -64,7 +64,7 @@ def test_a_wheel_has_the_files_that_are_not_python(installed):
 
 
 def mim(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """What the command ``mim`` does."""
+    """Run the command ``mim``."""
     main = 'from mim.cli import cli; cli()'
     return in_python('-W', 'ignore', '-c', main, *arguments, cwd=cwd, PYTHONPATH=str(installed))
 

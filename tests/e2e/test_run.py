@@ -21,7 +21,7 @@ MAX_EPOCHS = 3
 
 
 def points_to_epoch(work_dir: Path, epoch: int) -> bool:
-    """Whether the newest checkpoint that ``--resume`` finds is that of ``epoch``."""
+    """Return whether ``--resume`` finds the checkpoint of ``epoch`` as the newest."""
     pointer = work_dir / 'last_checkpoint'
     return pointer.exists() and pointer.read_text().endswith(f'epoch_{epoch}.pth')
 

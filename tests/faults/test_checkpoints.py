@@ -49,14 +49,14 @@ def runner_checkpoint(tmp_path_factory) -> bytes:
 
 
 def content(path: Path) -> bytes:
-    """What is in a checkpoint, as bytes that are equal where it is."""
+    """Return the content of a checkpoint as bytes; equal contents give equal bytes."""
     buffer = io.BytesIO()
     torch.save(load_checkpoint_file(path), buffer)
     return buffer.getvalue()
 
 
 def read_damaged(path: Path, damaged: list[bytes], expected: bytes) -> tuple[int, int]:
-    """How many of these were refused by a clear error that names the file, and how many held what they should."""
+    """Count the files refused by a clear error that names the file, and the files with the expected content."""
     refused = equal = 0
     for data in damaged:
         path.write_bytes(data)
@@ -77,7 +77,7 @@ def flip(data: bytes, bit: int) -> bytes:
 
 
 def headers(data: bytes) -> list[int]:
-    """Where the headers of the archive and its table of contents stand, which no checksum covers."""
+    """Find the headers of the archive and of its table of contents, which no checksum covers."""
     starts = [match.start() for match in re.finditer(rb'PK(\x03\x04|\x01\x02|\x05\x06)', data)]
     return sorted({place for start in starts for place in range(start, min(start + 64, len(data)))})
 

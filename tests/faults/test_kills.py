@@ -152,7 +152,7 @@ def while_validating(epoch: int) -> Callable[[Run], bool]:
 
 
 def where(run: Run) -> str:
-    """What a killed run was doing."""
+    """Tell from its folder what a killed run was doing."""
     if any(run.work_dir.glob('.*.tmp')):
         return 'while it saved'
     lines = [line for line in run.text().splitlines() if 'Epoch(' in line or 'Saving' in line]

@@ -1,4 +1,4 @@
-"""What guessing reaches."""
+"""The accuracy that a guess reaches."""
 
 import math
 

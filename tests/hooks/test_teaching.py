@@ -1,4 +1,4 @@
-"""What a loss states is compared with the classes and the batches of the run, before the first step."""
+"""The statements of a loss are compared with the classes and batches of the run, before the first step."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What cannot be done with images without labels is refused before the first step."""
+"""Settings that need labels are refused before the first step if some images have none."""
 
 import pytest
 import toys

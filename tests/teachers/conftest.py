@@ -7,7 +7,7 @@ from r2kd_mm.teachers import folding
 
 @pytest.fixture
 def log(monkeypatch):
-    """What the engine logs: (message, level)."""
+    """The messages that the engine logs: (message, level)."""
     messages = []
     monkeypatch.setattr(folding, 'print_log', lambda text, logger, level: messages.append((text, level)))
     return messages

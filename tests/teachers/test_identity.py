@@ -1,4 +1,4 @@
-"""What decides logits is described by its configuration, whatever it prints."""
+"""Parts that decide logits are described by their configuration, whatever they print."""
 
 import copy
 import functools
@@ -93,7 +93,7 @@ def test_a_part_within_itself_is_described():
 
 
 def test_what_is_shared_and_what_is_equal_are_one():
-    """Whether Python keeps one object for two equal constants says nothing."""
+    """Equal constants are described equally, even if Python keeps them as one object."""
     pair = (0.1, 0.2)
     assert describe([pair, pair]) == describe([pair, tuple(map(float, ('0.1', '0.2')))])
 

@@ -13,7 +13,7 @@ def draws(tmp_path, seed, epoch, images):
 
 
 def lots(tmp_path, seed, epoch, images):
-    """What each image draws, by image."""
+    """Return the draws of each image, by image."""
     return dict(zip(images, draws(tmp_path, seed, epoch, images).seeds(len(images))))
 
 

@@ -1,4 +1,4 @@
-"""What a tool or a module imports to begin with: modules are counted, not seconds."""
+"""Count the modules that a tool or a module imports at its start; seconds are not measured."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""train.py writes over no earlier run, and says where a resumed one has nothing to go on from."""
+"""train.py writes over no earlier run, and says where a resumed one has nothing to resume from."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Define one exhibit of the page, and what all exhibits share."""
+"""Define an exhibit, which is one section of the results page, and the helpers that all exhibits use."""
 
 from __future__ import annotations
 

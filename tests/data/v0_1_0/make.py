@@ -30,7 +30,7 @@ def run_tool(*arguments: str) -> None:
 
 
 def logits_of_store() -> dict[str, list]:
-    """What the store holds of the first images, by view and round."""
+    """Read the logits that the store holds of the first images, by view and round."""
     (folder,) = Path('store').iterdir()
     form = RowFormat(num_classes=10)
     rows = {path.stem: np.fromfile(path, form.layout, NUM_IMAGES) for path in sorted(folder.glob('*.rows'))}

@@ -23,7 +23,7 @@ def write(folder: Path, mini: Miniature) -> None:
 
 
 def pack(folder: Path, dst: Path) -> None:
-    """One tar file and the two lists, which are published beside it."""
+    """One tar file and the two lists, which are published next to it."""
     write_archive(dst / 'indoorCVPR_09.tar', folder, 'Images')
     for split in ('Train', 'Test'):
         shutil.copy(folder / f'{split}Images.txt', dst)
