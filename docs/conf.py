@@ -3,6 +3,7 @@
 import html
 import io
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import math_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / 'docs'
 sys.path.insert(0, str(ROOT))
 
 import r2kd_mm  # noqa: E402  autodoc imports it, and its compat module has to come first
@@ -54,7 +56,7 @@ nitpick_ignore_regex = [
 
 # pages of the site that are files of the repository; on a code host, such a page is a link to its file
 FILES = {'overview': 'README.md', 'changelog': 'CHANGELOG.md', 'contributing': 'CONTRIBUTING.md'}
-PAGES = {f'../{file}': f'{page}.md' for page, file in FILES.items()}
+PAGES = {file: f'{page}.md' for page, file in FILES.items()}
 LINK = re.compile(r'(!?)\[([^]]+)]\((?!https?:)([^)#\s]+)(#[^)\s]*)?\)')
 
 
@@ -66,12 +68,16 @@ def link_repository_files(app, docname: str, source: list[str]) -> None:
         path = path.removeprefix('docs/') if path.startswith('docs/') else f'../{path}'
         return f'{bang}[{text}]({path}{anchor or ""})'
 
+    folder = (DOCS / docname).parent
+
     def link(match: re.Match) -> str:
         bang, text, path, anchor = match.groups()
-        if bang or not path.startswith('../') or docname.startswith('reference/'):
+        file = Path(os.path.normpath(folder / path))
+        if bang or file.is_relative_to(DOCS) or not file.is_relative_to(ROOT):
             return match.group()
-        if path in PAGES:
-            return f'[{text}]({PAGES[path]}{anchor or ""})'
+        page = PAGES.get(file.relative_to(ROOT).as_posix())
+        if page:
+            return f'[{text}]({os.path.relpath(DOCS / page, folder)}{anchor or ""})'
         return f'{{download}}`{text.replace("`", "")} <{path}>`'
 
     if docname in FILES:

@@ -14,7 +14,7 @@ PAGES = [
         for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'CODE_OF_CONDUCT.md', 'SECURITY.md')
     ),
     *sorted((toolbox.ROOT / 'docs').glob('*.md')),
-    *sorted((toolbox.ROOT / 'docs/reference').glob('*.md')),
+    *sorted((toolbox.ROOT / 'docs').glob('[!_]*/*.md')),  # not what a build left in _build
     *sorted((toolbox.ROOT / 'configs').glob('*/README.md')),
 ]
 BLOCK = re.compile(r'^```(\S*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)

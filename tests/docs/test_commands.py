@@ -104,6 +104,7 @@ MIM = 'tests/e2e/test_mim.py'
 MIXUP = 'r2kd-mixup_res56_res20_cifar100.py'
 MINI_TINY = ' '.join(f'{loader}_dataloader.dataset.data_root=data/mini-tiny' for loader in ('train', 'val', 'test'))
 MINI_IMAGENET = MINI_TINY.replace('mini-tiny', 'mini-imagenet')
+CIFAR_METHODS = [*((name, name) for name in ('kd', 'kd-ls', 'dkd', 'dist')), ('cmkd', 'cmkd-dkd'), ('r2kd', 'r2kd')]
 COMMANDS = {
     # README
     'make demo': shown,
@@ -295,6 +296,35 @@ COMMANDS = {
     f'{TRAIN} configs/compose/compose-l1_res14_res14_digits.py --work-dir run --cfg-options train_cfg.max_epochs=11 '
     'train_cfg.val_interval=11 default_hooks.checkpoint.interval=11': as_it_stands,
     f'{TEST} configs/compose/compose-l1_res14_res14_digits.py run/epoch_11.pth': as_it_stands,
+    # docs/change_training.md, docs/pretrained_students.md, docs/choose_method.md
+    f'{TRAIN} configs/own/r2kd_res50_mbv1_imagenet_160.py': flagship,
+    f'{TRAIN} {R2KD} --work-dir work_dirs/digits_50 --cfg-options train_cfg.max_epochs=50 param_scheduler.1.T_max=40 '
+    'param_scheduler.1.end=50': digits,
+    f'{TRAIN} {R2KD} --work-dir work_dirs/digits_lr --cfg-options optim_wrapper.optimizer.lr=0.05 '
+    'train_dataloader.batch_size=30': digits,
+    f'{TRAIN} configs/own/r2kd_pretrained_digits.py': Short(
+        (*EPOCH, 'model.architecture.init_cfg.checkpoint=work_dirs/res6_digits/epoch_1.pth')
+    ),
+    'python tools/compare.py configs/supervised/res6_digits.py configs/kd/kd_res14_res6_digits.py --seeds 0 1 2 '
+    '--out work_dirs/alone --baseline res6_digits': one_seed,
+    # docs/reproduce.md
+    'python tools/dataset_converters/prepare_cifar100.py cifar-100-python.tar.gz data/cifar100': Covered(
+        'tests/tools/test_preparation.py::*', 'the archive is downloaded'
+    ),
+    'python tools/model_converters/convert_zoo_checkpoint.py cifar/resnet56 resnet56_vanilla.pth '
+    'checkpoints/cifar100/resnet56.pth': Covered(
+        'tests/tools/test_convert_zoo_checkpoint.py::*', 'the checkpoint is downloaded'
+    ),
+    'python tools/compare.py configs/supervised/res20_cifar100.py '
+    + ''.join(f'configs/{method}/{name}_res56_res20_cifar100.py ' for method, name in CIFAR_METHODS)
+    + '--seeds 0 1 2 3 4 --baseline kd_res56_res20_cifar100 --out work_dirs/cifar100': Covered(
+        'tests/runs/test_training.py::test_a_resumed_run_ends_as_without_the_interruption', 'it takes days'
+    ),
+    f'tools/dist_train.sh {IMAGENET} 8 --resume': Launches(
+        'python', f'--nproc_per_node=8 {IMAGENET} --launcher pytorch --resume'
+    ),
+    # docs/index.md
+    'pip install r2kd_mm': Covered('tests/e2e/test_mim.py::*', 'it is not published yet'),
     # docs/analysis.md
     "pip install 'r2kd_mm[analysis]'": Covered('tests/tools/test_analyze.py::*', 'r2kd_mm has to be installed for it'),
     'python tools/analyze.py work_dirs/demo/runs --out work_dirs/demo/page': Short(
@@ -309,7 +339,7 @@ COMMANDS = {
     f'python tools/compare.py configs/kd/kd-cutmix_res14_res6_digits.py {R2KD} --seeds 0 1 2 '
     '--out work_dirs/gain --baseline kd-cutmix_res14_res6_digits': one_seed,
     f'{EXPORT} work_dirs/r2kd_res14_res6_digits/epoch_200.pth exports/plain --format mmpretrain': as_it_stands,
-    # docs/evidence.md
+    # docs/measurements
     **{
         f'python benchmarks/accuracy/evidence/{rest}': Covered(
             f'tests/benchmarks/accuracy/test_evidence.py::{test}', 'it takes hours'
@@ -395,6 +425,13 @@ def test_the_table_knows_every_command_and_no_other():
 def test_code_has_a_language_so_that_commands_and_python_are_found():
     unmarked = {block.page for page in documents.PAGES for block in documents.blocks(page) if not block.language}
     assert not unmarked
+
+
+def test_a_command_that_is_not_run_names_configs_that_exist():
+    words = {word for command, how in COMMANDS.items() if isinstance(how, Covered) for word in shlex.split(command)}
+    configs = {word for word in words if re.fullmatch(r'configs/\S+\.py', word)}
+    assert configs
+    assert {config for config in configs if not (toolbox.ROOT / config).is_file()} == set()
 
 
 def test_what_is_covered_elsewhere_is_there():

@@ -1,5 +1,6 @@
 """Links between the documents lead somewhere, and pictures are there."""
 
+import re
 from pathlib import Path
 
 import documents
@@ -27,6 +28,13 @@ def test_every_page_of_the_documentation_is_reached_from_its_index():
     included = {docs / f'{page}.md': toolbox.ROOT / file for page, file in files.items()}
     pages = {included.get(page, page) for page in docs.glob('*.md')} - {docs / 'index.md'}
     assert pages <= linked, f'docs/index.md has no link to {sorted(map(str, pages - linked))}'
+
+
+@pytest.mark.parametrize('folder', ['measurements', 'reference'])
+def test_every_page_of_a_folder_is_reached_from_its_index(folder):
+    index = toolbox.ROOT / 'docs' / folder / 'index.md'
+    entries = set(re.findall(r'^[\w-]+$', index.read_text(), re.MULTILINE))  # of the table of contents
+    assert {page.stem for page in index.parent.glob('*.md')} - {'index'} <= entries
 
 
 def test_every_picture_is_shown_somewhere():

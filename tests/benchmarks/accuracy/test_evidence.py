@@ -1,6 +1,7 @@
 """The questions of the evidence benchmark: fair by construction, and answered by one command."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -215,10 +216,13 @@ def test_a_question_is_answered(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('folder', sorted(path.parent.name for path in RESULTS.glob('*/table.md')))
-def test_the_page_shows_every_table_as_it_was_measured(folder):
-    page = (RESULTS.parents[3] / 'docs/evidence.md').read_text()
-    assert (RESULTS / folder / 'table.md').read_text() in page
+def test_one_page_shows_every_table_as_it_was_measured_and_its_command(folder):
+    texts = [page.read_text() for page in (RESULTS.parents[3] / 'docs/measurements').glob('*.md')]
+    (page,) = [text for text in texts if (RESULTS / folder / 'table.md').read_text() in text]
     assert f'benchmarks/accuracy/evidence/results/{folder}/results.json' in page
+    question, pair, scale = folder.split('_')
+    command = f'run.py {question} --scale {scale}' + (f' --pair {pair}' if pair != 'same-family' else '')
+    assert re.search(rf'^python benchmarks/accuracy/evidence/{command} ', page, re.MULTILINE)
 
 
 def test_the_readme_shows_the_main_table():
