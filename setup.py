@@ -64,7 +64,9 @@ setup(
     entry_points={'console_scripts': ['r2kd-mm = r2kd_mm.command:main']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'tests')},
+    extras_require={
+        name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'photos', 'tests')
+    },
     # OWNER: add Source, Documentation, Issues and Changelog once the repository has a public address.
     project_urls={
         'Paper': 'https://doi.org/10.1109/TKDE.2024.3438074',

@@ -127,6 +127,7 @@ ALLOWED = {
         'classifiers',
         'cost',
         'datasets',
+        'distillers',
         'engine',
         'export',
         'lazy',

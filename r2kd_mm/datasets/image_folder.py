@@ -30,8 +30,9 @@ class ImageFolder(BaseDataset):
 
     With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the place of the class in the sorted list of
     the *training* folders. So a class that is missing in the validation folder shifts no label. With an annotation
-    file, ``<data_root>/meta/<split>.txt``, the file states the labels, and a class has the name of its folder. The
-    classes are counted, while mmpretrain assumes 1000, so that any image set in this layout can be used.
+    file, ``<data_root>/meta/<split>.txt``, the file states the labels, and a class has the name of its folder, or the
+    one in ``<data_root>/meta/classes.txt``, with a name in each line. The classes are counted, while mmpretrain
+    assumes 1000, so that any image set in this layout can be used.
 
     In a run of several processes rank 0 lists the folder and sends the list to the others. A network disk then lists
     its 1.28 million names once, and all ranks have the same list. The workers of a process share its memory.
@@ -121,7 +122,11 @@ class ImageFolder(BaseDataset):
         of_training = Path(self.data_root, 'meta', 'train.txt')
         labelled = [] if self.split == 'train' or not of_training.is_file() else _read_lines(of_training)
         if annotations.is_file():
-            classes = _annotated_classes(labelled + samples, classes)
+            names = Path(self.data_root, 'meta', 'classes.txt')
+            if names.is_file():
+                classes = _named_classes(names, labelled + samples)
+            else:
+                classes = _annotated_classes(labelled + samples, classes)
         self._metainfo['classes'] = tuple(classes)
         return [dict(img_path=str(folder / name), gt_label=label) for name, label in samples]
 
@@ -167,6 +172,18 @@ class ImageFolder(BaseDataset):
 def _class_folders(folder: Path) -> list[str]:
     """Return the sorted names of the folders in ``folder``; empty if it is missing."""
     return find_folders(str(folder))[0] if folder.is_dir() else []
+
+
+def _named_classes(path: Path, samples: Sequence[tuple[str, int]]) -> list[str]:
+    """Read the names of the labels, one a line."""
+    names = path.read_text(encoding='utf-8-sig').splitlines()
+    largest = max(label for _, label in samples)
+    if len(names) <= largest or len({*names}) < len(names):
+        raise ValueError(
+            f'{str(path)!r} must name the labels 0 to {largest}, each by another name in a line of its own, got '
+            f'{len({*names})} different names in {len(names)} lines'
+        )
+    return names
 
 
 def _annotated_classes(samples: Sequence[tuple[str, int]], folders: Sequence[str]) -> list[str]:

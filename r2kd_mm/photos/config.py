@@ -61,6 +61,8 @@ class Data:
         train: Name of the split to train on.
         val: Name of the split to measure on.
         workers: Processes that load them.
+        unlabelled: Folder of photos without labels, and the file that lists them; ``None`` without any.
+        unlabelled_share: Their share in a batch of a distillation.
     """
 
     root: str
@@ -68,6 +70,8 @@ class Data:
     train: str = 'train'
     val: str = 'val'
     workers: int = 2
+    unlabelled: tuple[str, str] | None = None
+    unlabelled_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,10 @@ def distillation_run(
     """
     model = installed(f'methods/{method}')['model']
     model.update(architecture=copy.deepcopy(student.config), teacher=dict(teacher), teacher_ckpt=teacher_ckpt)
-    return _run('distillation_runtime', model, inputs, data, recipe)
+    cfg = _run('distillation_runtime', model, inputs, data, recipe)
+    if data.unlabelled is not None:
+        _add_unlabelled_(cfg['train_dataloader'], data)
+    return cfg
 
 
 def adapted(network: Mapping[str, Any], inputs: Inputs, **fields: Any) -> dict[str, Any]:
@@ -190,6 +197,22 @@ def _photos(inputs: Inputs, data: Data, recipe: Recipe) -> dict[str, Any]:
     cfg['data_preprocessor'] = dict(type='ClsDataPreprocessor', **inputs.normalisation)
     cfg['val_evaluator'] = dict(type='Accuracy', topk=(1, 5) if len(data.classes) > ALL_CLASSES else (1,))
     return {**cfg, 'test_dataloader': cfg['val_dataloader'], 'test_evaluator': cfg['val_evaluator']}
+
+
+def _add_unlabelled_(loader: dict[str, Any], data: Data) -> None:
+    assert data.unlabelled is not None
+    root, listed = data.unlabelled
+    free = dict(
+        type='CustomDataset',
+        data_prefix=root,
+        ann_file=listed,
+        with_label=False,
+        pipeline=loader['dataset']['pipeline'],
+    )
+    loader['dataset'] = dict(type='WithUnlabelled', dataset=loader['dataset'], unlabelled=[free])
+    loader['sampler'] = dict(
+        type='UnlabelledShareSampler', batch_size=loader['batch_size'], share=data.unlabelled_share
+    )
 
 
 def write_config(cfg: Mapping[str, Any], path: Path, title: Sequence[str]) -> None:

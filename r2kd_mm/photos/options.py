@@ -20,7 +20,7 @@ class Options:
     """The options of a call; the command line has the same ones.
 
     Args:
-        data: Folder of photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
+        data: Folder or table of photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
         teacher: Name of the teacher, see :func:`~r2kd_mm.networks.find_network`.
         student: Name of the student.
         out: Folder for all that is written.
@@ -41,6 +41,8 @@ class Options:
         seeds: Number of runs of the student, each with another seed.
         baseline: Train the student alone too.
         val_split: Share of each class that is set aside where there is no validation folder.
+        unlabelled: Folder of photos without labels, for the distillation alone; ``None`` takes those among ``data``.
+        unlabelled_share: Their share in a batch of the distillation, where there are any.
         formats: What the student is exported to.
         page: Write a page with figures.
         jobs: Runs of the student at a time.
@@ -71,6 +73,8 @@ class Options:
     seeds: int = 1
     baseline: bool = True
     val_split: float = 0.2
+    unlabelled: Path | None = None
+    unlabelled_share: float = 0.5
     formats: tuple[str, ...] = ('torchscript',)
     page: bool = True
     jobs: int = 1
@@ -80,6 +84,7 @@ class Options:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'data', Path(self.data))
         object.__setattr__(self, 'out', Path(self.out))
+        object.__setattr__(self, 'unlabelled', None if self.unlabelled is None else Path(self.unlabelled))
         object.__setattr__(self, 'formats', tuple(self.formats))
         for name in ('teacher', 'student', 'teacher_ckpt', 'teacher_classes', 'teacher_init', 'student_init'):
             object.__setattr__(self, name, _absolute(getattr(self, name)))
@@ -92,6 +97,11 @@ class Options:
                 raise ValueError(f'{_flag(name)} must be above 0, got {value}')
         if not 0 < self.val_split < 1:
             raise ValueError(f'--val-split is a share of the images, above 0 and below 1, got {self.val_split}')
+        if not 0 < round(self.unlabelled_share * self.batch_size) < self.batch_size:
+            raise ValueError(
+                f'--unlabelled-share is a share of the {self.batch_size} images of a batch, with at least one image of '
+                f'each kind, got {self.unlabelled_share}'
+            )
         if self.method not in (AUTO, *METHODS):
             raise ValueError(f'--method must be one of {", ".join((AUTO, *METHODS))}, got {self.method!r}')
         for name in self.formats:
@@ -104,7 +114,8 @@ class Options:
     def identity(self) -> dict[str, Any]:
         """What decides the results, as JSON takes it."""
         found = {name: value for name, value in asdict(self).items() if name not in FREE}
-        return dict(found, data=str(self.data.resolve()))
+        unlabelled = None if self.unlabelled is None else str(self.unlabelled.resolve())
+        return dict(found, data=str(self.data.resolve()), unlabelled=unlabelled)
 
 
 def _absolute(given: str | None) -> str | None:
@@ -137,7 +148,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'data',
         type=Path,
         metavar='PHOTOS',
-        help='folder with train/<class>/ and val/<class>/, or with <class>/ alone, of which a part is set aside',
+        help='folder with train/<class>/ and val/<class>/, or with <class>/ alone, of which a part is set aside; or a '
+        'table with the columns path,label[,split]',
     )
     names = 'timm/NAME, mmpretrain/NAME, torchvision/NAME, hf/FOLDER, r2kd/NAME, a config NAME.py or module:function'
     parser.add_argument('--teacher', required=True, metavar='NAME', help=names)
@@ -156,6 +168,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('teacher_image_size', 'side of the images of the teacher; its own by default', type=int, metavar='PIXELS')
     add('seeds', 'runs of the student, each with another seed', type=int, metavar='N')
     add('val_split', 'share of each class that is set aside where there is no val folder', type=float, metavar='SHARE')
+    add('unlabelled', 'folder of photos without labels, for the distillation', type=Path, metavar='DIR')
+    add('unlabelled_share', 'their share in a batch of the distillation', type=float, metavar='SHARE')
     add('jobs', 'runs of the student at a time', type=int, metavar='N')
     add('workers', 'processes that load images, in each run', type=int, metavar='N')
     parser.add_argument(

@@ -15,12 +15,14 @@ from torch import nn
 
 from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.cost import count_flops, measure_latency
+from r2kd_mm.distillers.objective import needs_target
 from r2kd_mm.engine.classes import check_same_classes
 from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.networks import Inputs, NamedNetwork, find_network
-from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, write_config
+from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, installed, write_config
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import AUTO, Options
+from r2kd_mm.photos.split import UNLABELLED_LIST
 from r2kd_mm.registry import MODELS
 from r2kd_mm.runs import Method, Run
 from r2kd_mm.runs.result import has_result
@@ -112,7 +114,19 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         method = WITH_TWO_CLASSES if count == 2 else BEST_METHOD
     folder = options.out.resolve()
     runs = folder / 'runs'
-    data = Data(str(photos.root.resolve()), photos.classes, photos.train, photos.val, options.workers)
+    free = None
+    if photos.unlabelled is not None:
+        _refuse_labels(method)
+        free = str(photos.unlabelled.root.resolve()), str(folder / 'data' / UNLABELLED_LIST)
+    data = Data(
+        str(photos.root.resolve()),
+        photos.classes,
+        photos.train,
+        photos.val,
+        options.workers,
+        free,
+        options.unlabelled_share,
+    )
     recipe = Recipe(
         options.epochs, options.batch_size, options.lr, options.student_init != 'none', options.flip, options.amp
     )
@@ -193,6 +207,18 @@ def check_plan(plan: Plan) -> dict[str, Cost]:
             f'{needed / 1e9:.1f} GB; give another folder'
         )
     return costs
+
+
+def _refuse_labels(method: str) -> None:
+    """Refuse a method whose losses need the labels of all images."""
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        losses = {name: MODELS.build(loss) for name, loss in installed(f'methods/{method}')['model']['losses'].items()}
+    needing = [name for name, loss in losses.items() if needs_target(loss)]
+    if needing:
+        raise ValueError(
+            f'--method {method} needs labels ({", ".join(needing)}), and there are photos without; take another '
+            'method, or take these photos away'
+        )
 
 
 def _side(name: str, count: int, weights: str, size: int | None, other: Inputs | None) -> Side:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from r2kd_mm.export import export_student
 from r2kd_mm.export.formats import require_packages
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
+from r2kd_mm.photos.pictures import look_into_photos
 from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan, check_plan, make_plan
 from r2kd_mm.report.table import format_difference, format_spread, markdown_table
 from r2kd_mm.runs import (
@@ -93,8 +94,13 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     _check_record(asked)
     MMLogger.get_instance('distill', log_level='WARNING')  # what the check of the networks initialises
     goes_on = (asked.out / RECORD).is_file()
-    photos = look_at_photos(asked.data, asked.out / 'data', asked.val_split, 0, asked.allow_duplicates, goes_on)
+    lists = asked.out / 'data'
+    photos = look_at_photos(
+        asked.data, lists, asked.val_split, 0, asked.allow_duplicates, goes_on, unlabelled=asked.unlabelled
+    )
     _check_photos(asked, photos)
+    notes = look_into_photos(photos.paths, lists, photos.digest)
+    photos = replace(photos, notes=(*photos.notes, *notes))
     plan = make_plan(asked, photos)
     costs = check_plan(plan)
     text = json.dumps({**asked.identity, PHOTOS: photos.digest}, indent=2) + '\n'
@@ -137,6 +143,8 @@ def _check_record(options: Options) -> None:
             raise ValueError(f'--out {str(options.out)!r} holds other files, such as {held[0]!r}; give a new folder')
         return
     known, asked = json.loads(path.read_text()), json.loads(json.dumps(options.identity))
+    # an earlier version had fewer options, and did what their defaults say
+    known = {**{field.name: field.default for field in fields(Options) if field.name in asked}, **known}
     changes = [
         f'{name}: {known.get(name)!r} there, {asked[name]!r} now' for name in asked if known.get(name) != asked[name]
     ]
@@ -166,6 +174,15 @@ def _describe(plan: Plan) -> str:
     photos, options = plan.photos, plan.options
     lines = [['what', 'is'], ['classes', f'{len(photos.classes)}: {_some(photos.classes)}']]
     lines.append(['photos', f'{photos.num_train} to train, {photos.num_val} to measure'])
+    if photos.unlabelled is not None:
+        share = round(options.unlabelled_share * options.batch_size)
+        lines.append(
+            [
+                'unlabelled',
+                f'{len(photos.unlabelled.files)} more for the distillation, {share} of the {options.batch_size} in '
+                'each batch',
+            ]
+        )
     for name, side, weights in (
         ('teacher', plan.teacher, options.teacher_ckpt or options.teacher_init),
         ('student', plan.student, options.student_init),

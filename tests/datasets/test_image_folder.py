@@ -70,6 +70,19 @@ def test_classes_that_the_folders_would_name_wrongly_have_numbers(tmp_path):
     assert ImageFolder(str(tmp_path), 'train').metainfo['classes'] == ('0', '1')
 
 
+def test_a_file_names_the_classes_of_the_annotations(tmp_path):
+    write_images(tmp_path, 'train/one/a.JPEG', 'train/one/b.JPEG', 'val/c.JPEG')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta' / 'train.txt').write_text('one/a.JPEG 1\none/b.JPEG 0\n')
+    (tmp_path / 'meta' / 'val.txt').write_text('c.JPEG 1\n')
+    (tmp_path / 'meta' / 'classes.txt').write_text('a dog\ncat\n')
+    for split in ('train', 'val'):
+        assert ImageFolder(str(tmp_path), split).metainfo['classes'] == ('a dog', 'cat')
+    (tmp_path / 'meta' / 'classes.txt').write_text('cat\n')
+    with pytest.raises(ValueError, match='must name the labels 0 to 1, .* got 1 different names in 1 lines'):
+        ImageFolder(str(tmp_path), 'train')
+
+
 def test_annotations_alone_count_the_classes_by_the_highest_label(tmp_path):
     write_images(tmp_path, 'train/x.JPEG', 'train/y.JPEG')
     (tmp_path / 'meta').mkdir()

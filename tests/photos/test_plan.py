@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
 
 from r2kd_mm.photos import distill as distill_function
 from r2kd_mm.photos.folder import Photos
+from r2kd_mm.photos.layout import read_unlabelled
 from r2kd_mm.photos.options import Options
-from r2kd_mm.photos.plan import DISTILLED, TEACHER, check_plan, make_plan
-from r2kd_mm.photos.stages import PHOTOS, RECORD, _check_photos, _check_record
-from r2kd_mm.registry import MODELS
+from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, check_plan, make_plan
+from r2kd_mm.photos.split import write_unlabelled
+from r2kd_mm.photos.stages import PHOTOS, RECORD, _check_photos, _check_record, _describe
+from r2kd_mm.registry import DATASETS, MODELS
 from r2kd_mm.runs.result import Result, save_result
 from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.zoo import build_classifier
@@ -54,6 +58,43 @@ def test_with_two_classes_no_ranking_is_asked_for(tmp_path, photos):
     assert plan(tmp_path, two).method == 'kd'
     assert plan(tmp_path, photos).method == 'dist'
     assert plan(tmp_path, photos, method='r2kd').method == 'r2kd'
+
+
+class TestPhotosWithoutLabels:
+    @pytest.fixture
+    def photos(self, photos, tmp_path):
+        (tmp_path / 'more').mkdir()
+        for name in ('b', 'a'):
+            Image.new('RGB', (8, 8)).save(tmp_path / 'more' / f'{name}.png')
+        free = read_unlabelled(tmp_path / 'more')
+        write_unlabelled(tmp_path / 'out' / 'data', free)
+        return replace(photos, unlabelled=free)
+
+    def test_join_the_distillation_alone(self, tmp_path, photos):
+        found = plan(tmp_path, photos, unlabelled_share=0.25, batch_size=8)
+        loaders = {
+            run.method.name: Config.fromfile(run.method.config).train_dataloader
+            for run in (found.teacher_run, *found.student_runs)
+        }
+        assert {name: loader.dataset.type for name, loader in loaders.items()} == {
+            TEACHER: 'ImageFolder', ALONE: 'ImageFolder', DISTILLED: 'WithUnlabelled',
+        }  # fmt: skip
+        loader = loaders[DISTILLED]
+        assert loader.sampler == dict(type='UnlabelledShareSampler', batch_size=8, share=0.25)
+        assert loader.dataset.dataset == loaders[ALONE].dataset
+        with DefaultScope.overwrite_default_scope('r2kd_mm'):
+            (free,) = (DATASETS.build(each) for each in loader.dataset.unlabelled)
+        assert [free.get_data_info(index)['img_path'] for index in range(len(free))] == [
+            str(tmp_path / 'more' / name) for name in ('a.png', 'b.png')
+        ]
+        assert free[0]['inputs'].shape == (3, 32, 32)
+        assert '| unlabelled | 2 more for the distillation, 2 of the 8 in each batch' in _describe(found).replace(
+            '  ', ''
+        )
+
+    def test_a_method_that_needs_labels_is_refused(self, tmp_path, photos):
+        with pytest.raises(ValueError, match=r'--method dkd needs labels \(loss_\w+\), and there are photos without'):
+            plan(tmp_path, photos, method='dkd')
 
 
 class TestOfATrainedTeacher:
@@ -139,6 +180,15 @@ class TestTheFolder:
         _check_record(self.options(tmp_path, seeds=3))
         with pytest.raises(ValueError, match='holds another run: epochs: 60 there, 5 now. Give another folder'):
             _check_record(self.options(tmp_path, epochs=5))
+
+    def test_of_an_earlier_version_had_the_defaults_of_options_that_it_did_not_know(self, tmp_path):
+        (tmp_path / 'out').mkdir()
+        known = self.options(tmp_path).identity
+        del known['unlabelled_share']
+        (tmp_path / 'out' / RECORD).write_text(json.dumps(known))
+        _check_record(self.options(tmp_path))
+        with pytest.raises(ValueError, match='unlabelled_share: 0.5 there, 0.25 now'):
+            _check_record(self.options(tmp_path, unlabelled_share=0.25))
 
     def test_of_other_photos_is_refused(self, tmp_path, photos):
         out = tmp_path / 'out'
