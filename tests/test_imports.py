@@ -130,6 +130,7 @@ ALLOWED = {
         'distillers',
         'engine',
         'export',
+        'hooks',
         'lazy',
         'networks',
         'registry',

@@ -53,8 +53,8 @@ class TeacherCheckHook(Hook):
     Raises:
         ValueError: The teacher's checkpoint names other classes than the data set, or another order. Or its accuracy is
             below the minimum, differs from the published one, or is no better than guessing: within three standard
-            deviations of ``100 / num_classes`` percent. ``allow_untrained_teacher=True`` in the distiller turns an
-            error about the accuracy into a warning.
+            deviations of ``100 / num_classes`` percent, or not above it where the images are too few to tell.
+            ``allow_untrained_teacher=True`` in the distiller turns an error about the accuracy into a warning.
 
     Example:
         >>> custom_hooks = [dict(type='TeacherCheckHook', min_teacher_accuracy=70.0)]  # in a config

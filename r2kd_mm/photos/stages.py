@@ -19,6 +19,7 @@ from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.export import export_student
 from r2kd_mm.export.formats import require_packages
+from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.pictures import look_into_photos
@@ -214,8 +215,8 @@ def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
 
 def _check_teacher(run: Run, photos: Photos) -> None:
     """Refuse a teacher that has learned nothing, before a student is trained."""
-    accuracy, chance = load_result(run).last, 100 / len(photos.classes)
-    if _interval(accuracy, photos.num_val)[0] <= chance:
+    accuracy = load_result(run).last
+    if accuracy <= chance_limit(len(photos.classes), photos.num_val):
         raise RunStopped(
             f'the teacher scores {accuracy:.2f} % on {photos.num_val} validation photos, no better than guessing among '
             f'{len(photos.classes)} classes, so it has nothing to teach; give it more --epochs, published weights '
