@@ -89,6 +89,7 @@ ALLOWED = {
         'augmentations',
         'checkpoint',
         'classifiers',
+        'devices',
         'distillers',
         'engine',
         'environment',

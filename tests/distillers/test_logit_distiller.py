@@ -366,6 +366,18 @@ def test_a_student_that_is_given_as_a_network_still_loads_what_its_init_cfg_name
     assert all(torch.equal(weight, saved[name]) for name, weight in model.architecture.state_dict().items())
 
 
+def test_a_subclass_may_ask_the_teacher_in_another_way():
+    class Doubled(LogitDistiller):
+        def ask(self, name, inputs):
+            return 2 * super().ask(name, inputs)
+
+    fields = dict(teacher=toys.classifier(), losses=dict(loss_kd=KLDivergenceLoss()), allow_untrained_teacher=True)
+    model = Doubled(architecture=toys.classifier(), **fields)
+    images, samples = toys.batch()
+    model.loss(images, samples)
+    torch.testing.assert_close(model.step_logits['clean', 'teacher'], 2 * model.teacher(images, mode='tensor'))
+
+
 class TestMovedParts:
     def test_an_old_attribute_is_read_with_a_warning_and_not_set(self):
         model = build()
