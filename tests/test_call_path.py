@@ -1,4 +1,4 @@
-"""The folders of the package are on the map in the README, and an image passes each once on its way to a loss."""
+"""The folders of the package are on the map in docs/map.md, and an image passes each once on its way to a loss."""
 
 import re
 import sys
@@ -13,17 +13,17 @@ INSIDE = f'{PACKAGE}/'
 FOLDERS = {folder.name for folder in PACKAGE.iterdir() if (folder / '__init__.py').is_file()}
 
 
-def readme_map() -> set[str]:
+def documented_map() -> set[str]:
     """The parts of the package that the table 'What is where' names."""
-    text = (ROOT / 'README.md').read_text().split('## What is where')[1].split('\n## ')[0]
+    text = (ROOT / 'docs/map.md').read_text().split('## What is where')[1].split('\n## ')[0]
     rows = [line.split('|')[1] for line in text.splitlines() if line.startswith('| `r2kd_mm/')]
     names = [name for row in rows for name in re.findall(r'`([\w./]+)`', row)]
     return {name.removeprefix('r2kd_mm/').removesuffix('.py') for name in names}
 
 
 def test_every_folder_is_on_the_map_and_what_is_on_it_exists():
-    assert readme_map() >= FOLDERS
-    assert readme_map() - FOLDERS <= {path.stem for path in PACKAGE.glob('*.py')}
+    assert documented_map() >= FOLDERS
+    assert documented_map() - FOLDERS <= {path.stem for path in PACKAGE.glob('*.py')}
 
 
 def folder_of(frame: FrameType) -> str | None:
@@ -67,4 +67,4 @@ def test_the_path_of_an_image_enters_each_folder_once(tmp_path):
     seen = {folder for path in paths for folder in path}
     assert {'engine', 'datasets', 'distillers', 'augmentations', 'teachers', 'losses', 'functional'} <= seen
     assert [path for path in paths if len(set(path)) < len(path)] == []
-    assert seen <= readme_map()
+    assert seen <= documented_map()

@@ -1,4 +1,4 @@
-"""Imports point one way (see the map in the README): what stands below never imports what stands above it."""
+"""Imports point one way (see docs/map.md): what stands below never imports what stands above it."""
 
 import ast
 import sys

@@ -323,8 +323,6 @@ COMMANDS = {
     f'tools/dist_train.sh {IMAGENET} 8 --resume': Launches(
         'python', f'--nproc_per_node=8 {IMAGENET} --launcher pytorch --resume'
     ),
-    # docs/index.md
-    'pip install r2kd_mm': Covered('tests/e2e/test_mim.py::*', 'it is not published yet'),
     # docs/analysis.md
     "pip install 'r2kd_mm[analysis]'": Covered('tests/tools/test_analyze.py::*', 'r2kd_mm has to be installed for it'),
     'python tools/analyze.py work_dirs/demo/runs --out work_dirs/demo/page': Short(
@@ -386,8 +384,8 @@ COMMANDS = {
 QUICK = 'cmkd.md'  # the page of `make test`; the others are in `make test-all`
 # Python blocks that cannot stand alone, by page and first line: the test that runs what they show
 EXCERPTS = {
-    ('README.md', 'model = dict('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
-    ('README.md', 'model.update('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
+    ('docs/own_config.md', 'model = dict('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
+    ('docs/own_config.md', 'model.update('): 'tests/distillers/test_r2kd.py::test_by_name_alone_is_the_method',
     ('docs/own_distiller.md', 'from r2kd_mm.distillers import Distill'): 'tests/distillers/test_plain.py',
     ('docs/teachers.md', 'model = dict('): 'tests/teachers/test_ensemble.py',
     ('docs/glyph100.md', "dict(type=Glyph100, split='train')"): 'tests/datasets/test_glyph100.py',
