@@ -1,7 +1,8 @@
 """Networks of several collections by one kind of name, and what each of them wants to see."""
 
 from r2kd_mm.networks.classifier import NetworkClassifier
+from r2kd_mm.networks.files import FileNetwork
 from r2kd_mm.networks.inputs import Inputs
 from r2kd_mm.networks.names import LIBRARIES, NamedNetwork, find_network
 
-__all__ = ['Inputs', 'LIBRARIES', 'NamedNetwork', 'NetworkClassifier', 'find_network']
+__all__ = ['FileNetwork', 'Inputs', 'LIBRARIES', 'NamedNetwork', 'NetworkClassifier', 'find_network']

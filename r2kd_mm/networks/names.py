@@ -15,6 +15,7 @@ from typing import Any
 from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.networks.classifier import NetworkClassifier
+from r2kd_mm.networks.files import FileNetwork, describe_file, find_file, inputs_of_export, is_file_network
 from r2kd_mm.networks.inputs import Inputs
 from r2kd_mm.zoo import NETWORKS, build_classifier, list_models
 
@@ -32,7 +33,9 @@ class NamedNetwork:
         config: Of the classifier, as mmpretrain takes it, types given by name.
         inputs: What it wants to see; ``None`` where its collection does not say.
         published: Where its published weights are; ``None`` where there are none.
-        runs_code: Whether code of the user was run to find it.
+        runs_code: Whether code of the user was run to find it, or runs in it.
+        is_trained: Whether it comes with all its weights, and can only teach.
+        classes: Names of its classes, where a trained one states them.
 
     Example:
         >>> NamedNetwork('timm/resnet18', dict(type='TimmClassifier', model_name='resnet18')).published is None
@@ -44,6 +47,8 @@ class NamedNetwork:
     inputs: Inputs | None = None
     published: str | None = None
     runs_code: bool = False
+    is_trained: bool = False
+    classes: tuple[str, ...] | None = None
 
 
 def find_network(name: str, num_classes: int, weights: str = NONE) -> NamedNetwork:
@@ -52,7 +57,8 @@ def find_network(name: str, num_classes: int, weights: str = NONE) -> NamedNetwo
     Args:
         name: ``timm/NAME``, ``mmpretrain/NAME``, ``torchvision/NAME``, ``hf/FOLDER_OR_ID``, ``r2kd/NAME`` of our zoo,
             a config file ``NAME.py``, or ``module:function``, which is called with ``num_classes`` and returns a
-            network. The last two run code.
+            network. Or a trained network: a file of TorchScript (``.pt``) or ONNX (``.onnx``), or the folder of an
+            export of one of them. The config, the function and TorchScript run code.
         num_classes: Size of its head, which is new where the weights have another one.
         weights: What it starts from: ``'none'``, ``'published'``, or a checkpoint file of this architecture.
 
@@ -70,6 +76,10 @@ def find_network(name: str, num_classes: int, weights: str = NONE) -> NamedNetwo
         raise FileNotFoundError(
             f'there is no file {weights!r} of weights for {name!r}; give a checkpoint, {NONE!r} or {PUBLISHED!r}'
         )
+    if is_file_network(name):
+        if weights != NONE:
+            raise ValueError(f'{name!r} holds a trained network, which starts from no other weights, got {weights!r}')
+        return _of_file(name)
     if name.endswith('.py'):
         found = _of_config(name, num_classes)
     elif ':' in name and '/' not in name:
@@ -80,8 +90,9 @@ def find_network(name: str, num_classes: int, weights: str = NONE) -> NamedNetwo
             close = difflib.get_close_matches(library, LIBRARIES, n=1)
             hint = f'did you mean {close[0]}/{rest or "NAME"}? ' if close else ''
             raise ValueError(
-                f'a network is given as {", ".join(f"{known}/NAME" for known in LIBRARIES)}, a config file NAME.py or '
-                f'module:function, got {name!r}. {hint}A timm name such as resnet18 is timm/resnet18'
+                f'a network is given as {", ".join(f"{known}/NAME" for known in LIBRARIES)}, a config file NAME.py, '
+                f'module:function, or a trained file NAME.pt or NAME.onnx, got {name!r}. {hint}A timm name such as '
+                'resnet18 is timm/resnet18'
             )
         found = LIBRARIES[library](rest, num_classes)
     return _with_weights(replace(found, name=name), weights)
@@ -232,6 +243,19 @@ def _of_function(name: str, num_classes: int) -> NamedNetwork:
         raise ValueError(f'{name!r} is a {type(found).__name__}; expected a function or a class of a network')
     network = dict(type=f'{module}.{function}', num_classes=num_classes)
     return NamedNetwork(name, dict(type=NetworkClassifier.__name__, network=network), runs_code=True)
+
+
+def _of_file(name: str) -> NamedNetwork:
+    path, runs_code = find_file(name)
+    stated = describe_file(path)
+    return NamedNetwork(
+        name,
+        dict(type=FileNetwork.__name__, path=str(path)),
+        None if stated is None else inputs_of_export(stated),
+        runs_code=runs_code,
+        is_trained=True,
+        classes=None if stated is None else tuple(stated['classes']),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- helpers

@@ -113,7 +113,7 @@ def distillation_run(
     student: NamedNetwork,
     inputs: Inputs,
     teacher: Mapping[str, Any],
-    teacher_ckpt: str,
+    teacher_ckpt: str | None,
     method: str,
     data: Data,
     recipe: Recipe,
@@ -124,7 +124,7 @@ def distillation_run(
         student: Is trained.
         inputs: The images that it gets.
         teacher: Config of the teacher.
-        teacher_ckpt: Its weights.
+        teacher_ckpt: Its weights; ``None`` where the config holds them.
         method: One of :data:`METHODS`.
         data: The photos.
         recipe: How the student is trained.

@@ -25,7 +25,7 @@ class Options:
         student: Name of the student.
         out: Folder for all that is written.
         teacher_ckpt: Weights of a teacher that knows these classes already; ``None`` trains it on the photos first.
-        teacher_classes: Text file with one class a line, in the order of the logits of ``teacher_ckpt``, where these
+        teacher_classes: Text file with one class a line, in the order of the logits of a trained teacher, where these
             are more than the classes of the photos or in another order.
         teacher_init: What the teacher starts from where it is trained.
         student_init: What the student starts from.
@@ -36,6 +36,9 @@ class Options:
         batch_size: Images a step.
         image_size: Side of the student's images; ``None`` takes that which its collection states.
         teacher_image_size: The same of the teacher.
+        teacher_mean: Mean of the teacher's pixels, for each channel in RGB, in units of 0 to 255; ``None`` takes what
+            its collection or its file states.
+        teacher_std: Their standard deviation.
         flip: Mirror pictures in training.
         amp: Mixed precision.
         seeds: Number of runs of the student, each with another seed.
@@ -68,6 +71,8 @@ class Options:
     batch_size: int = 32
     image_size: int | None = None
     teacher_image_size: int | None = None
+    teacher_mean: tuple[float, ...] | None = None
+    teacher_std: tuple[float, ...] | None = None
     flip: bool = True
     amp: bool = False
     seeds: int = 1
@@ -86,6 +91,9 @@ class Options:
         object.__setattr__(self, 'out', Path(self.out))
         object.__setattr__(self, 'unlabelled', None if self.unlabelled is None else Path(self.unlabelled))
         object.__setattr__(self, 'formats', tuple(self.formats))
+        for name in ('teacher_mean', 'teacher_std'):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
         for name in ('teacher', 'student', 'teacher_ckpt', 'teacher_classes', 'teacher_init', 'student_init'):
             object.__setattr__(self, name, _absolute(getattr(self, name)))
         for name, least in dict(epochs=1, batch_size=2, seeds=1, jobs=1, workers=0).items():
@@ -107,8 +115,12 @@ class Options:
         for name in self.formats:
             if name not in FORMATS:
                 raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
-        if self.teacher_classes is not None and self.teacher_ckpt is None:
-            raise ValueError('--teacher-classes names the classes of a trained teacher, so it needs --teacher-ckpt')
+        mean, std = self.teacher_mean, self.teacher_std
+        if (mean is None) != (std is None) or (std and (len(std) != 3 or len(mean or ()) != 3 or min(std) <= 0)):
+            raise ValueError(
+                '--teacher-mean and --teacher-std belong together, three numbers each in units of 0 to 255, and the '
+                f'latter above 0, got {mean} and {std}'
+            )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,7 +140,8 @@ def _absolute(given: str | None) -> str | None:
         return f'hf/{path.resolve()}' if path.is_dir() else given
     name, mark, part = given.partition('#')
     path = Path(name).expanduser()
-    return f'{path.resolve()}{mark}{part}' if path.is_file() else given
+    is_local = path.is_file() or (path / 'export.json').is_file()
+    return f'{path.resolve()}{mark}{part}' if is_local else given
 
 
 def _flag(name: str) -> str:
@@ -152,8 +165,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'table with the columns path,label[,split]',
     )
     names = 'timm/NAME, mmpretrain/NAME, torchvision/NAME, hf/FOLDER, r2kd/NAME, a config NAME.py or module:function'
-    parser.add_argument('--teacher', required=True, metavar='NAME', help=names)
-    parser.add_argument('--student', required=True, metavar='NAME', help='likewise')
+    trained = ', or a trained NAME.pt (TorchScript, whose code is run), NAME.onnx or folder of an export'
+    parser.add_argument('--teacher', required=True, metavar='NAME', help=names + trained)
+    parser.add_argument('--student', required=True, metavar='NAME', help=names)
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder for all that is written')
     add('teacher_ckpt', 'trained weights of the teacher, which is then not fine-tuned', metavar='FILE')
     add('teacher_classes', 'text file with the classes of these weights, one a line', metavar='FILE')
@@ -166,6 +180,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('batch_size', 'images a step', type=int, metavar='N')
     add('image_size', 'side of the images of the student; its own by default', type=int, metavar='PIXELS')
     add('teacher_image_size', 'side of the images of the teacher; its own by default', type=int, metavar='PIXELS')
+    for name, what in (('teacher_mean', 'mean'), ('teacher_std', 'standard deviation')):
+        of = f'{what} of its pixels in RGB, 0 to 255; stated ones by default'
+        add(name, of, type=float, nargs=3, metavar=('R', 'G', 'B'))
     add('seeds', 'runs of the student, each with another seed', type=int, metavar='N')
     add('val_split', 'share of each class that is set aside where there is no val folder', type=float, metavar='SHARE')
     add('unlabelled', 'folder of photos without labels, for the distillation', type=Path, metavar='DIR')

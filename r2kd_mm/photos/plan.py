@@ -18,7 +18,8 @@ from r2kd_mm.cost import count_flops, measure_latency
 from r2kd_mm.distillers.objective import needs_target
 from r2kd_mm.engine.classes import check_same_classes
 from r2kd_mm.engine.cli import readable_message
-from r2kd_mm.networks import Inputs, NamedNetwork, find_network
+from r2kd_mm.networks import FileNetwork, Inputs, NamedNetwork, find_network
+from r2kd_mm.networks.files import is_file_network
 from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, installed, write_config
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import AUTO, Options
@@ -54,13 +55,13 @@ class Cost:
     """What a network costs.
 
     Args:
-        parameters: Their number.
-        flops: Multiply-adds of one image.
+        parameters: Their number; ``None`` where a file does not say.
+        flops: Multiply-adds of one image; ``None`` of a network in a file.
         milliseconds: Of one image on this machine, the median of some.
     """
 
-    parameters: int
-    flops: int
+    parameters: int | None
+    flops: int | None
     milliseconds: float
 
 
@@ -100,14 +101,16 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         FileNotFoundError: A file is missing.
     """
     count = len(photos.classes)
-    names = _lines(options.teacher_classes) if options.teacher_classes else None
-    trained = options.teacher_ckpt is not None
-    if trained and not Path(str(options.teacher_ckpt)).expanduser().is_file():
+    if options.teacher_ckpt is not None and not Path(options.teacher_ckpt).expanduser().is_file():
         raise FileNotFoundError(f'--teacher-ckpt: there is no file {options.teacher_ckpt!r}')
+    if is_file_network(options.student):
+        raise ValueError(
+            f'--student {options.student} is a trained file, which can only teach; give the name of a network'
+        )
     student = _side(options.student, count, options.student_init, options.image_size, None)
-    teacher_count = len(names) if names else count
-    initial = 'none' if trained else options.teacher_init
-    teacher = _side(options.teacher, teacher_count, initial, options.teacher_image_size, student.inputs)
+    teacher, names = _teacher(options, photos.classes, student.inputs)
+    trained = teacher.network.is_trained or options.teacher_ckpt is not None
+    teacher_count = teacher.num_classes
 
     method = options.method
     if method == AUTO:
@@ -138,7 +141,9 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         write_config(cfg, path, [says, again])
         return Run(Method(name, str(path)), seed, runs / name / f'seed_{seed}')
 
-    teacher_run, checkpoint = None, str(Path(str(options.teacher_ckpt)).expanduser().resolve())
+    teacher_run, checkpoint = None, options.teacher_ckpt
+    if checkpoint is not None:
+        checkpoint = str(Path(checkpoint).expanduser().resolve())
     if not trained:
         cfg = classifier_run(teacher.network, teacher.inputs, data, of_teacher)
         says = (
@@ -179,13 +184,13 @@ def check_plan(plan: Plan) -> dict[str, Cost]:
     costs = {}
     options = plan.options
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
-        if options.teacher_ckpt is not None:
+        if plan.teacher_run is None:
             config = adapted(plan.teacher.network.config, plan.teacher.inputs)
             within = build_teacher(config, options.teacher_ckpt)
             view = dict(type='ClsDataPreprocessor', **plan.student.inputs.normalisation)
             check_same_inputs(within, MODELS.build(view))
             teacher = within.get_submodule('network')
-            if options.teacher_classes is None:
+            if options.teacher_classes is None and not plan.teacher.network.is_trained:
                 check_same_classes(
                     getattr(teacher, '_dataset_meta', {}).get('classes'),
                     plan.photos.classes,
@@ -198,7 +203,7 @@ def check_plan(plan: Plan) -> dict[str, Cost]:
         student = _initial(plan.student, options.student, options.student_init)
         costs[DISTILLED] = costs[ALONE] = _cost(student, plan.student, options.student)
     runs = [*([plan.teacher_run] if plan.teacher_run is not None else []), *plan.student_runs]
-    needed = sum(BYTES * costs[run.method.name].parameters for run in runs if not has_result(run))
+    needed = sum(BYTES * (costs[run.method.name].parameters or 0) for run in runs if not has_result(run))
     options.out.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(options.out).free
     if free < needed:
@@ -219,6 +224,34 @@ def _refuse_labels(method: str) -> None:
             f'--method {method} needs labels ({", ".join(needing)}), and there are photos without; take another '
             'method, or take these photos away'
         )
+
+
+def _teacher(options: Options, classes: tuple[str, ...], of_student: Inputs) -> tuple[Side, list[str] | None]:
+    """The teacher, and the names of its logits where they are not those of the photos."""
+    is_file = is_file_network(options.teacher)
+    if is_file and options.teacher_ckpt is not None:
+        raise ValueError(f'--teacher {options.teacher} holds its weights; leave --teacher-ckpt out')
+    if options.teacher_classes is not None and not is_file and options.teacher_ckpt is None:
+        raise ValueError(
+            '--teacher-classes names the classes of a trained teacher, so it needs --teacher-ckpt, or a file as the '
+            '--teacher'
+        )
+    names = _lines(options.teacher_classes) if options.teacher_classes else None
+    initial = 'none' if is_file or options.teacher_ckpt is not None else options.teacher_init
+    side = _side(options.teacher, len(names or classes), initial, options.teacher_image_size, of_student)
+    found = side.network
+    if is_file and found.inputs is None and options.teacher_mean is None:
+        raise ValueError(
+            f'--teacher {options.teacher} does not say how its images are normalised; give --teacher-mean and '
+            '--teacher-std, of pixels from 0 to 255, and --teacher-image-size where it is not that of the student'
+        )
+    if options.teacher_mean is not None and options.teacher_std is not None:
+        normalised = replace(side.inputs, mean=options.teacher_mean, std=options.teacher_std, to_rgb=True)
+        side = replace(side, inputs=normalised)
+    if names is None and found.classes is not None and found.classes != classes:
+        names = list(found.classes)
+        side = replace(side, num_classes=len(names))
+    return side, names
 
 
 def _side(name: str, count: int, weights: str, size: int | None, other: Inputs | None) -> Side:
@@ -267,8 +300,10 @@ def _cost(network: nn.Module, side: Side, name: str) -> Cost:
         ) from error
     if logits.shape[1] != side.num_classes:
         raise ValueError(f'{name} gives {logits.shape[1]} logits for {side.num_classes} classes; take another network')
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     milliseconds = measure_latency(lambda batch: classifier_logits(network, batch), images)
+    if isinstance(network, FileNetwork):
+        return Cost(network.num_parameters, None, milliseconds)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return Cost(parameters, count_flops(network, images), milliseconds)
 
 

@@ -185,7 +185,7 @@ def _describe(plan: Plan) -> str:
             ]
         )
     for name, side, weights in (
-        ('teacher', plan.teacher, options.teacher_ckpt or options.teacher_init),
+        ('teacher', plan.teacher, _weights_of_teacher(plan)),
         ('student', plan.student, options.student_init),
     ):
         seen = side.inputs
@@ -204,6 +204,12 @@ def _describe(plan: Plan) -> str:
     code = [side.network.name for side in (plan.teacher, plan.student) if side.network.runs_code]
     notes = [*photos.notes, *(f'{name} runs code of yours' for name in code)]
     return markdown_table(lines) + ''.join(f'- {note}\n' for note in notes)
+
+
+def _weights_of_teacher(plan: Plan) -> str:
+    if plan.teacher.network.is_trained:
+        return 'in the file'
+    return plan.options.teacher_ckpt or plan.options.teacher_init
 
 
 def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
@@ -305,8 +311,8 @@ def _table(
                     name.replace('_', ' '),
                     format_spread(spread(values)),
                     f'{low:.1f} to {high:.1f}',
-                    f'{cost.parameters / 1e6:.2f}',
-                    f'{cost.flops / 1e6:.1f}',
+                    '-' if cost.parameters is None else f'{cost.parameters / 1e6:.2f}',
+                    '-' if cost.flops is None else f'{cost.flops / 1e6:.1f}',
                     f'{cost.milliseconds:.1f}',
                 ]
             )

@@ -97,6 +97,59 @@ class TestPhotosWithoutLabels:
             plan(tmp_path, photos, method='dkd')
 
 
+class TestATeacherInAFile:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """An exported student of four classes."""
+        network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4))
+        (tmp_path / 'export').mkdir()
+        torch.jit.save(torch.jit.script(network), tmp_path / 'export' / 'model.pt')
+        prepared = dict(channel_order='RGB', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], transforms=[])
+        stated = dict(
+            format='torchscript', input=dict(shape=['N', 3, 40, 40]), preprocessing=prepared,
+            classes=['eel', 'ant', 'cat', 'dog'],
+        )  # fmt: skip
+        (tmp_path / 'export' / 'export.json').write_text(json.dumps(stated))
+        return tmp_path / 'export'
+
+    def test_of_an_export_needs_nothing_else(self, tmp_path, photos, folder):
+        found = plan(tmp_path, photos, teacher=str(folder))
+        assert found.teacher_run is None
+        cost = check_plan(found)[TEACHER]
+        assert (cost.parameters, cost.flops) == (16, None)
+        model = Config.fromfile(found.distilled.method.config).model
+        assert model.teacher_ckpt is None
+        assert (model.teacher.size, model.teacher.mean) == (40, [1.0, 2.0, 3.0])
+        assert MODELS.build(model.teacher)._columns.tolist() == [2, 3, 0]
+        described = _describe(found)
+        assert 'export, weights: in the file' in described
+        assert 'runs code of yours' in described
+
+    def test_of_torchscript_alone_needs_its_normalisation(self, tmp_path, photos, folder):
+        alone = (folder / 'model.pt').rename(tmp_path / 'model.pt')
+        with pytest.raises(
+            ValueError, match=r'model\.pt does not say how its images are normalised; give --teacher-mean'
+        ):
+            plan(tmp_path, photos, teacher=str(alone))
+        (tmp_path / 'names.txt').write_text('eel\nant\ncat\ndog\n')
+        given = dict(teacher=str(alone), teacher_mean=[1, 2, 3], teacher_std=[4, 5, 6], teacher_image_size=24)
+        found = plan(tmp_path, photos, **given, teacher_classes=str(tmp_path / 'names.txt'))
+        check_plan(found)
+        teacher = Config.fromfile(found.distilled.method.config).model.teacher
+        assert (teacher.size, teacher.mean, teacher.std) == (24, [1, 2, 3], [4, 5, 6])
+        with pytest.raises(ValueError, match='gives 4 logits for 3 classes'):
+            check_plan(plan(tmp_path, photos, **given))
+
+    def test_cannot_be_a_student_and_takes_no_other_weights(self, tmp_path, photos, folder):
+        with pytest.raises(ValueError, match='is a trained file, which can only teach'):
+            plan(tmp_path, photos, student=str(folder))
+        (tmp_path / 'x.pth').touch()
+        with pytest.raises(ValueError, match='holds its weights; leave --teacher-ckpt out'):
+            plan(tmp_path, photos, teacher=str(folder), teacher_ckpt=str(tmp_path / 'x.pth'))
+        with pytest.raises(ValueError, match='it needs --teacher-ckpt, or a file as the --teacher'):
+            plan(tmp_path, photos, teacher_classes='names.txt')
+
+
 class TestOfATrainedTeacher:
     @pytest.fixture
     def checkpoint(self, tmp_path):

@@ -1,0 +1,180 @@
+"""A trained network in a file: TorchScript, ONNX, or the folder of an export."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from r2kd_mm.classifiers import as_logits
+from r2kd_mm.networks.inputs import Inputs
+from r2kd_mm.registry import MODELS
+
+DESCRIPTION = 'export.json'
+TORCHSCRIPT, ONNX = ('.pt', '.pts', '.torchscript', '.jit'), '.onnx'
+IN_FOLDERS = {'torchscript': 'model.pt', 'onnx': 'model.onnx'}
+DIGEST = 32  # bytes
+
+
+@MODELS.register_module()
+class FileNetwork(nn.Module):
+    """A trained classifier as it lies in a file; it can teach, and is not trained further.
+
+    TorchScript runs on the device of the images. ONNX runs on the CPU, by onnxruntime, whatever that device is.
+
+    Args:
+        path: A file of TorchScript, whose code is run, or of ONNX.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: onnxruntime is missing.
+        ValueError: The file is neither, or cannot be read.
+    """
+
+    is_init = True  # there is nothing that init_weights could do
+    script: torch.jit.ScriptModule | None
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = str(path)
+        content = _read(Path(path))
+        # a network of ONNX has no tensors here; its teacher is known by them
+        digest = hashlib.sha256(content).digest()
+        self.register_buffer('digest', torch.tensor(list(digest), dtype=torch.uint8), persistent=True)
+        # no submodule: TorchScript takes none of the hooks by which an engine watches one
+        script = load_torchscript(path) if Path(path).suffix.lower() in TORCHSCRIPT else None
+        if script is not None:
+            script.eval()
+            for parameter in script.parameters():
+                parameter.requires_grad_(False)
+        vars(self)['script'] = script
+        self._session: Any = None
+        stated = describe_file(Path(path))
+        self.num_classes = None if stated is None else len(stated['classes'])
+        self._dataset_meta = {} if stated is None else dict(classes=tuple(stated['classes']))
+        if self.script is None:
+            self._open()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, num_classes)`` for images as the network wants them."""
+        if self.script is not None:
+            return as_logits(self.script(images), self)
+        if self._session is None:
+            self._open()
+        (name,) = (given.name for given in self._session.get_inputs())
+        found = self._session.run(None, {name: images.detach().float().cpu().numpy()})
+        if len(found) != 1:
+            raise TypeError(f'{self.path!r} has {len(found)} outputs, and one of logits is expected')
+        return as_logits(torch.from_numpy(found[0]).to(images.device, images.dtype), self)
+
+    @property
+    def num_parameters(self) -> int | None:
+        """Number of its parameters; ``None`` of a network of ONNX."""
+        return None if self.script is None else sum(parameter.numel() for parameter in self.script.parameters())
+
+    def _open(self) -> None:
+        if importlib.util.find_spec('onnxruntime') is None:
+            raise ImportError(f"{self.path!r} needs the package onnxruntime: pip install 'r2kd_mm[export]'")
+        onnxruntime: Any = importlib.import_module('onnxruntime')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(self.path, options, providers=['CPUExecutionProvider'])
+        except Exception as error:  # onnxruntime has a class for each fault
+            raise ValueError(f'{self.path!r} is no network of ONNX: {str(error).splitlines()[0]}') from error
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FileNetwork:
+        super()._apply(fn, recurse)
+        if self.script is not None:
+            self.script._apply(fn)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_session': None}  # a session cannot be copied
+
+
+def is_file_network(name: str) -> bool:
+    """Return whether a name of a network is a file of TorchScript or ONNX, or the folder of an export."""
+    path = Path(name).expanduser()
+    return path.suffix.lower() in (*TORCHSCRIPT, ONNX) or (path / DESCRIPTION).is_file()
+
+
+def find_file(name: str) -> tuple[Path, bool]:
+    """Return the file of a network, and whether it runs code.
+
+    Args:
+        name: A file, or the folder of an export.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The export has another format.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        kind = json.loads((path / DESCRIPTION).read_text(encoding='utf-8'))['format']
+        if kind not in IN_FOLDERS:
+            raise ValueError(
+                f'{name!r} is an export in the format {kind}, and a teacher is read from {" or ".join(IN_FOLDERS)}; '
+                'export it so too'
+            )
+        path /= IN_FOLDERS[kind]
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file {str(path)!r} of a network')
+    return path.resolve(), path.suffix.lower() in TORCHSCRIPT
+
+
+def describe_file(path: Path) -> dict[str, Any] | None:
+    """Return the ``export.json`` of an export of ours, from the file or next to it; ``None`` of another network."""
+    beside = path.with_name(DESCRIPTION)
+    if beside.is_file():
+        return json.loads(beside.read_text(encoding='utf-8'))
+    if path.suffix.lower() in TORCHSCRIPT and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            held = next((name for name in archive.namelist() if name.endswith(f'/extra/{DESCRIPTION}')), None)
+            return None if held is None else json.loads(archive.read(held))
+    return None
+
+
+def inputs_of_export(stated: Mapping[str, Any]) -> Inputs:
+    """Return what the network of an export wants to see.
+
+    Raises:
+        ValueError: It takes grey images, or images that are not square.
+    """
+    channels, height, width = stated['input']['shape'][1:]
+    prepared = stated['preprocessing']
+    if channels != 3 or height != width:
+        raise ValueError(f'an export that teaches takes square images of 3 channels, got {channels, height, width}')
+    found = [step['interpolation'] for step in prepared['transforms'] if step.get('interpolation')]
+    kind = found[-1] if found and found[-1] in ('bicubic', 'nearest') else 'bilinear'
+    rgb = prepared['channel_order'] == 'RGB'
+    return Inputs(height, tuple(prepared['mean']), tuple(prepared['std']), rgb, kind, fixed=True)
+
+
+def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:
+    """Read a network of TorchScript.
+
+    Raises:
+        ValueError: The file holds something else, such as a checkpoint.
+    """
+    try:
+        return torch.jit.load(str(path), map_location='cpu')
+    except RuntimeError as error:
+        raise ValueError(
+            f'{str(path)!r} is no network of TorchScript: {str(error).splitlines()[0]}. Weights alone are given by '
+            '--teacher-ckpt, next to the name of their network'
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file {str(path)!r} of a network')
+    return path.read_bytes()
