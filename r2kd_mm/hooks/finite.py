@@ -18,6 +18,7 @@ from r2kd_mm.devices import HOST_LIKE, Arriving
 from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.hooks.device_step import DeviceStep
 from r2kd_mm.hooks.distiller import unwrapped_distiller
+from r2kd_mm.hooks.step_faults import Iteration, describe_fault, with_culprits
 from r2kd_mm.hooks.step_state import Buffers, names_not_finite
 from r2kd_mm.registry import HOOKS
 
@@ -30,48 +31,10 @@ DELAY = 4
 
 
 @dataclass(frozen=True)
-class _Iteration:
-    """Iteration of a step: its number from 1, its batch, its logits and its losses."""
-
-    number: int
-    batch: dict
-    logits: dict[tuple[str, str], Tensor]
-    losses: dict[str, Tensor]
-
-    @property
-    def culprits(self) -> list[str]:
-        """The logits that are not finite."""
-        return [
-            f'the {network} logits of the {view} images'
-            for (view, network), logits in self.logits.items()
-            if not logits.isfinite().all()
-        ]
-
-    @property
-    def bad_losses(self) -> list[str]:
-        """The losses that are not finite."""
-        return [name for name, value in self.losses.items() if not value.isfinite()]
-
-    @property
-    def paths(self) -> list[str | None]:
-        """The image files, where there are any."""
-        return [sample.get('img_path') for sample in self.batch['data_samples']]
-
-    def contents(self) -> dict:
-        """Return the batch as the data loader gave it, and its logits, in plain types."""
-        return dict(
-            inputs=self.batch['inputs'],
-            labels=[sample.gt_label.tolist() for sample in self.batch['data_samples']],
-            paths=self.paths,
-            logits={f'{view}.{network}': logits.cpu() for (view, network), logits in self.logits.items()},
-        )
-
-
-@dataclass(frozen=True)
 class _Unread:
     """A step whose result is still on the device, and what the host has to put back if the run stops there."""
 
-    iterations: list[_Iteration]
+    iterations: list[Iteration]
     is_finite: Arriving
     norms: list[Tensor]
     buffers: dict[str, Tensor]
@@ -122,7 +85,7 @@ class FiniteCheckHook(Hook):
         self.action = action
         self.max_skips = max_skips
         self._left_out_in_a_row = 0
-        self._earlier: list[_Iteration] = []  # of the step that is being accumulated
+        self._earlier: list[Iteration] = []  # of the step that is being accumulated
         self._on_device: DeviceStep | None = None
         self._unread: deque[_Unread] = deque()
 
@@ -222,7 +185,7 @@ class FiniteCheckHook(Hook):
         if is_finite:
             self._left_out_in_a_row = 0
             return
-        self._leave_out(runner, iterations, _describe(iterations, _bad_buffers(norms, largest)))
+        self._leave_out(runner, iterations, describe_fault(iterations, _bad_buffers(norms, largest)))
         for parameter in parameters:
             parameter.grad = None  # an optimizer skips a parameter without gradient, also its momentum and weight decay
 
@@ -244,7 +207,7 @@ class FiniteCheckHook(Hook):
             if step.is_finite.read() > 0:
                 self._left_out_in_a_row = 0
                 continue
-            fault = _describe(step.iterations, _bad_buffers(step.norms, step.buffers))
+            fault = describe_fault(step.iterations, _bad_buffers(step.norms, step.buffers))
             if self._ends_the_run:
                 self._unread.clear()
                 self._buffers.put_back()
@@ -256,18 +219,18 @@ class FiniteCheckHook(Hook):
         self._read(runner)
         iterations = [*self._earlier, self._iteration(runner)]
         losses = [value for iteration in iterations for value in iteration.losses.values()]
-        is_the_scale = _all_finite([*losses, *self._buffers.largest().values()]) and not _with_culprits(iterations)
+        is_the_scale = _all_finite([*losses, *self._buffers.largest().values()]) and not with_culprits(iterations)
         agreed = torch.tensor(int(is_the_scale))  # all processes skipped the step, and one may know why
         all_reduce(agreed, 'min')
         if agreed and self._left_out_in_a_row < self.max_skips:
             self._left_out_in_a_row += 1
         else:
-            self._leave_out(runner, iterations, _describe(iterations))
+            self._leave_out(runner, iterations, describe_fault(iterations))
 
-    def _iteration(self, runner: Runner) -> _Iteration:
-        return _Iteration(runner.iter + 1, self._batch, dict(self._distiller.step_logits), self._losses)
+    def _iteration(self, runner: Runner) -> Iteration:
+        return Iteration(runner.iter + 1, self._batch, dict(self._distiller.step_logits), self._losses)
 
-    def _leave_out(self, runner: Runner, iterations: Sequence[_Iteration], fault: str) -> None:
+    def _leave_out(self, runner: Runner, iterations: Sequence[Iteration], fault: str) -> None:
         """Restore the student's buffers; then stop, or warn and count."""
         self._buffers.put_back()
         self._act(runner, iterations, fault)
@@ -277,9 +240,9 @@ class FiniteCheckHook(Hook):
         """Return whether the next bad step does."""
         return self.action == 'stop' or self._left_out_in_a_row >= self.max_skips
 
-    def _act(self, runner: Runner, iterations: Sequence[_Iteration], fault: str) -> None:
+    def _act(self, runner: Runner, iterations: Sequence[Iteration], fault: str) -> None:
         """Stop, or warn and count."""
-        suspects = _with_culprits(iterations) or iterations
+        suspects = with_culprits(iterations) or iterations
         if self._ends_the_run:
             self._stop(runner, fault, iterations[0].number, suspects)
         self._left_out_in_a_row += 1
@@ -291,7 +254,7 @@ class FiniteCheckHook(Hook):
             f'{f". The first images of the batch are {images}" if images else ""}.'
         )
 
-    def _stop(self, runner: Runner, fault: str, first: int, suspects: Sequence[_Iteration]) -> None:
+    def _stop(self, runner: Runner, fault: str, first: int, suspects: Sequence[Iteration]) -> None:
         checkpoint = f'before_non_finite_iter_{first}.pth'
         runner.save_checkpoint(
             runner.work_dir,
@@ -316,10 +279,6 @@ def _found_inf(optimizer: torch.optim.Optimizer) -> Tensor | None:
     return getattr(optimizer, 'found_inf', None)
 
 
-def _with_culprits(iterations: Sequence[_Iteration]) -> list[_Iteration]:
-    return [iteration for iteration in iterations if iteration.culprits]
-
-
 def _all_finite(values: Sequence[Tensor]) -> bool:
     """Tell whether all numbers are finite, with one synchronisation with the device."""
     return not values or bool(_are_finite(values))
@@ -333,32 +292,6 @@ def _are_finite(values: Sequence[Tensor]) -> Tensor:
 def _bad_buffers(norms: Sequence[Tensor], largest: dict[str, Tensor]) -> list[str] | None:
     """Return the buffers that are not finite although the gradient is; ``None`` if the gradient is not finite."""
     return names_not_finite(largest) if _all_finite(norms) else None
-
-
-def _describe(iterations: Sequence[_Iteration], bad_buffers: list[str] | None = None) -> str:
-    """Describe what is not finite.
-
-    Args:
-        iterations: Iterations of the step.
-        bad_buffers: See :func:`_bad_buffers`.
-    """
-    first, last = iterations[0].number, iterations[-1].number
-    several = last > first
-    culprits = [
-        culprit + (f' in iteration {iteration.number}' if several else '')
-        for iteration in iterations
-        for culprit in iteration.culprits
-    ]
-    if bad_buffers is None:
-        what = 'the gradient'
-    else:
-        losses = dict.fromkeys(name for iteration in iterations for name in iteration.bad_losses)
-        bad = [*(f'the loss {name}' for name in losses), *(f'the buffer {name}' for name in bad_buffers)]
-        what = ' and '.join(bad) or 'a loss or a buffer of another process'
-    return (
-        f'{what} of iteration{f"s {first} to {last}" if several else f" {last}"} is not finite'
-        f'{"; nor are " + " and ".join(culprits) if culprits else ", though all logits are"}'
-    )
 
 
 def _ordinal(number: int) -> str:
