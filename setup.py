@@ -65,7 +65,7 @@ setup(
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={
-        name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'photos', 'tests')
+        name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'openvino', 'photos', 'tests')
     },
     # OWNER: add Source, Documentation, Issues and Changelog once the repository has a public address.
     project_urls={

@@ -70,6 +70,7 @@ ALLOWED = {
         'weights',
     },
     'export': {
+        'runs',
         'checkpoint',
         'classifiers',
         'compat',

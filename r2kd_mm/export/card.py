@@ -13,13 +13,21 @@ from r2kd_mm.checkpoint import AVERAGED
 from r2kd_mm.cost import RUNS, count_flops, measure_latency
 from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
 from r2kd_mm.environment import processor
+from r2kd_mm.export.formats import FLOAT32
+from r2kd_mm.export.measurement import Measurement
 from r2kd_mm.export.student import Student
 from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.version import __version__
 
 
 def model_card(
-    student: Student, name: str, predict: Callable[[Tensor], Tensor], difference: float, checkpoint: str
+    student: Student,
+    name: str,
+    predict: Callable[[Tensor], Tensor],
+    difference: float,
+    checkpoint: str,
+    precision: str = FLOAT32,
+    measured: Measurement | None = None,
 ) -> str:
     """Return the card in Markdown: data, teacher, method, accuracy, versions, size, cost.
 
@@ -29,6 +37,8 @@ def model_card(
         predict: Exported network, whose latency is measured here.
         difference: Largest difference between its logits and the student's, over the largest logit.
         checkpoint: Name of the file with the student.
+        precision: Precision of the exported network.
+        measured: What a precision below float32 changes.
     """
     meta = student.checkpoint.get('meta') or {}
     record = meta.get(RECORD_KEY) or {}
@@ -41,7 +51,9 @@ def model_card(
         'classes': f'{len(student.classes)}: {_some(student.classes)}',
         'network': _network(student),
         **_cost(student, predict),
-        'checked': f'on {len(student.images)} images: logits within {difference:.1e} of the largest one of the student',
+        **({} if measured is None else _lowered(measured, precision)),
+        'checked': f'in float32, on {len(student.images)} images: logits within {difference:.1e} of the largest one '
+        'of the student',
     }
     origin = {
         'run': meta.get('experiment_name', 'unknown'),
@@ -90,6 +102,27 @@ def _cost(student: Student, predict: Callable[[Tensor], Tensor]) -> dict[str, st
         'latency': f'{latency:.2f} ms for an image, median of {RUNS} calls, {torch.get_num_threads()} threads of '
         f'{processor()}, torch {torch.__version__}',
     }
+
+
+def _lowered(measured: Measurement, precision: str) -> dict[str, str]:
+    """Rows on a precision below float32, each beside float32."""
+
+    def accuracy(name: str) -> str:
+        found = measured.accuracy[name]
+        return f'{found.top1:.2f} % ({found.low:.1f} to {found.high:.1f})'
+
+    def times(name: str) -> str:
+        return ', '.join(f'{value:.2f} ms for {count}' for count, value in measured.milliseconds[name].items())
+
+    rows = {
+        'precision': f'{precision}; left in float32: {", ".join(measured.in_float32) or "nothing that is known"}',
+        f'accuracy on {measured.num_images} validation images': f'{accuracy(precision)}, in float32 '
+        f'{accuracy(FLOAT32)}; in brackets the 95 % interval of that many images',
+        'agreement': f'{measured.agreement:.2f} % of them get the same class from both',
+        'size': f'{measured.bytes[precision]:,} bytes, in float32 {measured.bytes[FLOAT32]:,}',
+        'time of images in one call': f'{times(precision)}; in float32 {times(FLOAT32)}',
+    }
+    return {**rows, **({'note': '; '.join(measured.notes)} if measured.notes else {})}
 
 
 def _weights(student: Student) -> str:

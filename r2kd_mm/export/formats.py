@@ -9,10 +9,11 @@ import importlib
 import importlib.util
 import json
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = 'export.json'  # in every export: preprocessing and classes
 BATCH = 'batch'
+FLOAT32 = 'float32'
 
 Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to logits (N, num_classes)
 
@@ -37,6 +39,7 @@ class Format:
         summary: One line for the help text.
         packages: Further packages that reading needs.
         write_packages: Further packages that writing needs.
+        precisions: The precisions below float32, each with the further packages that writing needs.
 
     Example:
         >>> FORMATS['onnx'].packages
@@ -48,14 +51,16 @@ class Format:
     summary: str
     packages: tuple[str, ...] = ()
     write_packages: tuple[str, ...] = ()
+    precisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def require_packages(name: str, to_write: bool = False) -> None:
+def require_packages(name: str, to_write: bool = False, precision: str = FLOAT32) -> None:
     """Refuse a format whose packages are missing.
 
     Args:
         name: One of :data:`FORMATS`.
         to_write: The format will be written and read back, not only read.
+        precision: ``'float32'`` or one of the format's ``precisions``.
 
     Raises:
         ImportError: A package is missing; the message names it and the extra that installs it.
@@ -63,12 +68,16 @@ def require_packages(name: str, to_write: bool = False) -> None:
     Example:
         >>> require_packages('torch')  # needs nothing more
     """
-    needed = FORMATS[name].packages + (FORMATS[name].write_packages if to_write else ())
+    form = FORMATS[name]
+    needed = form.packages
+    if to_write:
+        needed += form.write_packages + form.precisions.get(precision, ())
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
+        extra = 'openvino' if 'openvino' in missing else 'export'
         raise ImportError(
-            f'the format {name} needs {", ".join(missing)}, which is not installed; install the export extra: '
-            "pip install 'r2kd_mm[export]'"
+            f'the format {name} needs {", ".join(missing)}, which is not installed; install the {extra} extra: '
+            f"pip install 'r2kd_mm[{extra}]'"
         )
 
 
@@ -191,7 +200,7 @@ def _no_bytecode() -> Iterator[None]:
 
 # ------------------------------------------------------------------------------------------------- graphs of torch
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Silence the exporters' own warnings: that TorchScript is old, and about ONNX opsets."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -201,7 +210,7 @@ def _quietly() -> Iterator[None]:
 def _write_torchscript(student: Student, description: dict[str, Any], folder: Path) -> None:
     import torch
 
-    with _quietly(), torch.no_grad():
+    with quietly(), torch.no_grad():
         traced = torch.jit.trace(student.network, student.images)
         torch.jit.save(traced, folder / 'model.pt', _extra_files={DESCRIPTION: json.dumps(description)})
 
@@ -209,14 +218,14 @@ def _write_torchscript(student: Student, description: dict[str, Any], folder: Pa
 def _load_torchscript(folder: Path) -> Predict:
     import torch
 
-    with _quietly():
+    with quietly():
         return torch.jit.load(folder / 'model.pt', map_location='cpu')
 
 
 def _write_exported(student: Student, description: dict[str, Any], folder: Path) -> None:
     import torch
 
-    with _quietly():
+    with quietly():
         program = torch.export.export(
             student.network, (student.images,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False
         )
@@ -226,15 +235,16 @@ def _write_exported(student: Student, description: dict[str, Any], folder: Path)
 def _load_exported(folder: Path) -> Predict:
     import torch
 
-    with _quietly():
+    with quietly():
         return torch.export.load(folder / 'model.pt2').module()
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
-def _write_onnx(student: Student, description: dict[str, Any], folder: Path) -> None:
+def write_onnx(student: Student, description: dict[str, Any], folder: Path) -> None:
+    """Write ``model.onnx``."""
     import torch
 
-    with _quietly():
+    with quietly():
         program = torch.onnx.export(
             student.network,
             (student.images,),
@@ -259,6 +269,30 @@ def _load_onnx(folder: Path) -> Predict:
     return lambda images: torch.from_numpy(session.run(['logits'], {'images': images.numpy()})[0])
 
 
+# -------------------------------------------------------------------------------------------------------- OpenVINO
+def _write_openvino(student: Student, description: dict[str, Any], folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        write_onnx(student, description, Path(name))
+        save_openvino(Path(name) / 'model.onnx', description, folder)
+
+
+def save_openvino(model: Path, description: dict[str, Any], folder: Path, compress_to_fp16: bool = False) -> None:
+    """Convert a file of ONNX to ``model.xml`` and ``model.bin`` in ``folder``."""
+    openvino = importlib.import_module('openvino')
+    converted = openvino.convert_model(model)
+    converted.set_rt_info(json.dumps(description), [DESCRIPTION])
+    openvino.save_model(converted, folder / 'model.xml', compress_to_fp16=compress_to_fp16)
+
+
+def _load_openvino(folder: Path) -> Predict:
+    import torch
+
+    openvino = importlib.import_module('openvino')
+    settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': 'f32'}
+    network = openvino.Core().compile_model(folder / 'model.xml', 'CPU', settings)
+    return lambda images: torch.from_numpy(network(images.numpy())[0])
+
+
 FORMATS = {
     'mmpretrain': Format(_write_mmpretrain, _load_mmpretrain, 'config and checkpoint of plain mmpretrain'),
     'torch': Format(
@@ -272,5 +306,20 @@ FORMATS = {
     ),
     'torchscript': Format(_write_torchscript, _load_torchscript, 'TorchScript, traced; Python and C++'),
     'exported': Format(_write_exported, _load_exported, 'torch.export, any batch size'),
-    'onnx': Format(_write_onnx, _load_onnx, 'ONNX, any batch size', ('onnxruntime',), ('onnx', 'onnxscript')),
+    'onnx': Format(
+        write_onnx,
+        _load_onnx,
+        'ONNX, any batch size',
+        ('onnxruntime',),
+        ('onnx', 'onnxscript'),
+        dict(fp16=('scipy',), int8=('scipy', 'sympy')),
+    ),
+    'openvino': Format(
+        _write_openvino,
+        _load_openvino,
+        'OpenVINO, any batch size',
+        ('openvino',),
+        ('onnx', 'onnxscript', 'onnxruntime'),
+        dict(fp16=('scipy',), int8=('scipy', 'sympy')),
+    ),
 }

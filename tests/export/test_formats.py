@@ -46,6 +46,11 @@ USE = {
         import torch
         network = torch.export.load(f'{folder}/model.pt2').module()
     """,
+    'openvino': """
+        import openvino, torch
+        compiled = openvino.Core().compile_model(f'{folder}/model.xml', 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+        network = lambda images: torch.from_numpy(compiled(images.numpy())[0])
+    """,
     'onnx': """
         import onnxruntime, torch
         session = onnxruntime.InferenceSession(f'{folder}/model.onnx')
@@ -127,6 +132,9 @@ def metadata(name, folder) -> str | dict:
         torch.jit.load(folder / 'model.pt', _extra_files=found)
     elif name == 'exported':
         torch.export.load(folder / 'model.pt2', extra_files=found)
+    elif name == 'openvino':
+        model = pytest.importorskip('openvino').Core().read_model(folder / 'model.xml')
+        return model.get_rt_info(['export.json']).astype(str)
     else:
         onnxruntime = pytest.importorskip('onnxruntime')
         found = onnxruntime.InferenceSession(folder / 'model.onnx').get_modelmeta().custom_metadata_map
@@ -137,7 +145,7 @@ def metadata(name, folder) -> str | dict:
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx'))])
+        pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx', 'openvino'))])
         for name in FORMATS
         if name != 'mmpretrain'
     ],

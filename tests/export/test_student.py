@@ -14,9 +14,9 @@ from toolbox import ROOT
 
 from r2kd_mm.compat import MisnamedClasses
 from r2kd_mm.datasets.image_folder import EXTENSIONS
+from r2kd_mm.engine.wrapped_data import short_types
 from r2kd_mm.export import load_student
-from r2kd_mm.export.preprocessing import Preprocessing
-from r2kd_mm.export.student import list_images, short_types
+from r2kd_mm.export.preprocessing import Preprocessing, list_images
 from r2kd_mm.registry import DATASETS, MODELS
 
 

@@ -7,6 +7,7 @@ student on real images, those of the run's validation data or of --images, and r
 """
 
 import argparse
+from typing import Any
 
 from r2kd_mm.engine import clear_errors
 from r2kd_mm.export import FORMATS
@@ -29,6 +30,26 @@ def parse_args() -> argparse.Namespace:
         help='folder of images to compare on (default: the validation data of the run); where the run does not say '
         'what size its network takes, all must have it',
     )
+    parser.add_argument(
+        '--precision',
+        default='float32',
+        help='; '.join(
+            f'{name}: float32, {", ".join(form.precisions)}' for name, form in FORMATS.items() if form.precisions
+        )
+        + ' (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-drop',
+        type=float,
+        default=1.0,
+        metavar='POINTS',
+        help='accuracy that a precision below float32 may cost (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--calibration-images',
+        metavar='DIR',
+        help='folder of images from which int8 takes the range of each layer (default: the training data of the run)',
+    )
     return parser.parse_args()
 
 
@@ -38,11 +59,35 @@ def main() -> None:
     with clear_errors():
         from r2kd_mm.export import TOLERANCE, export_student
 
-        done = export_student(args.checkpoint, args.out, args.format, args.config, args.images)
+        done = export_student(
+            args.checkpoint,
+            args.out,
+            args.format,
+            args.config,
+            args.images,
+            args.precision,
+            args.max_drop,
+            args.calibration_images,
+        )
         print(
             f'largest difference to the student on {done.num_images} images: {done.difference:.1e} of the largest '
-            f'logit (allowed: {TOLERANCE:.0e})\nwrote {done.folder}: {", ".join(done.files)}'
+            f'logit (allowed: {TOLERANCE:.0e})'
         )
+        print(_lowered(done.measured), end='')
+        print(f'wrote {done.folder}: {", ".join(done.files)}')
+
+
+def _lowered(measured: Any) -> str:
+    if measured is None:
+        return ''
+    lines = [
+        f'{name}: {found.top1:.2f} % ({found.low:.1f} to {found.high:.1f}) of {measured.num_images} validation images, '
+        f'{measured.bytes[name]:,} bytes, {measured.milliseconds[name][1]:.2f} ms an image'
+        for name, found in measured.accuracy.items()
+    ]
+    lines.append(f'{measured.agreement:.2f} % of these images get the same class from both')
+    lines += [f'note: {note}' for note in measured.notes]
+    return '\n'.join(lines) + '\n'
 
 
 if __name__ == '__main__':

@@ -1,0 +1,137 @@
+"""Convert an export to a lower precision.
+
+ONNX Runtime and OpenVINO do the work; each is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from r2kd_mm.export.formats import quietly, save_openvino, write_onnx
+
+if TYPE_CHECKING:
+    from r2kd_mm.export.student import Student
+
+WORST_LAYERS = 5
+
+
+# ------------------------------------------------------------------------------------------------------------ ONNX
+def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+    """Quantise ``model.onnx`` in place: weights per channel, activations by the range of each tensor.
+
+    Weights have 7 bits. With 8, processors without VNNI instructions overflow in the sum of two products (see the page
+    on quantisation of ONNX Runtime), and the same file would say other things on other machines.
+    """
+    quantization = importlib.import_module('onnxruntime.quantization')
+    prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
+    prepared = folder / 'prepared.onnx'
+    with quietly():
+        prepare(folder / 'model.onnx', prepared)
+        quantization.quantize_static(
+            prepared,
+            folder / 'model.onnx',
+            _reader(seen),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    prepared.unlink()
+
+
+def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+    """Convert ``model.onnx`` in place to half precision; images and logits stay in float32."""
+    onnx = importlib.import_module('onnx')
+    convert = importlib.import_module('onnxruntime.transformers.float16').convert_float_to_float16
+    with quietly():
+        model = convert(onnx.load(folder / 'model.onnx'), keep_io_types=True)
+    onnx.save(model, folder / 'model.onnx')
+
+
+def onnx_in_float32(folder: Path) -> tuple[str, ...]:
+    """List the operators of a quantised ``model.onnx`` that compute in float32 on no quantised input."""
+    graph = importlib.import_module('onnx').load(folder / 'model.onnx', load_external_data=False).graph
+    quantised = {output for node in graph.node if node.op_type == 'DequantizeLinear' for output in node.output}
+    kinds = {
+        node.op_type
+        for node in graph.node
+        if node.op_type not in ('QuantizeLinear', 'DequantizeLinear') and not quantised.intersection(node.input)
+    }
+    return tuple(sorted(kinds))
+
+
+def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[str]:
+    """Name the layers in which two ``model.onnx`` differ most, by signal to noise ratio."""
+    debug = importlib.import_module('onnxruntime.quantization.qdq_loss_debug')
+    prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
+    with tempfile.TemporaryDirectory() as name, quietly():
+        shown = Path(name)
+        prepare(float32 / 'model.onnx', shown / 'prepared.onnx')
+        tensors = []
+        for model in (shown / 'prepared.onnx', quantised / 'model.onnx'):
+            debug.modify_model_output_intermediate_tensors(model, shown / 'shown.onnx')
+            tensors.append(debug.collect_activations(str(shown / 'shown.onnx'), _reader(images)))
+        errors = debug.compute_activation_error(debug.create_activation_matching(tensors[1], tensors[0]))
+    ratios = {layer: error['xmodel_err'] for layer, error in errors.items() if 'xmodel_err' in error}
+    worst = sorted(ratios, key=lambda tensor: ratios[tensor])[:WORST_LAYERS]
+    layers = _layers(float32 / 'model.onnx')
+    return [f'{layers.get(tensor, tensor)} ({ratios[tensor]:.0f} dB)' for tensor in worst]
+
+
+def _layers(model: Path) -> dict[str, str]:
+    """Return the name of the layer that gives each tensor, as ``torch.onnx`` writes it into the file."""
+    layers = {}
+    for node in importlib.import_module('onnx').load(model, load_external_data=False).graph.node:
+        for entry in node.metadata_props:
+            if entry.key == 'pkg.torch.onnx.name_scopes':
+                *_, layer, _ = ['', *ast.literal_eval(entry.value)]
+                layers.update(dict.fromkeys(node.output, layer.removeprefix('classifier.')))
+    return layers
+
+
+def _reader(images: Tensor) -> Any:
+    """Return what gives ONNX Runtime one image after the other."""
+
+    class Reader(importlib.import_module('onnxruntime.quantization').CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.images = iter(images.split(1))
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self.images, None)
+            return None if image is None else {'images': image.numpy()}
+
+    return Reader()
+
+
+# -------------------------------------------------------------------------------------------------------- OpenVINO
+def openvino_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+    """Write ``model.xml`` from the student that was quantised as ONNX."""
+    with tempfile.TemporaryDirectory() as name:
+        write_onnx(student, description, Path(name))
+        onnx_int8(student, description, Path(name), seen)
+        save_openvino(Path(name) / 'model.onnx', description, folder)
+
+
+def openvino_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+    """Write ``model.xml`` with weights in half precision."""
+    with tempfile.TemporaryDirectory() as name:
+        write_onnx(student, description, Path(name))
+        save_openvino(Path(name) / 'model.onnx', description, folder, compress_to_fp16=True)
+
+
+# By format and precision: what replaces the network of float32 in a folder. Each gets images ``(N, C, H, W)`` to train
+# on, from which it takes the range of each layer.
+CONVERTERS: dict[tuple[str, str], Callable[[Student, dict[str, Any], Path, Tensor], None]] = {
+    ('onnx', 'int8'): onnx_int8,
+    ('onnx', 'fp16'): onnx_fp16,
+    ('openvino', 'int8'): openvino_int8,
+    ('openvino', 'fp16'): openvino_fp16,
+}

@@ -1,0 +1,140 @@
+"""A precision below float32 is written, measured, and refused where it costs too much."""
+
+import importlib.util
+import json
+
+import exports
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from r2kd_mm.export import ExportError, Predictor, export_student, load_student
+from r2kd_mm.export.images import calibration_images, validation_images
+from r2kd_mm.export.measurement import measure, other_kind
+from r2kd_mm.registry import DATASETS
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(3)  # a network that does not say the same of every image
+    return exports.write_checkpoint(tmp_path_factory.mktemp('run') / 'student.pth')
+
+
+@pytest.fixture(scope='module')
+def int8(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('int8') / 'export'
+    return export_student(checkpoint, folder, 'onnx', precision='int8', max_drop=3)
+
+
+def digits(split):
+    """All images of a split, normalised as in the configs of the digits, and their classes."""
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        dataset = DATASETS.build(dict(type='Digits', split=split))
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    pixels = np.stack([info['img'] for info in infos]).reshape(-1, 1, 8, 8).astype(np.float32)
+    return (pixels - np.float32(77.9)) / np.float32(95.9), np.array([info['gt_label'] for info in infos])
+
+
+def test_the_layers_are_calibrated_on_training_images_prepared_as_in_validation(checkpoint):
+    images, _ = digits('train')
+    seen = calibration_images(load_student(checkpoint))
+    chosen = np.unique(np.linspace(0, len(images) - 1, 256).astype(int))
+    torch.testing.assert_close(seen, torch.from_numpy(images[chosen]), rtol=0, atol=1e-5)
+
+
+def test_the_accuracy_is_that_of_validation_images(checkpoint):
+    student = load_student(checkpoint)
+    images, labels = digits('test')
+    given = list(validation_images(student, 10**6))
+    torch.testing.assert_close(torch.cat([part for part, _ in given]), torch.from_numpy(images), rtol=0, atol=1e-5)
+    assert torch.cat([part for _, part in given]).tolist() == labels.tolist()
+
+
+@pytest.mark.slow
+def test_int8_is_written_and_scores_outside_this_package_what_the_card_says(checkpoint, int8):
+    model = onnx.load(int8.folder / 'model.onnx')
+    weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    assert len(weights) == 5  # the convolutions
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.INT8}
+    images, labels = digits('test')
+    session = onnxruntime.InferenceSession(int8.folder / 'model.onnx')
+    (logits,) = session.run(None, {'images': images})
+    top1 = 100 * (logits.argmax(1) == labels).mean()
+    with torch.no_grad():
+        float32 = load_student(checkpoint).network(torch.from_numpy(images)).argmax(1).numpy()
+    agreement = 100 * (logits.argmax(1) == float32).mean()
+
+    said = json.loads((int8.folder / 'export.json').read_text())
+    assert said['precision'] == 'int8'
+    assert said['measured']['num_images'] == len(labels)
+    assert said['measured']['accuracy']['int8']['top1'] == pytest.approx(top1)
+    assert said['measured']['accuracy']['float32']['top1'] == pytest.approx(100 * (float32 == labels).mean())
+    assert said['measured']['agreement'] == pytest.approx(agreement, abs=0.2)  # rounding of both sides
+    assert 90 < agreement < 100
+    card = (int8.folder / 'README.md').read_text()
+    assert '| precision | int8; left in float32: Reshape |' in card
+    assert f'| accuracy on 1497 validation images | {top1:.2f} % (' in card
+    assert said['measured']['bytes']['int8'] == (int8.folder / 'model.onnx').stat().st_size
+    assert Predictor(int8.folder).network(torch.from_numpy(images[:2])).numpy() == pytest.approx(logits[:2], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_what_costs_more_than_allowed_is_refused_with_its_layers(checkpoint, tmp_path):
+    refused = r'int8 costs .* --max-drop allows -1; .* lose most: backbone.layer1.* \(\d+ dB\).* by --calibration-images'
+    with pytest.raises(ExportError, match=refused):
+        export_student(checkpoint, tmp_path / 'export', 'onnx', precision='int8', max_drop=-1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_fp16_keeps_images_and_logits_in_float32(checkpoint, tmp_path):
+    done = export_student(checkpoint, tmp_path / 'export', 'onnx', precision='fp16')
+    model = onnx.load(tmp_path / 'export/model.onnx')
+    kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    ends = [*model.graph.input, *model.graph.output]
+    assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
+    assert done.measured.agreement > 99
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec('openvino') is None, reason='needs openvino: requirements/openvino.txt')
+@pytest.mark.parametrize('precision', ['int8', 'fp16'])
+def test_openvino_takes_both(checkpoint, precision, tmp_path):
+    done = export_student(checkpoint, tmp_path / 'export', 'openvino', precision=precision, max_drop=3)
+    assert done.measured.agreement > 90
+    assert done.files == ('README.md', 'export.json', 'model.bin', 'model.xml')
+
+
+def test_a_measurement_counts_what_both_networks_get_right():
+    images, labels = torch.arange(8.0).view(8, 1, 1, 1), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    above = {
+        'float32': lambda batch: torch.cat([4 - batch.flatten(1), batch.flatten(1) - 3.5], 1),
+        'int8': lambda batch: torch.cat([5.5 - batch.flatten(1), batch.flatten(1) - 5.5], 1),
+    }
+    batches = list(zip(images.split(3), labels.split(3)))
+    found = measure('int8', above, batches, dict(float32=100, int8=30))
+    assert found.num_images == 8
+    assert {name: accuracy.top1 for name, accuracy in found.accuracy.items()} == {'float32': 100, 'int8': 75}
+    assert found.drop('int8') == 25
+    assert found.agreement == 75
+    assert set(found.milliseconds['int8']) == {1, 32}
+
+
+@pytest.mark.parametrize(('change', 'noted'), [(lambda x: x, False), (lambda x: x + 2, True), (lambda x: x / 3, True)])
+def test_images_of_another_kind_are_noted(change, noted):
+    here = torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    note = other_kind(change(here.flip(0)), here)
+    assert (note is not None) == noted
+    if noted:
+        assert note.startswith('the images for calibration are of another kind than those of validation: channel 0 has')
+
+
+def test_a_precision_that_the_format_has_not_names_those_that_it_has(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match='format torch must be one of float32, got .int8.'):
+        export_student(checkpoint, tmp_path / 'export', 'torch', precision='int8')
+    with pytest.raises(ValueError, match='format onnx must be one of float32, fp16, int8, got .int4.'):
+        export_student(checkpoint, tmp_path / 'export', 'onnx', precision='int4')
