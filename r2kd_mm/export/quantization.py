@@ -88,12 +88,12 @@ def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[st
 
 def _layers(model: Path) -> dict[str, str]:
     """Return the name of the layer that gives each tensor, as ``torch.onnx`` writes it into the file."""
-    layers = {}
+    layers: dict[str, str] = {}
     for node in importlib.import_module('onnx').load(model, load_external_data=False).graph.node:
         for entry in node.metadata_props:
             if entry.key == 'pkg.torch.onnx.name_scopes':
-                *_, layer, _ = ['', *ast.literal_eval(entry.value)]
-                layers.update(dict.fromkeys(node.output, layer.removeprefix('classifier.')))
+                scopes = ['', *ast.literal_eval(entry.value)]  # from the network down to the call
+                layers.update(dict.fromkeys(node.output, scopes[-2].removeprefix('classifier.')))
     return layers
 
 
