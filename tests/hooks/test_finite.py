@@ -10,7 +10,8 @@ from mmengine.utils import digit_version
 from ranks import run_on_ranks
 
 from r2kd_mm.engine.cli import RunStopped
-from r2kd_mm.hooks import FiniteCheckHook, finite
+from r2kd_mm.hooks import FiniteCheckHook
+from r2kd_mm.hooks.step_faults import Iteration
 
 DISTILLER = dict(
     type='LogitDistiller',
@@ -387,7 +388,7 @@ def times_left_out():
     hook, left_out = FiniteCheckHook('skip'), []
     hook._buffers = SimpleNamespace(largest=dict)
     logits = {('clean', 'student'): torch.tensor([torch.nan if get_rank() == 1 else 0.0])}
-    hook._iteration = lambda runner: finite._Iteration(1, {}, logits, {})
+    hook._iteration = lambda runner: Iteration(1, {}, logits, {})
     hook._leave_out = lambda runner, iterations, fault: left_out.append(iterations)
     hook._check_without_step(None)
     return len(left_out)
@@ -398,7 +399,7 @@ def step_of_one_process_with_an_infinite_loss():
     hook, faults = FiniteCheckHook('skip'), []
     hook._buffers = SimpleNamespace(largest=dict)
     losses = dict(loss=torch.tensor(torch.inf if get_rank() == 1 else 1.0))
-    hook._iteration = lambda runner: finite._Iteration(1, {}, {}, losses)
+    hook._iteration = lambda runner: Iteration(1, {}, {}, losses)
     hook._leave_out = lambda runner, iterations, fault: faults.append(fault)
     hook._check(None, [], None)
     return faults
