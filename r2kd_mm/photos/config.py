@@ -15,6 +15,7 @@ from mmengine.config import Config
 import r2kd_mm
 from r2kd_mm.engine.wrapped_data import short_types
 from r2kd_mm.networks import Inputs, NamedNetwork
+from r2kd_mm.photos.options import LOGGERS
 
 INSTALLED = Path(r2kd_mm.__file__).parent / '.mim' / 'configs' / '_base_'
 MARGIN = 256 / 224  # the shorter side of a validation image over that of its crop, as on ImageNet
@@ -85,6 +86,7 @@ class Recipe:
         pretrained: Whether the network starts from weights, for which the recipe has a lower learning rate.
         flip: Whether pictures are mirrored in training.
         amp: Mixed precision.
+        loggers: Of :data:`LOGGERS`.
         options: Further fields, as ``--cfg-options``.
     """
 
@@ -94,6 +96,7 @@ class Recipe:
     pretrained: bool = False
     flip: bool = True
     amp: bool = False
+    loggers: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -169,6 +172,8 @@ def _run(runtime: str, model: dict[str, Any], inputs: Inputs, data: Data, recipe
     optim['optimizer']['lr'] = optim['optimizer']['lr'] * scale if recipe.lr is None else recipe.lr
     if recipe.amp:
         optim['type'] = 'AutocastOptimWrapper'
+    for name in recipe.loggers:
+        cfg['visualizer']['vis_backends'].append(dict(type=f'{LOGGERS[name]}VisBackend'))
     changed = Config({name: cfg[name] for name in SECTIONS if name in cfg})
     changed.merge_from_dict(dict(recipe.options))
     return changed.to_dict()

@@ -12,7 +12,8 @@ METHODS = ('r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')  # the files of
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx')  # of r2kd_mm.export
 INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 # What may differ in a later call with the same folder, because no finished stage depends on it.
-FREE = ('out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'allow_duplicates')
+LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
+FREE = ('loggers', 'out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'allow_duplicates')
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Options:
         val_split: Share of each class that is set aside where there is no validation folder.
         unlabelled: Folder of photos without labels, for the distillation alone; ``None`` takes those among ``data``.
         unlabelled_share: Their share in a batch of the distillation, where there are any.
+        loggers: Where each run is shown too.
         formats: What the student is exported to.
         page: Write a page with figures.
         jobs: Runs of the student at a time.
@@ -80,6 +82,7 @@ class Options:
     val_split: float = 0.2
     unlabelled: Path | None = None
     unlabelled_share: float = 0.5
+    loggers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ('torchscript',)
     page: bool = True
     jobs: int = 1
@@ -91,6 +94,7 @@ class Options:
         object.__setattr__(self, 'out', Path(self.out))
         object.__setattr__(self, 'unlabelled', None if self.unlabelled is None else Path(self.unlabelled))
         object.__setattr__(self, 'formats', tuple(self.formats))
+        object.__setattr__(self, 'loggers', tuple(self.loggers))
         for name in ('teacher_mean', 'teacher_std'):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
@@ -112,6 +116,9 @@ class Options:
             )
         if self.method not in (AUTO, *METHODS):
             raise ValueError(f'--method must be one of {", ".join((AUTO, *METHODS))}, got {self.method!r}')
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise ValueError(f'--logger must be one of {", ".join(LOGGERS)}, got {name!r}')
         for name in self.formats:
             if name not in FORMATS:
                 raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
@@ -189,6 +196,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('unlabelled_share', 'their share in a batch of the distillation', type=float, metavar='SHARE')
     add('jobs', 'runs of the student at a time', type=int, metavar='N')
     add('workers', 'processes that load images, in each run', type=int, metavar='N')
+    parser.add_argument(
+        '--logger',
+        dest='loggers',
+        nargs='+',
+        choices=LOGGERS,
+        default=defaults['loggers'],
+        help='where each run is shown too; its package must be installed',
+    )
     parser.add_argument(
         '--format',
         dest='formats',

@@ -131,7 +131,13 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         options.unlabelled_share,
     )
     recipe = Recipe(
-        options.epochs, options.batch_size, options.lr, options.student_init != 'none', options.flip, options.amp
+        options.epochs,
+        options.batch_size,
+        options.lr,
+        options.student_init != 'none',
+        options.flip,
+        options.amp,
+        options.loggers,
     )
     of_teacher = replace(recipe, lr=options.teacher_lr, pretrained=options.teacher_init != 'none')
 

@@ -88,6 +88,9 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     asked = Options(Path(data), teacher, student, Path(out), **options)
     for name in asked.formats:
         require_packages(name, to_write=True)
+    for name in asked.loggers:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f'--logger {name} needs the package {name}, which is not installed: pip install {name}')
     if asked.page:
         _require_page()
     refuse_within(asked.out, asked.data)

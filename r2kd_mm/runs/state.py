@@ -12,11 +12,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from r2kd_mm.checkpoint import digest_of_file, split_weights_name
-from r2kd_mm.engine.wrapped_data import short_types
+from r2kd_mm.engine.wrapped_data import short_name, short_types
 from r2kd_mm.runs.plan import Method, Run, load_config
 from r2kd_mm.runs.result import has_result
 
 DIGEST_FILE = 'fingerprint.txt'  # of the run that wrote the folder, finished or not
+WATCHING = ('ChanceCheckHook',)  # hooks that only warn
+LOCAL = 'LocalVisBackend'  # the logger that results are read from
 _UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_level')
 
 
@@ -35,8 +37,23 @@ def settings_digest(cfg: Config) -> str:
     content = {name: value for name, value in cfg.to_dict().items() if name not in _UNRELATED_FIELDS}
     if content.get('load_from') is None:  # as before it counted, so that finished runs stay so
         content.pop('load_from', None)
+    _leave_out_watchers(content)
     _name_by_content(content)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _leave_out_watchers(content: dict[str, Any]) -> None:
+    """Take out what only watches a run: other loggers than that of the results, and hooks that only warn."""
+    if content.get('custom_hooks'):
+        content['custom_hooks'] = [hook for hook in content['custom_hooks'] if _kind(hook) not in WATCHING]
+    backends = (content.get('visualizer') or {}).get('vis_backends')
+    if backends:
+        local = [backend for backend in backends if _kind(backend) == LOCAL]
+        content['visualizer'] = dict(content['visualizer'], vis_backends=local)
+
+
+def _kind(part: Any) -> str:
+    return short_name(part['type']) if isinstance(part, Mapping) else ''
 
 
 def _name_by_content(fields: dict[str, Any]) -> None:

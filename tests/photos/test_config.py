@@ -8,6 +8,8 @@ from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.networks import Inputs, NamedNetwork
 from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, installed, write_config
 from r2kd_mm.photos.options import METHODS
+from r2kd_mm.registry import VISBACKENDS
+from r2kd_mm.runs.state import settings_digest
 
 INPUTS = Inputs(24, (127.5,) * 3, (127.5,) * 3, interpolation='bicubic')
 OTHER = Inputs(32, (100.0,) * 3, (50.0,) * 3, to_rgb=False)
@@ -74,6 +76,15 @@ def test_what_the_user_changes_is_in_the_config():
     assert not any(step['type'] == 'RandomFlip' for step in cfg['train_dataloader']['dataset']['pipeline'])
     assert cfg['train_cfg']['val_interval'] == 3
     assert cfg['val_evaluator']['topk'] == (1,)
+
+
+def test_loggers_are_added_to_that_of_the_results():
+    cfg = classifier_run(NETWORK, INPUTS, DATA, Recipe(3, loggers=('tensorboard', 'wandb', 'mlflow')))
+    kinds = [backend['type'] for backend in cfg['visualizer']['vis_backends']]
+    assert kinds == ['LocalVisBackend', 'TensorboardVisBackend', 'WandbVisBackend', 'MLflowVisBackend']
+    assert all(VISBACKENDS.get(kind) for kind in kinds)
+    plain = classifier_run(NETWORK, INPUTS, DATA, Recipe(3))
+    assert settings_digest(Config(cfg)) == settings_digest(Config(plain))  # so a finished run is not repeated
 
 
 def test_a_small_batch_has_a_lower_rate():

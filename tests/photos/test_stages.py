@@ -24,6 +24,12 @@ def test_an_output_folder_among_the_photos_is_not_made(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_the_package_of_a_logger_is_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='--logger mlflow needs the package mlflow, .* pip install mlflow'):
+        module.distill(tmp_path, 'timm/a', 'timm/b', tmp_path / 'out', formats=(), loggers=('mlflow',))
+
+
 def test_the_packages_of_the_page_are_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'PAGE_PACKAGES', ('matplotlib', 'no_such_package'))
     call = (tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out')

@@ -67,3 +67,15 @@ def test_methods_measured_on_other_images_are_refused(tmp_path):
             look_at(plan_runs([plain, other], [0], tmp_path))
     with pytest.raises(ValueError, match='needs a val_dataloader'):
         look_at([short_run(tmp_path, val_dataloader=None, val_cfg=None, val_evaluator=None)])
+
+
+def test_what_only_watches_a_run_is_not_in_its_digest(tmp_path):
+    cfg = load_config(short_run(tmp_path))
+    before = settings_digest(cfg)
+    assert any('ChanceCheckHook' in str(hook['type']) for hook in cfg.custom_hooks)
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'ChanceCheckHook' not in str(hook['type'])]
+    assert settings_digest(cfg) == before  # as before version 0.2, which brought it
+    cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    assert settings_digest(cfg) == before
+    cfg.custom_hooks = cfg.custom_hooks[1:]
+    assert settings_digest(cfg) != before
