@@ -35,14 +35,15 @@ class Kept:
         """Keep the present values of ``tensors``."""
         is_same = len(tensors) == len(self._tensors) and all(map(_is_same, tensors, self._tensors))
         if not is_same:
-            self._tensors, groups = list(tensors), {}
+            self._tensors = list(tensors)
+            groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
             for tensor in tensors:
                 bits = tensor.detach().view(INTEGERS[tensor.element_size()])
                 groups.setdefault((bits.dtype, bits.device), []).append(bits)
             self._bits = [(group, [bits.clone() for bits in group]) for group in groups.values()]
             return
-        for bits, kept in self._bits:
-            torch._foreach_copy_(kept, bits)
+        for now, kept in self._bits:
+            torch._foreach_copy_(kept, now)
 
     @torch.no_grad()
     def put_back(self) -> None:
