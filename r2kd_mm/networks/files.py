@@ -37,6 +37,14 @@ class FileNetwork(nn.Module):
         FileNotFoundError: There is no such file.
         ImportError: onnxruntime is missing.
         ValueError: The file is neither, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> script = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.zeros(1, 3, 2, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     script.save(f'{folder}/teacher.pt')
+        ...     FileNetwork(f'{folder}/teacher.pt')(torch.zeros(2, 3, 2, 2)).shape
+        torch.Size([2, 3])
     """
 
     is_init = True  # there is nothing that init_weights could do
