@@ -15,7 +15,9 @@ from matplotlib.mathtext import math_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(DOCS)]
+
+import fields  # noqa: E402
 
 import r2kd_mm  # noqa: E402  autodoc imports it, and its compat module has to come first
 from r2kd_mm.lazy import import_all  # noqa: E402
@@ -51,7 +53,7 @@ nitpick_ignore_regex = [
     ),
     ('py:data', r'(.*\.)?[A-Z_]+'),  # constants are named in the text, their values are in the source
     ('py:class', r'Config|Path|Predict|Runner|Tensor'),  # imported for type checkers alone, or in a type alias
-    ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Series|Trial)'),  # explained in the text
+    ('py:class', r'r2kd_mm\..*\.(CalibrationBins|Logits|Measurement|Series|Trial)'),  # explained in the text
 ]
 
 # pages of the site that are files of the repository; on a code host, such a page is a link to its file
@@ -82,7 +84,7 @@ def link_repository_files(app, docname: str, source: list[str]) -> None:
 
     if docname in FILES:
         source[0] = LINK.sub(from_docs, (ROOT / FILES[docname]).read_text(encoding='utf-8'))
-    source[0] = LINK.sub(link, source[0])
+    source[0] = fields.fill(LINK.sub(link, source[0]))
 
 
 def resolve_where_it_is_documented(app, env, node, contnode):
