@@ -3,52 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from pathlib import Path
 
 END = 4096  # bytes
 
 
-def twins(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Return pairs of equal files, one of each list."""
-    first, second = set(first), set(second)
-    pairs = []
-    for group in same_files([*first, *second]):
-        ours = sorted(first.intersection(group))
-        pairs += [(ours[0], other) for other in sorted(second.intersection(group)) if ours]
-    return sorted(pairs)
+def twins(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
+    """Return pairs of equal files, one of each list.
 
-
-def same_files(paths: Iterable[Path]) -> list[list[Path]]:
-    """Return groups of at least two files with the same bytes.
-
-    Only files of one size are read, and only those with one end are read whole.
+    Only files whose size is in both lists are read, and only those whose end is in both are read whole.
     """
+    groups = [(list(first), list(second))]
+    for key in KEYS:
+        parts = [(_by_key(ours, key), _by_key(others, key)) for ours, others in groups]
+        groups = [(ours[value], others[value]) for ours, others in parts for value in ours.keys() & others.keys()]
+    return sorted((min(ours), other) for ours, others in groups for other in others)
+
+
+def same_files(paths: Iterable[str]) -> list[list[str]]:
+    """Return groups of at least two files with the same bytes, which are read as in :func:`twins`."""
     groups = [list(paths)]
-    for key in (_size, _end, _digest):
-        groups = [part for group in groups for part in _grouped(group, key)]
+    for key in KEYS:
+        groups = [part for group in groups for part in _by_key(group, key).values() if len(part) > 1]
     return groups
 
 
-def _grouped(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
-    """Groups of at least two files with the same key."""
+def _by_key(paths: Iterable[str], key: Callable[[str], Hashable]) -> dict[Hashable, list[str]]:
     groups = defaultdict(list)
     for path in paths:
         groups[key(path)].append(path)
-    return [group for group in groups.values() if len(group) > 1]
+    return groups
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _end(path: Path) -> bytes:
+def _end(path: str) -> bytes:
     """The last bytes, which differ sooner than the first ones: many files begin with the same header."""
-    with path.open('rb') as file:
-        file.seek(max(0, path.stat().st_size - END))
+    with open(path, 'rb') as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - END))
         return hashlib.sha256(file.read()).digest()
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+def _digest(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).digest()
+
+
+KEYS: tuple[Callable[[str], Hashable], ...] = (os.path.getsize, _end, _digest)  # each costs more than the one before

@@ -17,6 +17,7 @@ from r2kd_mm.photos.layout import (
     UNLABELLED_NAMES,
     VAL_NAMES,
     Layout,
+    Part,
     Unlabelled,
     read_folder,
     read_table,
@@ -52,7 +53,7 @@ class Photos:
     notes: tuple[str, ...] = ()
     digest: str = ''
     unlabelled: Unlabelled | None = None
-    paths: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def num_train(self) -> int:
@@ -112,8 +113,8 @@ def look_at_photos(
             f'in {str(out / "meta")!r}'
         )
     paths = dict(
-        train=[found.train.root / path for files in train.values() for path in files],
-        val=[(found.val or found.train).root / path for files in val.values() for path in files],
+        train=Part(found.train.root, train).paths,
+        val=Part((found.val or found.train).root, val).paths,
         unlabelled=[] if free is None else free.paths,
     )
     if not allow_duplicates:
@@ -134,7 +135,7 @@ def look_at_photos(
         (*notes, *_about(counts)),
         hashlib.sha256(json.dumps(of_all).encode()).hexdigest(),
         free,
-        {name: tuple(found) for name, found in paths.items()},
+        paths,
     )
 
 
@@ -174,7 +175,7 @@ def _check_classes(found: Layout) -> list[str]:
     return [f'{len(lacking)} classes have no validation image: {", ".join(lacking[:SHOWN])}'] if lacking else []
 
 
-def _refuse_duplicates(paths: Mapping[str, list[Path]], parts: Sequence[str]) -> None:
+def _refuse_duplicates(paths: Mapping[str, Sequence[str]], parts: Sequence[str]) -> None:
     """Refuse photos to measure on that are among the unlabelled ones or those of ``parts``."""
     for part in (*parts, 'unlabelled'):
         found = twins(paths[part], paths['val']) if paths[part] else []
@@ -182,8 +183,8 @@ def _refuse_duplicates(paths: Mapping[str, list[Path]], parts: Sequence[str]) ->
         if found:
             one, other = found[0]
             raise ValueError(
-                f'{len(found)} validation images are byte for byte {kind} images too, such as {str(other)!r} '
-                f'and {str(one)!r}; an accuracy on them means little. Take them out, or allow it by --allow-duplicates'
+                f'{len(found)} validation images are byte for byte {kind} images too, such as {other!r} '
+                f'and {one!r}; an accuracy on them means little. Take them out, or allow it by --allow-duplicates'
             )
 
 

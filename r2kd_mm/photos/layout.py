@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,9 @@ class Part:
     files: Mapping[str, list[str]]
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         """Where all photos are."""
-        return [self.root / name for names in self.files.values() for name in names]
+        return [os.path.join(self.root, name) for names in self.files.values() for name in names]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Unlabelled:
     files: Sequence[str]
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         """Where all photos are."""
-        return [self.root / name for name in self.files]
+        return [os.path.join(self.root, name) for name in self.files]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_unlabelled(folder: Path) -> Unlabelled:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {str(folder)!r} of unlabelled photos')
-    files = _list_images(folder, folder)
+    files = sorted(_images(folder))
     if not files:
         raise ValueError(
             f'there is no image in {str(folder)!r}, the folder of unlabelled photos; images end in '
@@ -192,15 +193,17 @@ def _read_row(row: Sequence[str], header: Sequence[str], folder: Path) -> tuple[
 def _list_classes(folder: Path, without: str | None = None) -> dict[str, list[str]]:
     """Paths of the images of each class below its folder, sorted; hidden folders are no classes."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.'))
-    return {name: _list_images(folder / name, folder) for name in names if name != without}
+    return {name: sorted(_images(folder / name, f'{name}/')) for name in names if name != without}
 
 
-def _list_images(folder: Path, root: Path) -> list[str]:
-    return sorted(
-        path.relative_to(root).as_posix()
-        for path in folder.rglob('[!.]*')
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
-    )
+def _images(folder: str | Path, prefix: str = '') -> Iterator[str]:
+    """Paths of the images in a folder, at any depth, behind a prefix."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _images(entry.path, f'{prefix}{entry.name}/')
+            elif not entry.name.startswith('.') and entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+                yield prefix + entry.name
 
 
 def _refuse_empty(part: Part) -> None:

@@ -31,13 +31,13 @@ SHOWN = 3
 class _Picture:
     """What was found in a file."""
 
-    path: Path
+    path: str
     kinds: tuple[str, ...] = ()
     fault: str | None = None
     bits: int = 0
 
 
-def look_into_photos(paths: Mapping[str, Sequence[Path]], out: Path, digest: str) -> list[str]:
+def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path, digest: str) -> list[str]:
     """Decode the photos; refuse broken ones, and return notes on their kinds and on look-alikes.
 
     An earlier call with the same photos is not repeated.
@@ -76,19 +76,19 @@ def look_into_photos(paths: Mapping[str, Sequence[Path]], out: Path, digest: str
     return notes
 
 
-def _spread(paths: Sequence[Path], step: float) -> list[Path]:
+def _spread(paths: Sequence[str], step: float) -> list[str]:
     return [paths[int(place)] for place in np.arange(0, len(paths), step)]
 
 
-def _look(path: Path, hashes: bool) -> _Picture:
+def _look(path: str, hashes: bool) -> _Picture:
     try:
-        pixels = LoadImageFromFile().transform(dict(img_path=str(path)))['img']  # type: ignore[index]  # or an error
+        pixels = LoadImageFromFile().transform(dict(img_path=path))['img']  # type: ignore[index]  # or an error
     except RunStopped as error:
         return _Picture(path, fault=str(error.__cause__))
     return _Picture(path, _kinds(path), bits=_hash(pixels) if hashes else 0)
 
 
-def _kinds(path: Path) -> tuple[str, ...]:
+def _kinds(path: str) -> tuple[str, ...]:
     """What is special about a file; nothing where Pillow cannot tell."""
     try:
         with Image.open(path) as image:
@@ -101,11 +101,11 @@ def _kinds(path: Path) -> tuple[str, ...]:
     return tuple(kind for kind in found if kind)
 
 
-def _is_deep(path: Path, image: Image.Image) -> bool:
+def _is_deep(path: str, image: Image.Image) -> bool:
     """Whether a PNG has 16 bits a channel, which Pillow hides where there are several."""
     if image.format != 'PNG':
         return False
-    with path.open('rb') as file:
+    with open(path, 'rb') as file:
         return file.read(PNG_DEPTH + 1)[-1] == 16
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def set_aside(part: Part, share: float, seed: int) -> tuple[dict[str, list[str]]
     train: dict[str, list[str]] = {}
     val: dict[str, list[str]] = {}
     for name, paths in part.files.items():
-        single = [path for path in paths if part.root / path not in copies]
+        single = [path for path in paths if os.path.join(part.root, path) not in copies]
         count = min(max(1, round(share * len(paths))), len(single), len(paths) - 1)
         if count < 1:
             raise ValueError(

@@ -28,7 +28,8 @@ def save(folder, name, mode='RGB', orientation=None, pixels=PIXELS):
 
 
 def look(out, train, val=(), unlabelled=(), digest='a'):
-    return look_into_photos(dict(train=train, val=val, unlabelled=unlabelled), out, digest)
+    paths = dict(train=train, val=val, unlabelled=unlabelled)
+    return look_into_photos({part: list(map(str, found)) for part, found in paths.items()}, out, digest)
 
 
 def test_kinds_of_files_are_counted(tmp_path):
