@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import itertools
 import logging
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +17,9 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from r2kd_mm.classifiers import classifier_logits
-from r2kd_mm.devices import HOST_LIKE, Arriving, computes_in_bf16
+from r2kd_mm.devices import computes_in_bf16
 from r2kd_mm.teachers.folding import FOLDABLE, fold_batch_norms_, log, summary, try_out
+from r2kd_mm.teachers.known_weights import KnownWeights, tensors_of
 
 LOW_PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 DTYPES = ('float32', *LOW_PRECISIONS, 'auto', None)
@@ -31,9 +30,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 # Images that go through a network in float64 to see what can be folded.
 TRIAL_SIZE = 2
-# How often, in calls, all weights of a network are compared with those that were copied; each call compares a share.
-COMPARISON_INTERVAL = 100
-MOST_ARRIVING = 8  # results of comparisons that may be on their way from a GPU
 
 
 class TeacherEngine:
@@ -146,7 +142,7 @@ class TeacherEngine:
             TypeError: The network gives no logits.
             RuntimeError: Its weights were written through ``.data`` after a copy was made.
         """
-        if self.is_plain or next(iter(_tensors(network)), None) is None:
+        if self.is_plain or next(iter(tensors_of(network)), None) is None:
             logits = classifier_logits(network, inputs)
         elif any(module.training or module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
             with _arithmetic(self.dtype and 'float32', inputs.device):
@@ -173,7 +169,7 @@ class _PreparedNetwork:
     """
 
     def __init__(self, engine: TeacherEngine, network: nn.Module, inputs: Tensor) -> None:
-        self.weights = _Weights(network)
+        self.weights = KnownWeights(network)
         self.dtype = resolve_dtype(engine.dtype, inputs.device)
         low_precision = LOW_PRECISIONS.get(self.dtype) if self.dtype else None
         self.memory_format = torch.channels_last if engine.channels_last else torch.preserve_format
@@ -185,7 +181,7 @@ class _PreparedNetwork:
             if low_precision:
                 _lower_precision_(self.network, low_precision, trial.classifier)
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # not in the stubs
-        floating_point = (tensor.dtype for tensor in _tensors(network) if tensor.is_floating_point())
+        floating_point = (tensor.dtype for tensor in tensors_of(network) if tensor.is_floating_point())
         self.input_dtype = torch.float32 if low_precision else next(floating_point, inputs.dtype)
         self.compiled = _compile(self.network, inputs.device) if engine.compile else None
 
@@ -263,90 +259,6 @@ def _lower_precision_(network: nn.Module, dtype: torch.dtype, classifier: str | 
             module.__class__ = _Float32Linear
         elif isinstance(module, FOLDABLE):
             module.to(dtype)
-
-
-# ------------------------------------------------------------------------------------------------------------- helpers
-def _tensors(network: nn.Module) -> Iterable[Tensor]:
-    return itertools.chain(network.parameters(), network.buffers())
-
-
-class _Weights:
-    """The weights and statistics of a network as they are now."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.versions = self._versions(network)
-        self.values = [tensor.detach().clone() for tensor in _tensors(network)]
-        self.times_asked = 0
-        floats = sum(tensor.numel() for tensor in self.values if tensor.is_floating_point())
-        self._share = floats / COMPARISON_INTERVAL
-        self._turn = itertools.cycle(range(len(self.values)))
-        self._changed: Tensor | None = None  # on a GPU: whether the last comparison found a difference
-        self._arriving: deque[Arriving] = deque()  # the results of earlier comparisons
-
-    def are_those_of(self, network: nn.Module) -> bool:
-        """Return whether no weight of ``network`` was replaced, moved or changed in place since.
-
-        Raises:
-            RuntimeError: A weight was written through ``.data``, which has no version. Each call compares some weights
-                in turn, a hundredth of all. So a write of all weights, as by an average, is seen before the copy is
-                used again. All are compared at the first, second, fourth, ... and each 100th call: a comparison of all
-                takes a part of the time of a forward pass. On a GPU the error comes some calls later, because nobody
-                waits for the comparison; until then :meth:`unless_changed` gives NaN.
-        """
-        if self.versions != self._versions(network):
-            return False
-        self.times_asked += 1
-        is_due = self.times_asked & (self.times_asked - 1) == 0 or self.times_asked % COMPARISON_INTERVAL == 0
-        tensors = list(_tensors(network))
-        compared = range(len(tensors)) if is_due else self._next_in_turn()
-        if not self._are_equal([(self.values[place], tensors[place]) for place in compared]):
-            raise RuntimeError(
-                f'the weights of {type(network).__name__} were written through .data, which PyTorch does not count, so '
-                'the logits of the copy that the teacher engine prepared are out of date; write them in place under '
-                "torch.no_grad(), as by weight.copy_(...), or set teacher_engine='plain'"
-            )
-        return True
-
-    def unless_changed(self, logits: Tensor) -> Tensor:
-        """Return the ``logits``; on a GPU, NaN instead if a weight was found to be changed.
-
-        So wrong logits teach nothing in the calls until the host knows.
-        """
-        return logits if self._changed is None else logits.masked_fill(self._changed, torch.nan)
-
-    def _are_equal(self, pairs: list[tuple[Tensor, Tensor]]) -> bool:
-        """Return whether no comparison has found a difference so far, without waiting for a GPU."""
-        if not pairs or pairs[0][0].device.type in HOST_LIKE:
-            return all(_are_equal(*pair) for pair in pairs)
-        changed = torch.stack([_differ(*pair) for pair in pairs]).any()
-        self._changed = changed if self._changed is None else self._changed | changed
-        self._arriving.append(Arriving(self._changed))
-        while self._arriving and (self._arriving[0].is_there or len(self._arriving) > MOST_ARRIVING):
-            if self._arriving.popleft().read():
-                return False
-        return True
-
-    def _next_in_turn(self) -> list[int]:
-        places: list[int] = []
-        values = 0
-        while values < self._share:
-            places.append(next(self._turn))
-            if self.values[places[-1]].is_floating_point():  # counters of batch norm may well stay as they are
-                values += self.values[places[-1]].numel()
-        return places
-
-    @staticmethod
-    def _versions(network: nn.Module) -> tuple:
-        return tuple((tensor.data_ptr(), tensor._version) for tensor in _tensors(network))
-
-
-def _are_equal(first: Tensor, second: Tensor) -> bool:
-    return torch.equal(first, second) or torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
-
-
-def _differ(first: Tensor, second: Tensor) -> Tensor:
-    """Return whether any value differs, on their device; NaN equals NaN."""
-    return ((first != second) & ((first == first) | (second == second))).any()
 
 
 def _compile(network: nn.Module, device: torch.device) -> Any:
