@@ -110,7 +110,8 @@ COMMANDS = {
     'make demo': shown,
     'make test': shown,
     'pip install -r requirements/tested.txt': pins,
-    'pip install --no-build-isolation -e .': installs,
+    # a build in an environment of its own downloads setuptools
+    'pip install -e .': Short(arguments=('--no-build-isolation', *installs.arguments)),
     'python tools/check_env.py': as_it_stands,
     f'{TRAIN} {IMAGENET}': flagship,
     f'tools/dist_train.sh {IMAGENET} 8': Launches(
