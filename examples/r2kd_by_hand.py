@@ -4,8 +4,10 @@ Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU
 
     python examples/r2kd_by_hand.py
 
-The method is that of Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074. ``r2kd_mm.distillers.R2KD`` is
-the same step; ``tests/examples`` compares the two after three steps.
+The method is that of Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074, with two choices of ours: the
+ranks of the student are soft, because the exact ranks of the released code have no gradient; and the view is CutMix,
+one of the five of the paper. ``r2kd_mm.distillers.R2KD`` is the same step; ``tests/examples`` compares the two after
+three steps.
 """
 
 import copy

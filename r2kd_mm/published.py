@@ -4,7 +4,7 @@ Top-1 accuracy is in percent on the test set (CIFAR-100) or the validation set (
 those that Tian et al. (arXiv 1910.10699) report for the public checkpoints of the zoo. Most later papers repeat them.
 No accuracies of public Tiny-ImageNet teachers are known to us.
 
-A folder of images may state contents of its own, see :func:`expected_contents`.
+A folder with a part of a data set may state its own numbers, see :func:`expected_contents`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class CIFAR100(ImageSet):
 
     An image is a ``uint8`` array of shape ``(32, 32, 3)``, RGB. Samples, labels and names are the same as in
     mmpretrain's ``CIFAR100``. This class replaces it, because mmpretrain's starts a download if files are missing,
-    does not accept a miniature, and its pickles may run code. For the arguments and errors see
+    refuses a small subset for tests, and its pickles may run code. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
     """
 

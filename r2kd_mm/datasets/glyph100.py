@@ -43,7 +43,7 @@ class Glyph100(BaseDataset):
     """Printed characters in colour, as in photographs of street signs, see ``docs/glyph100.md``.
 
     Image ``i`` of a split shows class ``i % 100`` and depends only on ``seed``, ``split``, ``i`` and ``difficulty``. So
-    a smaller ``size`` is the beginning of a larger one, with equally many images of each class. The splits share no
+    a smaller set is the first part of a larger one, with equally many images of each class. The splits share no
     random number. ``'shifted'`` has fonts that no other split has, and more blur and noise. An image is a ``uint8``
     array of shape ``(32, 32, 3)``, RGB.
 

@@ -1,4 +1,4 @@
-"""One step of a distillation in four lines: views, targets, student, losses."""
+"""One step of a distillation, whatever the method: make the views, ask the teachers, run the student, compare."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class Exported:
     Args:
         folder: Folder of the export.
         files: Names of its files, sorted.
-        difference: Largest difference between a logit of the export in float32 and of the student, over the largest
-            logit.
+        difference: Largest difference between the logits of the export in float32 and those of the student, divided by
+            the student's largest logit.
         num_images: Number of real images on which they were compared.
         measured: What a lower precision changes; ``None`` in float32.
     """

@@ -15,13 +15,16 @@ def rank_distance(
 ) -> Tensor:
     r"""Compute the rank loss of R2KD (Kim et al., TKDE 2024, doi 10.1109/TKDE.2024.3438074), without its weight 2.
 
+    The released code ranks the student exactly, so that its rank loss has no gradient. Here the ranks of the student
+    are soft by default, and it trains.
+
     .. math:: L = \frac1N \sum_i \left(1 - r(\mathrm{rk}(s_i), \mathrm{rk}(t_i))\right)
 
     with Pearson's r; r of ranks is Spearman's coefficient. As code::
 
         L = mean_i(1 - pearson(soft_rank(s[i]), hard_rank(t[i])))
 
-    The loss takes logits, not probabilities. Both have the same order at any temperature, but a softmax would let
+    The loss takes logits. Probabilities have the same order at any temperature, but a softmax would let
     unlikely classes underflow into ties.
 
     Args:

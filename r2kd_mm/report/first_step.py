@@ -27,7 +27,7 @@ IN_A_ROW = 8
 
 
 class Seen(Exception):
-    """The end of a run whose first images have been seen."""
+    """Stop the runner once the first batch is captured."""
 
 
 class FirstStep(Hook):
