@@ -18,21 +18,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from small_folders import writers
+
+from r2kd_mm.engine.seeding import SeededDataset
+from r2kd_mm.networks import Inputs, NamedNetwork, find_network
+from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run
+from r2kd_mm.report.table import markdown_table
+from r2kd_mm.runs import paired_difference, spread
+
 CUTMIX = dict(type='CutMix', alpha=1.0)
+WEIGHT = 'model.losses.loss_dist.loss_weight'
+TEMPERATURE = 'model.losses.loss_dist.temperature'
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
-    'dist x 0.25': ('dist', {'model.losses.loss_dist.loss_weight': 0.25}),
-    'dist x 0.06': ('dist', {'model.losses.loss_dist.loss_weight': 1 / 16}),
-    'dist, T 1': ('dist', {'model.losses.loss_dist.temperature': 1.0}),
-    'dist + cutmix': ('dist', {'model.augmentation': CUTMIX}),
+    'dist x 1/4': ('dist', {WEIGHT: 1 / 4}),
+    'dist x 1/32': ('dist', {WEIGHT: 1 / 32}),
+    'dist, T 1': ('dist', {TEMPERATURE: 1.0}),
+    'dist, T 2 x 1/4': ('dist', {TEMPERATURE: 2.0, WEIGHT: 1 / 4}),
+    'dist_light + cutmix': ('dist_light', {'model.augmentation': CUTMIX}),
+    'dist, T 1 + cutmix': ('dist', {TEMPERATURE: 1.0, 'model.augmentation': CUTMIX}),
     'kd, ce 1': ('kd', {'model.task_loss_weight': 1.0}),
     'kd + cutmix': ('kd', {'model.augmentation': CUTMIX}),
-    'kd, ce 1 + cutmix': ('kd', {'model.task_loss_weight': 1.0, 'model.augmentation': CUTMIX}),
-    'r2kd x 0.25': (
-        'r2kd',
-        {'model.losses.loss_value.loss_weight': 0.5, 'model.losses.loss_rank.loss_weight': 0.5},
-    ),
-    'r2kd, no view': ('r2kd', {'model.augmentation': None}),
-}  # fmt: skip
+    'r2kd x 1/4': ('r2kd', {'model.losses.loss_value.loss_weight': 0.5, 'model.losses.loss_rank.loss_weight': 0.5}),
+}
 # Students: name, side of their images, further fields; a CNN, one with several activations and gates, a transformer
 STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
     'resnet8': ('r2kd/cifar/resnet8', 16, {}),
@@ -49,8 +59,6 @@ class Remembered:
     """Keeps the training samples of a seed, which are the same for every method, instead of drawing them again."""
 
     def __init__(self) -> None:
-        from r2kd_mm.engine.seeding import SeededDataset
-
         self.key: tuple | None = None
         self.samples: dict[tuple, Any] = {}
         draw = SeededDataset.__getitem__
@@ -71,10 +79,8 @@ class Remembered:
 
 def train(cfg: dict[str, Any], folder: Path) -> float:
     """Train a run and return its last accuracy in percent."""
-    from mmengine.config import Config
-    from mmengine.runner import Runner
-
     cfg['default_hooks'].pop('visualization')
+    cfg['custom_hooks'] = [hook for hook in cfg['custom_hooks'] if hook['type'] != 'TeacherCheckHook']  # takes seconds
     cfg['default_hooks']['checkpoint'].update(interval=1000, save_best=None)
     cfg['train_cfg']['val_interval'] = cfg['train_cfg']['max_epochs']
     cfg['experiment_name'] = folder.name
@@ -86,9 +92,6 @@ def train(cfg: dict[str, Any], folder: Path) -> float:
 
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with a row for each method: its mean accuracy, and the paired difference to the student alone."""
-    from r2kd_mm.report.table import markdown_table
-    from r2kd_mm.runs import paired_difference, spread
-
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     for line in lines:
         *row, seed = line['run']
@@ -111,10 +114,56 @@ def seeds(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
+def inputs(side: int) -> Inputs:
+    """Return what a network gets."""
+    return Inputs(side, (127.5,) * 3, (64.0,) * 3)
+
+
+class Folder:
+    """Pictures of a kind, and the teacher of the students that learn from them.
+
+    Args:
+        out: Folder of the measurement.
+        kind: Name of the kind.
+    """
+
+    def __init__(self, out: Path, kind: str) -> None:
+        self.kind = kind
+        self.root = out / kind.replace(' ', '_')
+        self.weights = out / 'teachers' / f'{self.root.name}.pth'
+        self.flip = kind in FLIPPED
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(sorted(path.name for path in (self.root / 'train').iterdir()))
+
+    def network(self, name: str, **fields: Any) -> NamedNetwork:
+        """Return a network from random weights with a logit for each class."""
+        with DefaultScope.overwrite_default_scope('r2kd_mm'):
+            found = find_network(name, len(self.classes), 'none')
+        return NamedNetwork(name, dict(found.config, **fields))
+
+    def teacher_run(self) -> dict[str, Any]:
+        """Config of the teacher's training."""
+        name, side = TEACHER
+        data = Data(str(self.root), self.classes, train='more', workers=0)
+        return classifier_run(self.network(name), inputs(side), data, Recipe(TEACHER_EPOCHS, flip=self.flip))
+
+    def student_run(self, student: str, method: str, seed: int, epochs: int) -> dict[str, Any]:
+        """Config of a student's training."""
+        name, side, fields = STUDENTS[student]
+        pupil, data = self.network(name, **fields), Data(str(self.root), self.classes, workers=0)
+        base, options = CANDIDATES.get(method, (method, {}))
+        recipe = Recipe(epochs, flip=self.flip, options={**options, 'randomness.seed': seed})
+        if method == ALONE:
+            return classifier_run(pupil, inputs(side), data, recipe)
+        teacher = adapted(self.network(TEACHER[0]).config, inputs(TEACHER[1]))
+        return distillation_run(pupil, inputs(side), teacher, str(self.weights), base, data, recipe)
+
+
 def main() -> None:
     """Measure what is missing, and print the table."""
-    from small_folders import writers
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path)
     parser.add_argument('--skimage', type=Path, required=True)
@@ -123,15 +172,9 @@ def main() -> None:
     parser.add_argument('--seeds', type=seeds, default=range(2))
     parser.add_argument('--data', nargs='+', default=['digits', 'crops', 'glyphs 0', 'glyphs 0.25', 'icons'])
     parser.add_argument('--students', nargs='*', default=list(STUDENTS), choices=list(STUDENTS))
-    parser.add_argument('--methods', nargs='+', default=[ALONE, 'dist'])
+    parser.add_argument('--methods', nargs='+', default=[ALONE, 'dist_light'])
     args = parser.parse_args()
 
-    from mmengine.registry import DefaultScope
-
-    from r2kd_mm.networks import Inputs, NamedNetwork, find_network
-    from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run
-
-    writing = writers(args.skimage, args.fonts)
     results = args.out / 'results.jsonl'
     args.out.mkdir(parents=True, exist_ok=True)
     done = {tuple(json.loads(line)['run']) for line in results.read_text().splitlines()} if results.is_file() else set()
@@ -146,43 +189,21 @@ def main() -> None:
             file.write(json.dumps(line) + '\n')
         return folder
 
-    def normalised(side: int) -> Inputs:
-        return Inputs(side, (127.5,) * 3, (64.0,) * 3)
-
     remembered = Remembered()
-    for kind in args.data:
-        root = args.out / kind.replace(' ', '_')
-        if not root.is_dir():
-            writing[kind](root)
-        classes = tuple(sorted(path.name for path in (root / 'train').iterdir()))
-        flip = kind in FLIPPED
-        name, side = TEACHER
-        with DefaultScope.overwrite_default_scope('r2kd_mm'):
-            teacher = find_network(name, len(classes), 'none')
-        weights = args.out / 'teachers' / f'{root.name}.pth'
-        if not weights.is_file():
-            data = Data(str(root), classes, train='more', workers=0)
-            remembered.only(root, 'more')
-            cfg = classifier_run(teacher, normalised(side), data, Recipe(TEACHER_EPOCHS, flip=flip))
-            folder = note((kind, 'teacher', ALONE, 0), cfg)
-            weights.parent.mkdir(parents=True, exist_ok=True)
-            (folder / f'epoch_{TEACHER_EPOCHS}.pth').rename(weights)
-        for seed, student, method in itertools.product(args.seeds, args.students, args.methods):
-            if (kind, student, method, seed) in done:
-                continue
-            name, side, fields = STUDENTS[student]
-            found = find_network(name, len(classes), 'none')
-            pupil = NamedNetwork(student, dict(found.config, **fields))
-            data = Data(str(root), classes, workers=0)
-            remembered.only(root, side, seed)
-            base, options = CANDIDATES.get(method, (method, {}))
-            recipe = Recipe(args.epochs, flip=flip, options={**options, 'randomness.seed': seed})
-            if method == ALONE:
-                cfg = classifier_run(pupil, normalised(side), data, recipe)
-            else:
-                taught = adapted(teacher.config, normalised(TEACHER[1]))
-                cfg = distillation_run(pupil, normalised(side), taught, str(weights), base, data, recipe)
-            note((kind, student, method, seed), cfg)
+    folders = [Folder(args.out, kind) for kind in args.data]
+    for folder in folders:
+        if not folder.root.is_dir():
+            writers(args.skimage, args.fonts)[folder.kind](folder.root)
+        if not folder.weights.is_file():
+            remembered.only(folder.kind, 'more')
+            trained = note((folder.kind, 'teacher', ALONE, 0), folder.teacher_run())
+            folder.weights.parent.mkdir(parents=True, exist_ok=True)
+            (trained / f'epoch_{TEACHER_EPOCHS}.pth').rename(folder.weights)
+    for seed, folder, student, method in itertools.product(args.seeds, folders, args.students, args.methods):
+        run = (folder.kind, student, method, seed)
+        if run not in done:
+            remembered.only(folder.kind, STUDENTS[student][1], seed)
+            note(run, folder.student_run(student, method, seed, args.epochs))
     print(to_markdown([json.loads(line) for line in results.read_text().splitlines()]))
 
 

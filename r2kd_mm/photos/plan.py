@@ -31,7 +31,8 @@ from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
 DEFAULT_SIZE = 224  # where a collection states no size
 TEACHER, ALONE, DISTILLED = 'teacher', 'student_alone', 'student_distilled'
-BEST_METHOD, WITH_TWO_CLASSES = 'dist', 'kd'  # by measurement; with two classes there is no ranking to learn
+# By measurement, docs/own_photos.md. With two classes there is no ranking to learn
+BEST_METHOD, WITH_TWO_CLASSES = 'dist_light', 'kd_light'
 BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, two moments beside it, and up to four files
 
 
