@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 AUTO = 'auto'
-METHODS = (
-    'dist_light',
-    'r2kd_light',
-    'kd_light',
-    'r2kd',
-    'kd',
-    'kd_ls',
-    'dist',
-    'dkd',
-    'cmkd',
-    'mlkd',
-)  # files of configs/_base_/methods
+# Files of configs/_base_/methods
+METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx')  # of r2kd_mm.export
 INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 # What may differ in a later call with the same folder, because no finished stage depends on it.

@@ -1,14 +1,16 @@
 """The config of a stage is complete, can be read, and says the recipe that is installed."""
 
 import pytest
+import torch
 import toys
 from mmengine.config import Config
+from torch.nn import functional as F
 
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.networks import Inputs, NamedNetwork
 from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run, installed, write_config
 from r2kd_mm.photos.options import METHODS
-from r2kd_mm.registry import VISBACKENDS
+from r2kd_mm.registry import MODELS, VISBACKENDS
 from r2kd_mm.runs.state import settings_digest
 
 INPUTS = Inputs(24, (127.5,) * 3, (127.5,) * 3, interpolation='bicubic')
@@ -104,3 +106,19 @@ def test_every_method_has_a_config(method):
     assert cfg['model']['losses'] == installed(f'methods/{method}')['model']['losses']
     assert cfg['optim_wrapper']['clip_grad'] == dict(max_norm=5.0)
     assert any(hook['type'] == 'TeacherCheckHook' for hook in cfg['custom_hooks'])
+
+
+def test_the_light_methods_leave_cross_entropy_a_say():
+    """Each term of them, at the published temperature 4, has a sixteenth of the published weight."""
+    student, teacher = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0))
+    for method, terms in (('dist', ['loss_dist']), ('r2kd', ['loss_value', 'loss_rank'])):
+        published, light = (installed(f'methods/{name}')['model'] for name in (method, f'{method}_light'))
+        assert {**published, 'losses': None} == {**light, 'losses': None}
+        for term in terms:
+            values = [MODELS.build(model['losses'][term])(student, teacher) for model in (published, light)]
+            assert values[1] == pytest.approx(values[0] / 16)
+    published, light = (installed(f'methods/{name}')['model'] for name in ('kd', 'kd_light'))
+    loss = MODELS.build(light['losses']['loss_kd'])
+    expected = F.kl_div(student.log_softmax(1), teacher.log_softmax(1), reduction='batchmean', log_target=True)
+    assert loss(student, teacher) == pytest.approx(0.9 * expected)
+    assert (published['task_loss_weight'], light['task_loss_weight']) == (0.1, 1.0)

@@ -55,8 +55,8 @@ def test_without_a_baseline_the_student_is_only_distilled(tmp_path, photos):
 
 def test_with_two_classes_no_ranking_is_asked_for(tmp_path, photos):
     two = Photos(photos.root, 'train', 'val', CLASSES[:2], {})
-    assert plan(tmp_path, two).method == 'kd'
-    assert plan(tmp_path, photos).method == 'dist'
+    assert plan(tmp_path, two).method == 'kd_light'
+    assert plan(tmp_path, photos).method == 'dist_light'
     assert plan(tmp_path, photos, method='r2kd').method == 'r2kd'
 
 
