@@ -52,7 +52,7 @@ STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
 TEACHER = ('timm/test_resnet', 32)
 TEACHER_EPOCHS = 25  # on several times as many pictures
 FLIPPED = ('crops', 'icons')  # the kinds whose pictures are mirrored in training
-ALONE = 'alone'
+ALONE, ALL = 'alone', 'all'
 
 
 class Remembered:
@@ -91,20 +91,33 @@ def train(cfg: dict[str, Any], folder: Path) -> float:
 
 
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with a row for each method: its mean accuracy, and the paired difference to the student alone."""
-    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    """Return a table of the mean accuracies and of the paired differences to the student alone.
+
+    A pair is the same student and seed. The rows ``all`` have the pairs of all students.
+    """
+    found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for line in lines:
-        *row, seed = line['run']
-        found.setdefault(tuple(row), {})[seed] = line['accuracy']
-    rows = [['pictures', 'network', 'method', 'accuracy, %', 'minus alone, points [95 % interval]', 'seeds']]
-    for (data, network, method), by_seed in sorted(found.items()):
-        difference = None if method == ALONE else paired_difference(by_seed, found.get((data, network, ALONE), {}))
-        shown = ''
-        if difference is not None:
+        data, network, method, seed = line['run']
+        found.setdefault((data, method), {})[network, seed] = line['accuracy']
+    rows = [
+        ['pictures', 'student', 'method', 'alone, %', 'accuracy, %', 'minus alone, points [95 % interval]', 'pairs']
+    ]
+    for (data, method), by_run in sorted(found.items()):
+        if method == ALONE:
+            continue
+        alone = found.get((data, ALONE), {})
+        students = sorted({network for network, _ in by_run})
+        for network in [*students, ALL] if len(students) > 1 else students:
+            pairs = sorted(run for run in by_run.keys() & alone.keys() if network in (run[0], ALL))
+            values, baseline = (dict(enumerate(runs[run] for run in pairs)) for runs in (by_run, alone))
+            difference = paired_difference(values, baseline)
+            if difference is None:
+                continue
             shown = f'{difference.mean:+.2f}'
             if difference.low is not None and difference.high is not None:
                 shown += f' [{difference.low:+.2f}, {difference.high:+.2f}]'
-        rows.append([data, network, method, f'{spread(list(by_seed.values())).mean:.2f}', shown, str(len(by_seed))])
+            means = (f'{spread(list(part.values())).mean:.2f}' for part in (baseline, values))
+            rows.append([data, network, method, *means, shown, str(len(pairs))])
     return markdown_table(rows)
 
 
@@ -204,7 +217,8 @@ def main() -> None:
         if run not in done:
             remembered.only(folder.kind, STUDENTS[student][1], seed)
             note(run, folder.student_run(student, method, seed, args.epochs))
-    print(to_markdown([json.loads(line) for line in results.read_text().splitlines()]))
+    lines = (json.loads(line) for line in results.read_text().splitlines())
+    print(to_markdown([line for line in lines if line['run'][-1] in args.seeds]))
 
 
 if __name__ == '__main__':

@@ -7,17 +7,24 @@ from r2kd_mm.photos.config import installed
 from r2kd_mm.photos.options import METHODS
 
 
-def test_the_table_pairs_the_seeds():
-    accuracies = dict(alone=(70.0, 72.0, 74.0), kd=(71.0, 75.0))
+def test_the_table_pairs_students_and_seeds():
+    accuracies = dict(
+        resnet8=dict(alone=(70.0, 72.0, 74.0), kd=(71.0, 75.0)), vit=dict(alone=(60.0,), kd=(62.0,))
+    )  # fmt: skip
     lines = [
-        dict(run=['digits', 'resnet8', method, seed], accuracy=value)
-        for method, values in accuracies.items()
+        dict(run=['digits', student, method, seed], accuracy=value)
+        for student, methods in accuracies.items()
+        for method, values in methods.items()
         for seed, value in enumerate(values)
     ]
-    cells = [cell.strip() for cell in own_data.to_markdown(lines).splitlines()[3].split('|')]
-    assert cells[3:5] == ['kd', '73.00']
-    # the differences are 1 and 3: mean 2, deviation sqrt(2), times 12.706 / sqrt(2)
-    assert cells[5:7] == ['+2.00 [-10.71, +14.71]', '2']
+    rows = [[cell.strip() for cell in row.split('|')[2:8]] for row in own_data.to_markdown(lines).splitlines()[2:]]
+    # the differences of resnet8 are 1 and 3: mean 2, deviation sqrt(2), times 12.706 / sqrt(2); with the 2 of vit: 1
+    # times 4.303 / sqrt(3)
+    assert rows[:3] == [
+        ['resnet8', 'kd', '71.00', '73.00', '+2.00 [-10.71, +14.71]', '2'],
+        ['vit', 'kd', '60.00', '62.00', '+2.00', '1'],
+        ['all', 'kd', '67.33', '69.33', '+2.00 [-0.48, +4.48]', '3'],
+    ]
 
 
 def test_seeds_are_one_or_a_range():
