@@ -10,7 +10,7 @@ from typing import Any
 AUTO = 'auto'
 # Files of configs/_base_/methods
 METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
-FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx')  # of r2kd_mm.export
+FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino')  # of r2kd_mm.export
 INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 # What may differ in a later call with the same folder, because no finished stage depends on it.
 LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
@@ -31,7 +31,8 @@ class Options:
             are more than the classes of the photos or in another order.
         teacher_init: What the teacher starts from where it is trained.
         student_init: What the student starts from.
-        method: How the student learns from the teacher; ``'auto'`` takes what did best on pictures.
+        method: How the student learns from the teacher; ``'auto'`` takes what was measured to stay
+            above the student alone.
         epochs: Length of each training.
         lr: Learning rate of the student; ``None`` takes that of the recipe.
         teacher_lr: Learning rate of the teacher; ``None`` takes that of the recipe.

@@ -1,5 +1,6 @@
 # Photos of one's own: AdamW, lr 2e-3 at batch 32 from random weights (2e-4 from published ones), 2 epochs of warm-up,
-# cosine to 0 at the end of the run, whatever train_cfg.max_epochs is. How it was chosen: docs/own_photos.md.
+# cosine to 0 at the end of the run, whatever train_cfg.max_epochs is. The method that goes with it is dist_light.py in
+# ../methods. How both were chosen: docs/own_photos.md.
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from torch.optim import AdamW
