@@ -1,5 +1,5 @@
 # make demo | test | test-all | lint | format | coverage | docs | compare: each installs what it needs into .venv first, and only then.
-# make install: that only | make hooks: every check before a commit | make dist: the files of a release | make clean
+# make gpu: everything that needs a GPU, with the PyTorch of PYTHON | make install: that only | make hooks: every check before a commit | make dist: the files of a release | make clean
 # Another interpreter: make PYTHON=python3.12 test
 # Another PyTorch, in an environment of its own: make STACK=oldest test, make STACK=newest test
 
@@ -22,7 +22,7 @@ STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PY
 
 DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 
-.PHONY: install demo test test-slow test-all lint format coverage hooks docs dist check-tag compare clean
+.PHONY: install demo test test-slow test-all lint format coverage hooks docs dist check-tag compare gpu clean
 
 install: $(STAMP)
 
@@ -88,6 +88,11 @@ check-tag:
 compare: $(STAMP) $(DIGITS_TEACHER)
 	$(VENV)/bin/python tools/compare.py configs/supervised/res6_digits.py configs/*/*_res14_res6_digits.py \
 		--seeds 0 1 2 3 4 --baseline kd_res14_res6_digits --jobs 2 --out work_dirs/compare
+
+# everything that needs a GPU, with the PyTorch that PYTHON has; installs nothing
+DEVICE ?= cuda
+gpu:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu/report.py --device $(DEVICE)
 
 # made once: a teacher that is trained again would have every run done again
 $(DIGITS_TEACHER): | $(STAMP)

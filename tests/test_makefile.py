@@ -40,3 +40,8 @@ def test_the_pins_of_torch_and_torchvision_belong_together(stack):
     text = (toolbox.ROOT / f'requirements/{stack}.txt').read_text()
     torch, torchvision = (re.search(rf'^{name}==([\d.]+)$', text, re.MULTILINE)[1] for name in ('torch', 'torchvision'))
     assert int(torchvision.split('.')[1]) == int(torch.split('.')[1]) + 15  # 0.(15 + n) belongs to 2.n
+
+
+def test_the_gpu_report_installs_nothing():
+    commands = make('gpu', 'DEVICE=pretend', 'PYTHON=python3').stdout
+    assert commands == 'PYTHONPATH=. python3 benchmarks/gpu/report.py --device pretend\n'

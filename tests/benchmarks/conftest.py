@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
-sys.path += [str(BENCHMARKS / folder) for folder in ('speed', 'accuracy', 'accuracy/evidence', '.')]
+sys.path += [str(BENCHMARKS / folder) for folder in ('speed', 'accuracy', 'accuracy/evidence', 'gpu', '.')]

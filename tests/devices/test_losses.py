@@ -1,0 +1,63 @@
+"""Every loss and augmentation on the device: the numbers of the CPU, no mixed devices and no wait."""
+
+import copy
+
+import pytest
+import torch
+import toys
+from devices import pretend
+from losses import test_properties
+
+from r2kd_mm.augmentations import ViewContext
+from r2kd_mm.augmentations.draws import BatchDraws
+from r2kd_mm.registry import MODELS
+
+# Without a wait it cannot tell where the blocks of its averages begin and end.
+LOSSES_THAT_WAIT = {'permutahedron'}
+AUGMENTATIONS = [
+    dict(type='Mixup'),
+    dict(type='Mixup', per_image=True),
+    dict(type='CutMix'),
+    dict(type='CutMix', per_image=True),
+    dict(type='Cutout', length=3),
+    dict(type='Cutout', length=3, per_image=False),
+    dict(type='CutMixPick'),
+    dict(type='CutMixPick', pick='released'),
+]
+
+
+def loss_and_gradient(loss, device):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 8, 10, generator=generator)
+    target = torch.arange(8).to(device)
+    student, teacher = student.to(device).requires_grad_(), teacher.to(device)
+    with pretend.recorded_waits() as waits:
+        value = loss(student, teacher, *[target] * loss.needs_target)
+        value.backward()
+    return value.detach().cpu(), student.grad.cpu(), waits
+
+
+@pytest.mark.parametrize('loss', test_properties.TRAINING + test_properties.SINGLE_PARTS, ids=test_properties.name)
+def test_a_loss(loss):
+    if isinstance(getattr(loss, 'loss', None), torch.nn.MSELoss) or 'hard' in test_properties.name(loss):
+        pytest.skip('no loss of ours, or no gradient')
+    expected, expected_gradient, _ = loss_and_gradient(copy.deepcopy(loss), 'cpu')
+    value, gradient, waits = loss_and_gradient(loss.to(pretend.NAME), pretend.NAME)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+    if LOSSES_THAT_WAIT.isdisjoint(test_properties.name(loss).split('-')):
+        assert not waits, str(waits[0])
+
+
+@pytest.mark.parametrize('fields', AUGMENTATIONS, ids=str)
+def test_an_augmentation_makes_the_view_of_the_same_draws(fields):
+    augmentation = MODELS.build(dict(fields, _scope_='r2kd_mm'))
+    images, views = toys.batch(8)[0], []
+    for device in ('cpu', pretend.NAME):
+        context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), lambda batch: batch.flatten(1)[:, :9])
+        moved = images.to(device)
+        with pretend.recorded_waits() as waits:
+            view = augmentation(moved, context)
+        assert not waits, str(waits[0])
+        views.append(view.cpu())
+    assert torch.equal(*views)
