@@ -182,6 +182,11 @@ class PretendTensor(Tensor):
             memo[id(self)] = torch.nn.Parameter(copy, self.requires_grad) if is_parameter else copy
         return memo[id(self)]
 
+    def __reduce_ex__(self, protocol: int) -> Any:
+        """Save the numbers as a tensor of the host; see :func:`register` for how they are loaded."""
+        device_state.wait('save')
+        return self.detach().numbers.clone().__reduce_ex__(protocol)
+
     @property
     def data(self) -> Tensor:
         return Tensor.data.__get__(self)
@@ -452,6 +457,10 @@ def register() -> None:
     torch._C._set_only_lift_cpu_tensors(True)
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     globals()['_casts'] = _register_casts()
+    # map_location=NAME loads to the host, from where load_state_dict copies
+    torch.serialization.register_package(
+        5, lambda _storage: None, lambda storage, location: storage if location.startswith(NAME) else None
+    )
     utils.DEVICE = NAME  # where the Runner puts its model
 
 

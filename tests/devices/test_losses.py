@@ -6,7 +6,7 @@ import pytest
 import torch
 import toys
 from devices import pretend
-from losses import test_properties
+from losses import test_base
 
 from r2kd_mm.augmentations import ViewContext
 from r2kd_mm.augmentations.draws import BatchDraws
@@ -33,19 +33,19 @@ def loss_and_gradient(loss, device):
     student, teacher = student.to(device).requires_grad_(), teacher.to(device)
     with pretend.recorded_waits() as waits:
         value = loss(student, teacher, *[target] * loss.needs_target)
-        value.backward()
-    return value.detach().cpu(), student.grad.cpu(), waits
+        if value.requires_grad:  # hard ranks have no gradient
+            value.backward()
+    return value.detach().cpu(), None if student.grad is None else student.grad.cpu(), waits
 
 
-@pytest.mark.parametrize('loss', test_properties.TRAINING + test_properties.SINGLE_PARTS, ids=test_properties.name)
+@pytest.mark.parametrize('loss', test_base.TRAINING + test_base.SINGLE_PARTS, ids=test_base.name)
 def test_a_loss(loss):
-    if isinstance(getattr(loss, 'loss', None), torch.nn.MSELoss) or 'hard' in test_properties.name(loss):
-        pytest.skip('no loss of ours, or no gradient')
     expected, expected_gradient, _ = loss_and_gradient(copy.deepcopy(loss), 'cpu')
     value, gradient, waits = loss_and_gradient(loss.to(pretend.NAME), pretend.NAME)
     torch.testing.assert_close(value, expected)
-    torch.testing.assert_close(gradient, expected_gradient)
-    if LOSSES_THAT_WAIT.isdisjoint(test_properties.name(loss).split('-')):
+    if expected_gradient is not None:
+        torch.testing.assert_close(gradient, expected_gradient)
+    if LOSSES_THAT_WAIT.isdisjoint(test_base.name(loss).split('-')):
         assert not waits, str(waits[0])
 
 
