@@ -43,6 +43,7 @@ CURES: dict[str, tuple[Wrapper, ...]] = {
     'mmengine.config': (
         _after(mmengine.know_builtin_modules_by_name),
         _after(mmengine.name_configs_by_package),
+        _after(mmengine.import_configs_by_package),
         _after(mmengine.lay_out_configs_once),
     ),
     'mmengine.model': (_after(mmengine.count_averages_as_changes),),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from r2kd_mm.config_folder import base_folder
 from r2kd_mm.paramwise import check_paramwise_cfg
 
 if TYPE_CHECKING:
@@ -46,6 +47,34 @@ def name_configs_by_package() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE.setdefault('r2kd_mm', 'r2kd_mm')
+
+
+def import_configs_by_package() -> None:
+    """Let a config outside the clone begin with ``from r2kd_mm.configs._base_.schedules.own_data import *``.
+
+    Symptom: ConfigParsingError "r2kd_mm/configs/... not found", from a wheel and from an editable installation.
+    ``with read_base()`` looks in the folder of the package, while mim wants the configs of a package in its ``.mim``.
+    """
+    from mmengine.config import config
+
+    upstream_path, upstream_parse = config.get_installed_path, config.Config._parse_lazy_import
+    if getattr(upstream_path, '__wrapped__', None) is not None:
+        return
+    parsing: list[str] = []
+
+    @functools.wraps(upstream_path)
+    def get_installed_path(package: str) -> str:
+        return base_folder(package, upstream_path(package)) if parsing else upstream_path(package)
+
+    @functools.wraps(upstream_parse)
+    def parse(filename: str) -> tuple[Any, Any]:
+        parsing.append(filename)
+        try:
+            return upstream_parse(filename)
+        finally:
+            parsing.pop()
+
+    config.get_installed_path, config.Config._parse_lazy_import = get_installed_path, staticmethod(parse)
 
 
 def lay_out_configs_once() -> None:

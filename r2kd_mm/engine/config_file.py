@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.utils import get_installed_path
 
+from r2kd_mm.config_folder import base_folder
 from r2kd_mm.engine.compose import existing_config, find_composition
 from r2kd_mm.engine.resume import warn
 
@@ -161,10 +162,14 @@ def _bases(path: Path, tree: ast.Module) -> Iterator[Path]:
             for line in node.body:
                 if isinstance(line, ast.ImportFrom) and line.module:
                     parts = line.module.split('.')
-                    folder = path.parents[line.level - 1] if line.level else Path(get_installed_path(parts.pop(0)))
+                    folder = path.parents[line.level - 1] if line.level else _folder_of(parts.pop(0))
                     yield folder.joinpath(*parts).with_suffix('.py')
     for base in Config._get_base_files(str(path)):
         yield Path(Config._get_cfg_path(base, str(path))[0])
+
+
+def _folder_of(package: str) -> Path:
+    return Path(base_folder(package, get_installed_path(package)))
 
 
 def _check_names(cfg: Config, sources: list[_Source], fields: Collection[str]) -> None:

@@ -68,7 +68,7 @@ class ChanceCheckHook(Hook):
         runner.logger.warning(
             f'After {runner.iter} steps the accuracy is {accuracy:.2f} % on {len(dataset)} images, no better than '
             f'guessing among {classes} classes (up to {limit:.2f} %): the training has collapsed, or has not begun to '
-            f'learn. Interrupt it and lower the learning rate (now {rate:g}), {clip}warm up for longer, or check that '
+            f'learn. Lower the learning rate (now {rate:g}), {clip}warm up for longer, or check that '
             'the labels are right'
         )
 

@@ -174,3 +174,19 @@ def test_a_written_config_reads_like_the_one_that_was_run(tmp_path):
     path = tmp_path / 'run.json'
     path.write_text(json.dumps(dict(model=dict(type='A'))))
     assert read_config(str(path), RUN_FIELDS).to_dict() == Config.fromfile(path).to_dict()
+
+
+def test_a_config_anywhere_begins_with_those_of_the_installed_package(tmp_path):
+    text = (
+        'from mmengine.config import read_base\n\nwith read_base():\n'
+        '    from r2kd_mm.configs.kd.kd_res14_res6_digits import *\n\ntrain_cfg.max_epochs = 7\n'
+    )
+    (tmp_path / 'mine.py').write_text(text)
+    cfg = read_config(str(tmp_path / 'mine.py'), RUN_FIELDS)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (7, 10)
+    (tmp_path / 'mine.py').write_text(text + 'train_config = dict(max_epochs=7)\n')
+    with pytest.raises(ValueError, match='train_config.*did you mean'):  # the bases are read here too
+        read_config(str(tmp_path / 'mine.py'), RUN_FIELDS)
+    (tmp_path / 'mine.py').write_text(text.replace('res14', 'res15'))
+    with pytest.raises((ValueError, OSError), match='kd_res15_res6_digits'):
+        read_config(str(tmp_path / 'mine.py'), RUN_FIELDS)

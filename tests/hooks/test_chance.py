@@ -28,7 +28,7 @@ def test_warns_once_after_the_given_number_of_steps(tmp_path):
     log = trained(tmp_path)
     assert log.count('no better than guessing among 5 classes (up to 36.97 %)') == 1
     assert 'After 8 steps the accuracy is 20.00 % on 50 images' in log
-    assert 'lower the learning rate (now 0), limit the gradient (optim_wrapper.clip_grad=dict(max_norm=5.0))' in log
+    assert 'Lower the learning rate (now 0), limit the gradient (optim_wrapper.clip_grad=dict(max_norm=5.0))' in log
     assert log.index('Epoch(train) [3]') > log.index('After 8 steps') > log.index('Epoch(train) [2]')
 
 
