@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from r2kd_mm.export.card import model_card
-from r2kd_mm.export.formats import DESCRIPTION, FLOAT32, FORMATS, require_packages
+from r2kd_mm.export.formats import DESCRIPTION, FLOAT32, FORMATS, INT8, require_packages
 from r2kd_mm.export.images import calibration_images, validation_images
 from r2kd_mm.export.measurement import MAX_DROP, SCORED_IMAGES, Measurement, measure, other_kind, refusal
 from r2kd_mm.export.network import ExportError
@@ -76,7 +76,7 @@ def export_student(
         ImportError: A package that the format needs is missing.
         ExportError: The network cannot be exported in this format, the logits in float32 differ by more than
             :data:`TOLERANCE`, or the lower precision costs more than ``max_drop``.
-        ValueError: See :func:`load_student`.
+        ValueError: ``calibration`` is given without ``'int8'``; or see :func:`load_student`.
     """
     out = Path(out)
     if name not in FORMATS:
@@ -86,6 +86,8 @@ def export_student(
         raise ValueError(f'the precision of the format {name} must be one of {", ".join(known)}, got {precision!r}')
     if out.exists():
         raise FileExistsError(f'{str(out)!r} exists; give another folder, or remove it')
+    if calibration is not None and precision != INT8:
+        raise ValueError(f'--calibration-images is for --precision {INT8}, got --precision {precision}; leave it out')
     require_packages(name, to_write=True, precision=precision)
     student = load_student(checkpoint, config, images)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +143,10 @@ def _lower(
 ) -> Measurement:
     """Replace the network of float32 in ``folder`` by one of lower precision, and return what that changes."""
     name, precision = description['format'], description['precision']
-    seen = calibration_images(student, calibration)
-    note = other_kind(seen, torch.cat([images for images, _ in validation_images(student, len(seen))]))
+    seen = note = None
+    if precision == INT8:
+        seen = calibration_images(student, calibration)
+        note = other_kind(seen, torch.cat([images for images, _ in validation_images(student, len(seen))]))
     with tempfile.TemporaryDirectory() as kept:
         float32 = Path(kept)
         shutil.copytree(folder, float32, dirs_exist_ok=True)
@@ -153,11 +157,11 @@ def _lower(
             {key: FORMATS[name].load(place) for key, place in folders.items()},
             validation_images(student, SCORED_IMAGES),
             {key: _network_bytes(place) for key, place in folders.items()},
-            in_float32=onnx_in_float32(folder) if (name, precision) == ('onnx', 'int8') else (),
+            in_float32=onnx_in_float32(folder) if (name, precision) == ('onnx', INT8) else (),
             notes=() if note is None else (note,),
         )
-        if measured.drop(precision) > max_drop:
-            worst = onnx_worst_layers(float32, folder, student.images) if (name, precision) == ('onnx', 'int8') else []
+        if not measured.drop(precision) <= max_drop:  # NaN too
+            worst = onnx_worst_layers(float32, folder, student.images) if (name, precision) == ('onnx', INT8) else []
             raise ExportError(refusal(measured, precision, max_drop, worst))
     _write_description(dict(description, measured=measured.describe()), folder)
     return measured

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = 'export.json'  # in every export: preprocessing and classes
 BATCH = 'batch'
-FLOAT32 = 'float32'
+FLOAT32, INT8 = 'float32', 'int8'
 
 Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to logits (N, num_classes)
 

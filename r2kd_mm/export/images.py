@@ -46,6 +46,19 @@ DATALOADERS = (
     'train_dataloader',
 )  # whose images an export takes, the first there is
 MOST_DIFFERENT = 2.0  # of 0 to 255, mean over the pixels of an image: decoders of JPEG differ by less
+# Said where a data set is not here.
+COMPARED = (
+    'the export is checked on real images, and the validation data of the run are not here ({}); give a folder of '
+    'images by --images'
+)
+MEASURED = (
+    'the accuracy is measured on the validation data of the run, which are not here ({}); give a config that says '
+    'where they are by --config, or take --precision float32, which needs none'
+)
+CALIBRATED = (
+    'the range of each layer is measured on images to train on, and the training data of the run are not here ({}); '
+    'give a folder of such images by --calibration-images'
+)
 FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 
 
@@ -65,7 +78,7 @@ def look_at_images(
     fixed = any(step['type'] in FIXING for step in transforms)
 
     if folder is None:
-        dataset = _build_dataset(loader['dataset'])
+        dataset = _build_dataset(loader['dataset'], COMPARED)
         chosen = np.linspace(0, len(dataset) - 1, NUM_IMAGES).astype(int)
         pixels = default_collate([dataset[int(index)]['inputs'] for index in chosen])
         names = tuple(classes_of(dataset) or ())
@@ -108,7 +121,7 @@ def calibration_images(student: Student, folder: str | os.PathLike | None = None
             'the range of each layer is measured on images to train on, and the config of the run has no '
             'train_dataloader; give a folder of such images by --calibration-images'
         )
-    return torch.cat([images for images, _ in _batches(student, loader, CALIBRATION_IMAGES)])
+    return torch.cat([images for images, _ in _batches(student, loader, CALIBRATION_IMAGES, CALIBRATED)])
 
 
 def validation_images(student: Student, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -124,10 +137,10 @@ def validation_images(student: Student, count: int) -> Iterator[tuple[Tensor, Te
             'the accuracy is measured on the validation data, and the config of the run has no val_dataloader; give a '
             'config that has one by --config'
         )
-    yield from _batches(student, loader, count)
+    yield from _batches(student, loader, count, MEASURED)
 
 
-def _batches(student: Student, loader: dict[str, Any], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(student: Student, loader: dict[str, Any], count: int, missing: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``count`` images of a loader's data set, prepared by the pipeline of validation, and their classes."""
     prepared = next(student.run[name] for name in DATALOADERS if student.run.get(name))
     pipeline = innermost_datasets(prepared['dataset'])[0]['pipeline']
@@ -136,7 +149,7 @@ def _batches(student: Student, loader: dict[str, Any], count: int) -> Iterator[t
         member['pipeline'] = copy.deepcopy(pipeline)
     normalised = _data_preprocessor(data_preprocessor_of(student.run), student.preprocessing)
     with DefaultScope.overwrite_default_scope('r2kd_mm'):
-        dataset = _build_dataset(config)
+        dataset = _build_dataset(config, missing)
         chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
         for part in np.array_split(chosen, math.ceil(len(chosen) / BATCH_SIZE)):
             samples = [dataset[int(index)] for index in part]
@@ -203,14 +216,12 @@ def _crop_size(run: dict[str, Any]) -> tuple[int, int] | None:
     return pairs.pop() if len(pairs) == 1 else None
 
 
-def _build_dataset(config: dict[str, Any]) -> Any:
+def _build_dataset(config: dict[str, Any], missing: str) -> Any:
+    """Build a data set, or say by ``missing`` what it was for and how to do without."""
     check_parts(config)
     try:
         return DATASETS.build(ConfigDict(config))
     except MisnamedClasses:
         raise
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise FileNotFoundError(
-            f'the export is checked on real images, and the validation data of the run are not here ({error}); give a '
-            'folder of images by --images'
-        ) from error
+        raise FileNotFoundError(missing.format(error)) from error

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from r2kd_mm.cost import measure_latency
-from r2kd_mm.export.formats import FLOAT32
+from r2kd_mm.export.formats import FLOAT32, INT8
 
 MAX_DROP = 1.0  # points
 SCORED_IMAGES = 2000
@@ -110,11 +110,11 @@ def refusal(measured: Measurement, precision: str, max_drop: float, worst: Seque
     """Say that a network lost too much, and which layers lose most, where that is known."""
     before, after = measured.accuracy[FLOAT32].top1, measured.accuracy[precision].top1
     layers = f' The layers that lose most: {", ".join(worst)}.' if worst else ''
+    calibrate = 'images like those of training by --calibration-images, ' if precision == INT8 else ''
     return (
         f'{precision} costs {before - after:.2f} points of accuracy: {after:.2f} % instead of {before:.2f} on '
         f'{measured.num_images} images, and --max-drop allows {max_drop:g}; nothing was written.{layers} Give '
-        'images like those of training by --calibration-images, another --precision or format, or accept the loss by '
-        '--max-drop'
+        f'{calibrate}another --precision or format, or accept the loss by --max-drop'
     )
 
 

@@ -23,12 +23,13 @@ WORST_LAYERS = 5
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
-def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
     """Quantise ``model.onnx`` in place: weights per channel, activations by the range of each tensor.
 
     Weights have 7 bits. With 8, processors without VNNI instructions overflow in the sum of two products (see the page
     on quantisation of ONNX Runtime), and the same file would say other things on other machines.
     """
+    assert seen is not None
     quantization = importlib.import_module('onnxruntime.quantization')
     prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
     prepared = folder / 'prepared.onnx'
@@ -47,7 +48,7 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
     prepared.unlink()
 
 
-def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
     """Convert ``model.onnx`` in place to half precision; images and logits stay in float32."""
     onnx = importlib.import_module('onnx')
     convert = importlib.import_module('onnxruntime.transformers.float16').convert_float_to_float16
@@ -112,7 +113,7 @@ def _reader(images: Tensor) -> Any:
 
 
 # -------------------------------------------------------------------------------------------------------- OpenVINO
-def openvino_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+def openvino_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
     """Write ``model.xml`` from the student that was quantised as ONNX."""
     with tempfile.TemporaryDirectory() as name:
         write_onnx(student, description, Path(name))
@@ -120,16 +121,16 @@ def openvino_int8(student: Student, description: dict[str, Any], folder: Path, s
         save_openvino(Path(name) / 'model.onnx', description, folder)
 
 
-def openvino_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor) -> None:
+def openvino_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
     """Write ``model.xml`` with weights in half precision."""
     with tempfile.TemporaryDirectory() as name:
         write_onnx(student, description, Path(name))
         save_openvino(Path(name) / 'model.onnx', description, folder, compress_to_fp16=True)
 
 
-# By format and precision: what replaces the network of float32 in a folder. Each gets images ``(N, C, H, W)`` to train
-# on, from which it takes the range of each layer.
-CONVERTERS: dict[tuple[str, str], Callable[[Student, dict[str, Any], Path, Tensor], None]] = {
+# By format and precision: what replaces the network of float32 in a folder. For int8 it gets images ``(N, C, H, W)`` to
+# train on, from which it takes the range of each layer.
+CONVERTERS: dict[tuple[str, str], Callable[[Student, dict[str, Any], Path, Tensor | None], None]] = {
     ('onnx', 'int8'): onnx_int8,
     ('onnx', 'fp16'): onnx_fp16,
     ('openvino', 'int8'): openvino_int8,

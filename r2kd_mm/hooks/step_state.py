@@ -28,19 +28,16 @@ class Kept:
 
     def __init__(self) -> None:
         self._tensors: list[Tensor] = []
+        self._places: list[int] = []  # in memory; an assignment to ``tensor.data`` changes them
         self._bits: list[tuple[list[Tensor], list[Tensor]]] = []  # of the tensors, and of their kept values
 
     @torch.no_grad()
     def keep(self, tensors: Sequence[Tensor]) -> None:
         """Keep the present values of ``tensors``."""
         is_same = len(tensors) == len(self._tensors) and all(map(_is_same, tensors, self._tensors))
-        if not is_same:
-            self._tensors = list(tensors)
-            groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-            for tensor in tensors:
-                bits = tensor.detach().view(INTEGERS[tensor.element_size()])
-                groups.setdefault((bits.dtype, bits.device), []).append(bits)
-            self._bits = [(group, [bits.clone() for bits in group]) for group in groups.values()]
+        if not is_same or self._have_moved():
+            self._tensors, self._places = list(tensors), _places(tensors)
+            self._bits = [(group, [bits.clone() for bits in group]) for group in _as_bits(tensors)]
             return
         for now, kept in self._bits:
             torch._foreach_copy_(kept, now)
@@ -48,6 +45,7 @@ class Kept:
     @torch.no_grad()
     def put_back(self) -> None:
         """Give the tensors their kept values."""
+        self._follow()
         for bits, kept in self._bits:
             torch._foreach_copy_(bits, kept)
 
@@ -58,14 +56,38 @@ class Kept:
         The integers of the same bits are computed as ``kept + (now - kept) * is_good``: integers wrap around, so this
         is exact, also where a number is NaN. It takes a few operations for all tensors together.
         """
+        self._follow()
         for bits, kept in self._bits:
             torch._foreach_sub_(bits, kept)
             torch._foreach_mul_(bits, is_good.to(bits[0]))
             torch._foreach_add_(bits, kept)
 
+    def _have_moved(self) -> bool:
+        return _places(self._tensors) != self._places
+
+    def _follow(self) -> None:
+        """Find the tensors that were given another memory since they were kept."""
+        if self._have_moved():
+            self._places = _places(self._tensors)
+            self._bits = [(now, kept) for now, (_, kept) in zip(_as_bits(self._tensors), self._bits)]
+
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
     return one is other
+
+
+def _places(tensors: Sequence[Tensor]) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+def _as_bits(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """View tensors as integers, in groups of one type and device."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+        bits = real.view(INTEGERS[real.element_size()])
+        groups.setdefault((bits.dtype, bits.device), []).append(bits)
+    return list(groups.values())
 
 
 class Buffers:

@@ -131,7 +131,7 @@ def read_table(path: Path) -> Layout:
     """List the photos of a table with the columns ``path``, ``label`` and perhaps ``split``.
 
     A path begins in the folder of the table. A split is one of ``train``, ``val`` and ``unlabelled``, or another usual
-    name of these; photos without labels need none. Other columns are passed over.
+    name of these. Photos of the split ``unlabelled`` need no label. Other columns are passed over.
 
     Args:
         path: A file that ends in ``.csv`` or ``.tsv``, in UTF-8.
@@ -156,9 +156,10 @@ def read_table(path: Path) -> Layout:
             for row in rows:
                 if any(cell.strip() for cell in row):
                     name, label, part = _read_row(row, header, path.parent)
-                    if name in seen:
-                        raise ValueError(f'{name!r} stands in line {seen[name]} too')
-                    seen[name] = rows.line_num
+                    place = os.path.normpath(name)
+                    if place in seen:
+                        raise ValueError(f'{name!r} stands in line {seen[place]} too')
+                    seen[place] = rows.line_num
                     files[part].setdefault(label, []).append(name)
         except (ValueError, csv.Error) as error:
             raise ValueError(f'{str(path)!r}, line {rows.line_num}: {error}') from None
@@ -183,6 +184,8 @@ def _read_row(row: Sequence[str], header: Sequence[str], folder: Path) -> tuple[
     name, label = cells['path'], cells['label']
     if part != 'unlabelled' and not label:
         raise ValueError(f'{name!r} has no label; give it one, or the {SPLIT} unlabelled')
+    if len(label.splitlines()) > 1:
+        raise ValueError(f'the label {label!r} has several lines; a label is one line of text')
     if not name.lower().endswith(EXTENSIONS):
         raise ValueError(f'{name!r} is no image; images end in {", ".join(EXTENSIONS)}')
     if '\n' in name or not (folder / name).is_file():

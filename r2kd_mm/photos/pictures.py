@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -37,20 +38,21 @@ class _Picture:
     bits: int = 0
 
 
-def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path, digest: str) -> list[str]:
+def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path) -> list[str]:
     """Decode the photos; refuse broken ones, and return notes on their kinds and on look-alikes.
 
-    An earlier call with the same photos is not repeated.
+    An earlier call with the same photos in the same parts is not repeated.
 
     Args:
         paths: Of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
         out: Where the lists are written.
-        digest: Of the names of the photos.
 
     Raises:
         ValueError: Photos are broken; the message says where all of them are listed.
     """
     record = out / RECORD
+    hashes = importlib.util.find_spec('imagehash') is not None
+    digest = hashlib.sha256(json.dumps([paths, hashes]).encode()).hexdigest()
     if record.is_file():
         known = json.loads(record.read_text())
         if known['digest'] == digest:
@@ -58,7 +60,8 @@ def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path, digest: str)
     total = sum(map(len, paths.values()))
     step = max(1, total / MOST)
     notes = [] if step == 1 else [SAMPLED.format(MOST, total)]
-    hashes = importlib.util.find_spec('imagehash') is not None
+    for name in (BROKEN, LOOK_ALIKES):  # of an earlier call with other photos
+        (out / name).unlink(missing_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = {
             part: list(pool.map(lambda path: _look(path, hashes), _spread(of_part, step)))

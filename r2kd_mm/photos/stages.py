@@ -103,7 +103,7 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
         asked.data, lists, asked.val_split, 0, asked.allow_duplicates, goes_on, unlabelled=asked.unlabelled
     )
     _check_photos(asked, photos)
-    notes = look_into_photos(photos.paths, lists, photos.digest)
+    notes = look_into_photos(photos.paths, lists)
     photos = replace(photos, notes=(*photos.notes, *notes))
     plan = make_plan(asked, photos)
     costs = check_plan(plan)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import exports
 import numpy as np
@@ -9,11 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from r2kd_mm.export import ExportError, Predictor, export_student, load_student
 from r2kd_mm.export.images import calibration_images, validation_images
-from r2kd_mm.export.measurement import measure, other_kind
+from r2kd_mm.export.measurement import measure, other_kind, refusal
 from r2kd_mm.registry import DATASETS
 
 
@@ -91,7 +93,8 @@ def test_what_costs_more_than_allowed_is_refused_with_its_layers(checkpoint, tmp
 
 @pytest.mark.slow
 def test_fp16_keeps_images_and_logits_in_float32(checkpoint, tmp_path):
-    done = export_student(checkpoint, tmp_path / 'export', 'onnx', precision='fp16')
+    path = elsewhere(checkpoint, tmp_path / 'a.pth', 'train_dataloader')  # fp16 needs no training data
+    done = export_student(path, tmp_path / 'export', 'onnx', precision='fp16')
     model = onnx.load(tmp_path / 'export/model.onnx')
     kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
     assert kinds == {onnx.TensorProto.FLOAT16}
@@ -109,6 +112,36 @@ def test_openvino_takes_both(checkpoint, precision, tmp_path):
     assert done.files == ('README.md', 'export.json', 'model.bin', 'model.xml')
 
 
+def elsewhere(checkpoint, path, *loaders):
+    """The checkpoint of a run whose data are not here."""
+    state = torch.load(checkpoint, weights_only=False)
+    cfg = Config.fromstring(state['meta']['cfg'], '.py')
+    for name in loaders:
+        data = dict(type='ImageFolder', data_root='/nowhere', split='train')
+        cfg[name].dataset = dict(data, pipeline=cfg.val_dataloader.dataset.pipeline)
+    state['meta']['cfg'] = cfg.pretty_text
+    torch.save(state, path)
+    return path
+
+
+def test_data_that_are_not_here_are_named_with_what_helps(checkpoint, tmp_path):
+    path = elsewhere(checkpoint, tmp_path / 'a.pth', 'train_dataloader')
+    with pytest.raises(FileNotFoundError, match='the training data .* not here .*/nowhere/train.*--calibration-images'):
+        calibration_images(load_student(path))
+    path = elsewhere(checkpoint, tmp_path / 'b.pth', 'val_dataloader', 'train_dataloader')
+    exports.write_digits(tmp_path / 'digits')
+    student = load_student(path, images=tmp_path / 'digits')
+    with pytest.raises(FileNotFoundError, match='the accuracy is measured on the validation data .* --config'):
+        list(validation_images(student, 4))
+    with pytest.raises(FileNotFoundError, match='checked on real images, and the validation data .* by --images'):
+        load_student(path)
+
+
+def test_images_to_calibrate_on_are_refused_where_nothing_is_calibrated(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match='--calibration-images is for --precision int8, got --precision fp16'):
+        export_student(checkpoint, tmp_path / 'export', 'onnx', precision='fp16', calibration=tmp_path)
+
+
 def test_a_measurement_counts_what_both_networks_get_right():
     images, labels = torch.arange(8.0).view(8, 1, 1, 1), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     above = {
@@ -122,6 +155,10 @@ def test_a_measurement_counts_what_both_networks_get_right():
     assert found.drop('int8') == 25
     assert found.agreement == 75
     assert set(found.milliseconds['int8']) == {1, 32}
+    assert 'allows 1; nothing was written. Give images like' in refusal(found, 'int8', 1, [])
+    assert 'by --calibration-images' not in refusal(
+        replace(found, accuracy={**found.accuracy, 'fp16': found.accuracy['int8']}), 'fp16', 1, []
+    )
 
 
 @pytest.mark.parametrize(('change', 'noted'), [(lambda x: x, False), (lambda x: x + 2, True), (lambda x: x / 3, True)])

@@ -85,6 +85,8 @@ def test_photos_without_labels(table, tmp_path):
         ('path,label\nshots/z.jpg,dog\n', 2, "there is no image '"),
         ('path,label\nshots/a.heic,dog\n', 2, "'shots/a.heic' is no image; images end in .bmp"),
         ('path,label\nshots/a.jpg,dog\nshots/a.jpg,cat\n', 3, "'shots/a.jpg' stands in line 2 too"),
+        ('path,label\nshots/a.jpg,dog\n./shots//a.jpg,cat\n', 3, "'./shots//a.jpg' stands in line 2 too"),
+        ('path,label\nshots/a.jpg,"a\ndog"\n', 3, r"the label 'a\ndog' has several lines; a label is one line of text"),
         ('path,label,split\nshots/a.jpg,dog,dev\n', 2, "split must be one of train, val, unlabelled, got 'dev'"),
     ],
 )

@@ -27,9 +27,9 @@ def save(folder, name, mode='RGB', orientation=None, pixels=PIXELS):
     return folder / name
 
 
-def look(out, train, val=(), unlabelled=(), digest='a'):
+def look(out, train, val=(), unlabelled=()):
     paths = dict(train=train, val=val, unlabelled=unlabelled)
-    return look_into_photos({part: list(map(str, found)) for part, found in paths.items()}, out, digest)
+    return look_into_photos({part: list(map(str, found)) for part, found in paths.items()}, out)
 
 
 def test_kinds_of_files_are_counted(tmp_path):
@@ -90,6 +90,27 @@ def test_look_alikes_are_counted_and_listed(tmp_path):
     assert note.startswith('1 of 2 validation photos look like a training photo (perceptual hash, at most 10 of 64')
     listed = (tmp_path / 'out' / 'look_alikes.txt').read_text()
     assert listed == f'{val[0]} looks like {train[0]}\n'
+    assert look(tmp_path / 'out', [*train, val[0]], val[1:]) == []  # the same photos in other parts
+    assert not (tmp_path / 'out' / 'look_alikes.txt').exists()
+
+
+def test_look_alikes_are_searched_once_the_package_is_there(tmp_path, monkeypatch):
+    pytest.importorskip('imagehash')
+    photos = [save(tmp_path, 'a.png')], [save(tmp_path, 'b.png')]
+    with monkeypatch.context() as without:
+        without.setattr(module.importlib.util, 'find_spec', lambda name: None)
+        assert 'are not searched' in look(tmp_path / 'out', *photos)[0]
+    assert look(tmp_path / 'out', *photos)[0].startswith('1 of 1 validation photos look like a training photo')
+
+
+def test_a_list_of_broken_photos_goes_when_they_are_whole(tmp_path):
+    photo = tmp_path / 'a.jpg'
+    photo.write_bytes(b'')
+    with pytest.raises(ValueError, match='1 of 1 photos are broken'):
+        look(tmp_path / 'out', [photo])
+    save(tmp_path, 'a.jpg')
+    look(tmp_path / 'out', [photo])
+    assert not (tmp_path / 'out' / 'broken.txt').exists()
 
 
 def test_without_the_package_one_note_says_so(tmp_path, monkeypatch):
@@ -105,7 +126,7 @@ def test_the_same_photos_are_looked_into_once(tmp_path):
     photo.write_bytes(b'')
     assert look(tmp_path / 'out', [photo]) == notes
     with pytest.raises(ValueError, match='1 of 1 photos are broken'):
-        look(tmp_path / 'out', [photo], digest='b')
+        look(tmp_path / 'out', [], [photo])
 
 
 def test_of_many_photos_some_are_looked_into(tmp_path, monkeypatch):
