@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from r2kd_mm.export.student import Student
 from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.version import __version__
 
+LICENCE = 'unknown  # of the photos, the teacher and the student: put yours here before you publish them'
+
 
 def model_card(
     student: Student,
@@ -29,7 +31,9 @@ def model_card(
     precision: str = FLOAT32,
     measured: Measurement | None = None,
 ) -> str:
-    """Return the card in Markdown: data, teacher, method, accuracy, versions, size, cost.
+    """Return the card in Markdown: data, teacher, method, accuracy, versions, size, cost, and all classes.
+
+    It begins with what model hubs read, such as the licence.
 
     Args:
         student: The exported student.
@@ -70,7 +74,27 @@ def model_card(
         'commit': record.get('commit') or 'unknown',
     }
     title = f'{_network(student).split("(")[0]} for {len(student.classes)} classes'
-    return f'# {title}\n\n{_table("export", rows)}\n## Where it comes from\n\n{_table("run", origin)}'
+    return (
+        f'{_front_matter(name)}\n# {title}\n\n{_table("export", rows)}\n'
+        f'## Where it comes from\n\n{_table("run", origin)}\n'
+        f'## Classes\n\n{_listed(student.classes)}\n'
+    )
+
+
+def _front_matter(name: str) -> str:
+    """The lines between two rules that model hubs read; nobody but the owner knows the licence."""
+    lines = {
+        'license': LICENCE,
+        'library_name': 'onnx' if name == 'onnx' else 'pytorch',
+        'pipeline_tag': 'image-classification',
+        'tags': '[image-classification, knowledge-distillation, r2kd]',
+        'metrics': '[accuracy]',
+    }
+    return '\n'.join(['---', *(f'{key}: {value}' for key, value in lines.items()), '---', ''])
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return '\n'.join(f'{index}. {name}' for index, name in enumerate(classes))
 
 
 def _table(head: str, rows: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import exports
 import pytest
 import torch
+import yaml
 
 from r2kd_mm.export import FORMATS, ExportError, export_student
 
@@ -80,6 +81,21 @@ def test_the_card_says_where_the_student_comes_from_and_what_it_costs(checkpoint
     assert card['method'].startswith('R2KD; ')
     assert 'RankDistanceLoss(loss_weight=2.0)' in card['method']
     assert 'augmented view by CutMix(alpha=1.0)' in card['method']
+
+
+def test_the_card_begins_with_what_hubs_read_and_ends_with_all_classes(checkpoint, tmp_path):
+    export_student(checkpoint, tmp_path / 'export', 'torch')
+    _, front, text = (tmp_path / 'export/README.md').read_text().split('---\n', 2)
+    assert yaml.safe_load(front) == dict(
+        license='unknown',
+        library_name='pytorch',
+        pipeline_tag='image-classification',
+        tags=['image-classification', 'knowledge-distillation', 'r2kd'],
+        metrics=['accuracy'],
+    )
+    assert text.lstrip().startswith('# ResNet')
+    classes = text.partition('## Classes\n\n')[2].splitlines()
+    assert classes == [f'{index}. {name}' for index, name in enumerate(map(str, range(10)))]
 
 
 def test_the_card_of_a_classifier_without_teacher_says_so(tmp_path):
