@@ -73,7 +73,7 @@ class Outcome:
 def run_part(part: Part, device: str, seconds: float) -> Outcome:
     """Run a part in a process of its own, for at most ``seconds``."""
     paths = [str(ROOT), str(ROOT / 'tests'), str(ROOT / 'benchmarks/speed')]
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'CUBLAS_WORKSPACE_CONFIG': ':4096:8'}
     command = [sys.executable, str(PARTS_FILE), part.name, device]
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

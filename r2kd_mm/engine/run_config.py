@@ -100,6 +100,9 @@ def load_run_config(args: argparse.Namespace) -> Config:
                 pin_memory=not args.no_pin_memory,
                 persistent_workers=not getattr(args, 'no_persistent_workers', False),
             )
+    if cfg.get('randomness', {}).get('deterministic'):
+        # without it PyTorch refuses the products of a GPU then; the value is that of its documentation
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     init_launcher(cfg, args.launcher)
     return cfg
 

@@ -1,6 +1,7 @@
 """The command line changes a config."""
 
 import argparse
+import os
 
 import pytest
 import torch
@@ -65,6 +66,18 @@ def test_memory_is_pinned_for_a_gpu_unless_forbidden(load, tmp_path, monkeypatch
     cfg = load(**fields)
     assert (cfg.train_dataloader.pin_memory, cfg.val_dataloader.pin_memory) == (gpu, False)
     assert load(('--no-pin-memory',), **fields).train_dataloader.pin_memory is False
+
+
+def test_deterministic_products_of_a_gpu_have_their_workspace(load, monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')  # and put back what was there
+    load(randomness=dict(seed=0))
+    assert 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
+    load(randomness=dict(deterministic=True))
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':16:8')
+    load(randomness=dict(deterministic=True))
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':16:8'
 
 
 def test_a_collate_function_of_the_config_stays(load, tmp_path):
