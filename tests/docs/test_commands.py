@@ -239,6 +239,7 @@ COMMANDS = {
     'mpirun -np 16 --hostfile hosts -x MASTER_ADDR=10.0.0.1 -x MASTER_PORT -x PATH python tools/train.py CONFIG '
     '--launcher mpi': Launches('mpirun', 'tools/train.py CONFIG --launcher mpi'),
     # docs/speed.md
+    'make gpu PYTHON=python3': shown,
     f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
     'python tools/cache_teacher.py configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
         (*SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
