@@ -39,7 +39,7 @@ class WithUnlabelled(ConcatDataset):
         unlabelled: The other data sets, whose pipelines end in ``PackInputs`` too.
 
     Raises:
-        ValueError: There is no data set without labels.
+        ValueError: There is no data set without labels, or no image in them.
     """
 
     def __init__(self, dataset: dict | Dataset, unlabelled: Sequence[dict | Dataset]) -> None:
@@ -49,6 +49,8 @@ class WithUnlabelled(ConcatDataset):
         super().__init__(built)
         self.metainfo = getattr(built[0], 'metainfo', {})
         self.num_labelled = len(built[0])
+        if len(self) == self.num_labelled:
+            raise ValueError('the data sets in unlabelled of WithUnlabelled have no image; add some, or leave them out')
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """Return what is known of a sample without loading it; of one without a label, that it has none."""

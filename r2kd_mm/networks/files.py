@@ -36,7 +36,7 @@ class FileNetwork(nn.Module):
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: onnxruntime is missing.
-        ValueError: The file is neither, or cannot be read.
+        ValueError: The file is neither, or cannot be read, or takes one batch size only.
 
     Example:
         >>> import tempfile
@@ -77,10 +77,13 @@ class FileNetwork(nn.Module):
             return as_logits(self.script(images), self)
         if self._session is None:
             self._open()
-        (name,) = (given.name for given in self._session.get_inputs())
-        found = self._session.run(None, {name: images.detach().float().cpu().numpy()})
-        if len(found) != 1:
-            raise TypeError(f'{self.path!r} has {len(found)} outputs, and one of logits is expected')
+        (given,) = self._session.get_inputs()
+        try:
+            found = self._session.run(None, {given.name: images.detach().float().cpu().numpy()})
+        except Exception as error:  # onnxruntime has a class for each fault
+            raise ValueError(
+                f'{self.path!r} takes images {given.shape}, got {list(images.shape)}: {str(error).splitlines()[0]}'
+            ) from error
         return as_logits(torch.from_numpy(found[0]).to(images.device, images.dtype), self)
 
     @property
@@ -98,6 +101,17 @@ class FileNetwork(nn.Module):
             self._session = onnxruntime.InferenceSession(self.path, options, providers=['CPUExecutionProvider'])
         except Exception as error:  # onnxruntime has a class for each fault
             raise ValueError(f'{self.path!r} is no network of ONNX: {str(error).splitlines()[0]}') from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f'{self.path!r} has {len(inputs)} inputs and {len(outputs)} outputs; a teacher has one of images and '
+                'one of logits'
+            )
+        if inputs[0].shape and isinstance(inputs[0].shape[0], int):
+            raise ValueError(
+                f'{self.path!r} takes batches of exactly {inputs[0].shape[0]}, and those of a training differ; export '
+                'it for batches of any size (dynamic_shapes or dynamic_axes of torch.onnx.export)'
+            )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FileNetwork:
         super()._apply(fn, recurse)
@@ -123,11 +137,11 @@ def find_file(name: str) -> tuple[Path, bool]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The export has another format.
+        ValueError: The export has another format, or its description cannot be read.
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        kind = json.loads((path / DESCRIPTION).read_text(encoding='utf-8'))['format']
+        kind = _read_description(path)['format']
         if kind not in IN_FOLDERS:
             raise ValueError(
                 f'{name!r} is an export in the format {kind}, and a teacher is read from {" or ".join(IN_FOLDERS)}; '
@@ -141,14 +155,26 @@ def find_file(name: str) -> tuple[Path, bool]:
 
 def describe_file(path: Path) -> dict[str, Any] | None:
     """Return the ``export.json`` of an export of ours, from the file or next to it; ``None`` of another network."""
-    beside = path.with_name(DESCRIPTION)
-    if beside.is_file():
-        return json.loads(beside.read_text(encoding='utf-8'))
+    if path.with_name(DESCRIPTION).is_file():
+        stated = _read_description(path.parent)
+        if IN_FOLDERS.get(stated['format']) == path.name:  # and not of another file in the folder
+            return stated
     if path.suffix.lower() in TORCHSCRIPT and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             held = next((name for name in archive.namelist() if name.endswith(f'/extra/{DESCRIPTION}')), None)
             return None if held is None else json.loads(archive.read(held))
     return None
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        stated = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{str(path)!r} is no description of an export: {error}') from error
+    if not isinstance(stated, dict) or not {'format', 'input', 'preprocessing', 'classes'} <= stated.keys():
+        raise ValueError(f'{str(path)!r} is no description of an export; export the network again, or take it away')
+    return stated
 
 
 def inputs_of_export(stated: Mapping[str, Any]) -> Inputs:

@@ -295,7 +295,7 @@ def _initial(side: Side, name: str, weights: str) -> nn.Module:
 
 def _cost(network: nn.Module, side: Side, name: str) -> Cost:
     size = side.inputs.size
-    images = torch.zeros(1, len(side.inputs.mean), size, size)
+    images = torch.zeros(2, len(side.inputs.mean), size, size)  # a file may take one image only
     network.eval()
     try:
         with torch.no_grad():
@@ -305,13 +305,19 @@ def _cost(network: nn.Module, side: Side, name: str) -> Cost:
             f'{name} does not take images of {size} x {size} pixels: {readable_message(error).splitlines()[0]}; give '
             'another --image-size or --teacher-image-size'
         ) from error
+    if len(logits) != len(images):
+        raise ValueError(
+            f'{name} gives {len(logits)} rows of logits for {len(images)} images, as a file that was traced for one '
+            'batch size; write it for any'
+        )
     if logits.shape[1] != side.num_classes:
-        raise ValueError(f'{name} gives {logits.shape[1]} logits for {side.num_classes} classes; take another network')
-    milliseconds = measure_latency(lambda batch: classifier_logits(network, batch), images)
+        remedy = 'name them all by --teacher-classes' if side.network.is_trained else 'take another network'
+        raise ValueError(f'{name} gives {logits.shape[1]} logits for {side.num_classes} classes; {remedy}')
+    milliseconds = measure_latency(lambda batch: classifier_logits(network, batch), images[:1])
     if isinstance(network, FileNetwork):
         return Cost(network.num_parameters, None, milliseconds)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, count_flops(network, images), milliseconds)
+    return Cost(parameters, count_flops(network, images[:1]), milliseconds)
 
 
 def _lines(path: str) -> list[str]:

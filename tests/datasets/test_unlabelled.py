@@ -40,3 +40,5 @@ def test_refuses_samples_that_are_not_packed_and_no_data():
         WithUnlabelled(toys.Images(4), [[1, 2]])[4]
     with pytest.raises(ValueError, match='at least one data set, got none'):
         WithUnlabelled(toys.Images(4), [])
+    with pytest.raises(ValueError, match='unlabelled of WithUnlabelled have no image'):
+        WithUnlabelled(toys.Images(4), [[]])

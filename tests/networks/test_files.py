@@ -1,6 +1,7 @@
 """A trained network in a file teaches, on the student's view, as the file says by itself."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,46 @@ def test_a_file_that_is_none_is_refused(tmp_path, name, content, error, message)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
         FileNetwork(find_network(str(tmp_path / name), 3).config['path'])
+
+
+def test_a_description_of_another_file_is_passed_over(files, tmp_path):
+    (tmp_path / 'export.json').write_text(json.dumps(dict(STATED, format='onnx')))
+    for name in ('plain.pt', 'net.onnx', 'model.onnx'):
+        (tmp_path / name).write_bytes(Path(files['plain.pt' if name == 'plain.pt' else 'net.onnx']).read_bytes())
+    assert describe_file(tmp_path / 'plain.pt') is None
+    assert describe_file(tmp_path / 'net.onnx') is None
+    assert describe_file(tmp_path / 'model.onnx')['classes'] == CLASSES
+
+
+@pytest.mark.parametrize('text', ['not json', '[]', '{"format": "onnx"}'])
+def test_a_folder_with_another_description_is_refused(tmp_path, text):
+    (tmp_path / 'export.json').write_text(text)
+    with pytest.raises(ValueError, match=r"export\.json' is no description of an export"):
+        find_network(str(tmp_path), 3)
+
+
+class Pair(torch.nn.Module):
+    def forward(self, one, other):
+        return one.flatten(1) + other.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [(1, 'takes batches of exactly 2, .* export it for batches of any size'), (2, 'has 2 inputs and 1 outputs')],
+)
+def test_onnx_of_one_batch_size_or_several_inputs_is_refused(tmp_path, inputs, message):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    images = torch.zeros(2, 3, 4, 4)
+    network = Pair() if inputs == 2 else torch.nn.Flatten()
+    torch.onnx.export(network, (images,) * inputs, dynamo=True, verbose=False).save(tmp_path / 'net.onnx')
+    with pytest.raises(ValueError, match=message):
+        FileNetwork(str(tmp_path / 'net.onnx'))
+
+
+def test_onnx_names_the_images_that_it_takes(files):
+    with pytest.raises(ValueError, match=r'net.onnx. takes images .*, 3, 32, 32\], got \[2, 3, 40, 40\]: '):
+        FileNetwork(files['net.onnx'])(torch.zeros(2, 3, 40, 40))
 
 
 def test_other_weights_and_formats_are_refused(files, tmp_path):

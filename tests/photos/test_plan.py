@@ -137,8 +137,17 @@ class TestATeacherInAFile:
         check_plan(found)
         teacher = Config.fromfile(found.distilled.method.config).model.teacher
         assert (teacher.size, teacher.mean, teacher.std) == (24, [1, 2, 3], [4, 5, 6])
-        with pytest.raises(ValueError, match='gives 4 logits for 3 classes'):
+        with pytest.raises(ValueError, match='gives 4 logits for 3 classes; name them all by --teacher-classes'):
             check_plan(plan(tmp_path, photos, **given))
+
+    def test_of_one_batch_size_is_refused(self, tmp_path, photos, folder):
+        class OneImage(torch.nn.Module):
+            def forward(self, images):
+                return images.mean((2, 3)).repeat(1, 2)[:1, :4]
+
+        torch.jit.save(torch.jit.trace(OneImage(), torch.zeros(1, 3, 40, 40)), folder / 'model.pt')
+        with pytest.raises(ValueError, match='gives 1 rows of logits for 2 images, as a file that was traced for one'):
+            check_plan(plan(tmp_path, photos, teacher=str(folder)))
 
     def test_cannot_be_a_student_and_takes_no_other_weights(self, tmp_path, photos, folder):
         with pytest.raises(ValueError, match='is a trained file, which can only teach'):
