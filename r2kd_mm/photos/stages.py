@@ -23,25 +23,21 @@ from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.pictures import look_into_photos
-from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan, check_plan, make_plan
-from r2kd_mm.report.table import format_difference, format_spread, markdown_table
+from r2kd_mm.photos.plan import DISTILLED, TEACHER, Plan, check_plan, make_plan
+from r2kd_mm.photos.summary import TABLE, TEACHING, describe, guessing, places, table_of
 from r2kd_mm.runs import (
     Result,
     Run,
     complete,
     last_checkpoint,
     load_result,
-    paired_difference,
-    spread,
 )
 from r2kd_mm.runs.statistics import wilson_interval
 
 RECORD = 'distill.json'
 PHOTOS = 'photos'  # in the record: the digest of their names
-TABLE = 'table.md'
 PAGE_IMAGES = 500
 PAGE_PACKAGES = ('jinja2', 'matplotlib', 'scipy')
-TEACHING = 'teacher_on_the_view_of_the_student'
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     costs = check_plan(plan)
     text = json.dumps({**asked.identity, PHOTOS: photos.digest}, indent=2) + '\n'
     AtomicLocalBackend().put_text(text, asked.out / RECORD)
-    print(_describe(plan), flush=True)
+    print(describe(plan), flush=True)
 
     threads = torch.get_num_threads()
     if plan.teacher_run is not None:
@@ -122,13 +118,13 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     found = _measured(plan)
     accuracy = {name: math.fsum(values.values()) / len(values) for name, values in found.items()}
     interval = {name: _interval(value, photos.num_val) for name, value in accuracy.items()}
-    table = _table(plan, found, interval, costs)
+    table = table_of(plan, found, interval, costs) + guessing(accuracy, photos)
     AtomicLocalBackend().put_text(table, asked.out / TABLE)
     print(f'\n{table}', flush=True)
     exports, failures = _export(plan.distilled, asked.out / 'export', asked.formats)
     page = _page(plan) if asked.page else None
     checkpoint = Path(last_checkpoint(plan.distilled))
-    print(f'{_places(asked, checkpoint, exports, page)}', flush=True)
+    print(f'{places(asked, checkpoint, exports, page)}', flush=True)
     if failures:
         raise RunStopped(f'all is trained, and not every export could be made. {"; ".join(failures)}')
     return Distilled(asked.out, accuracy, interval, checkpoint, exports, page, table)
@@ -171,48 +167,6 @@ def _check_photos(options: Options, photos: Photos) -> None:
             f'the photos changed: {str(options.data)!r} has other classes or files than those that {str(path)!r} '
             'records; give another --out, or bring the photos of that run back to go on with it'
         )
-
-
-def _describe(plan: Plan) -> str:
-    """Data, networks, losses and schedule, as a table."""
-    photos, options = plan.photos, plan.options
-    lines = [['what', 'is'], ['classes', f'{len(photos.classes)}: {_some(photos.classes)}']]
-    lines.append(['photos', f'{photos.num_train} to train, {photos.num_val} to measure'])
-    if photos.unlabelled is not None:
-        share = round(options.unlabelled_share * options.batch_size)
-        lines.append(
-            [
-                'unlabelled',
-                f'{len(photos.unlabelled.files)} more for the distillation, {share} of the {options.batch_size} in '
-                'each batch',
-            ]
-        )
-    for name, side, weights in (
-        ('teacher', plan.teacher, _weights_of_teacher(plan)),
-        ('student', plan.student, options.student_init),
-    ):
-        seen = side.inputs
-        lines.append([name, f'{side.network.name}, weights: {weights}'])
-        lines.append(
-            [
-                f'{name} gets',
-                f'{seen.size} x {seen.size} pixels, {seen.interpolation}, {"RGB" if seen.to_rgb else "BGR"}, mean '
-                f'{_short(seen.mean)}, std {_short(seen.std)}',
-            ]
-        )
-    if plan.teacher.inputs != plan.student.inputs:
-        lines.append(['while it teaches', 'the view of the student, resized and normalised for the teacher'])
-    lines.append(['method', plan.method + (' (auto)' if options.method == 'auto' else '')])
-    lines.append(['training', f'{options.epochs} epochs, batch {options.batch_size}, {options.seeds} seed(s)'])
-    code = [side.network.name for side in (plan.teacher, plan.student) if side.network.runs_code]
-    notes = [*photos.notes, *(f'{name} runs code of yours' for name in code)]
-    return markdown_table(lines) + ''.join(f'- {note}\n' for note in notes)
-
-
-def _weights_of_teacher(plan: Plan) -> str:
-    if plan.teacher.network.is_trained:
-        return 'in the file'
-    return plan.options.teacher_ckpt or plan.options.teacher_init
 
 
 def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
@@ -285,61 +239,3 @@ def _measured(plan: Plan) -> dict[str, dict[int, float]]:
 def _interval(accuracy: float, count: int) -> tuple[float, float]:
     low, high = wilson_interval(round(accuracy / 100 * count), count)
     return 100 * low, 100 * high
-
-
-def _table(
-    plan: Plan,
-    found: Mapping[str, Mapping[int, float]],
-    interval: Mapping[str, tuple[float, float]],
-    costs: Mapping[str, Cost],
-) -> str:
-    photos = plan.photos
-    lines = [
-        [
-            'network',
-            'accuracy, %',
-            f'95 % interval of {photos.num_val} photos',
-            'parameters, millions',
-            'multiply-adds, millions',
-            'ms an image, this machine',
-        ]
-    ]
-    for name in (TEACHER, TEACHING, ALONE, DISTILLED):
-        if name in found:
-            low, high = interval[name]
-            values = list(found[name].values())
-            cost = costs[TEACHER if name == TEACHING else name]
-            lines.append(
-                [
-                    name.replace('_', ' '),
-                    format_spread(spread(values)),
-                    f'{low:.1f} to {high:.1f}',
-                    '-' if cost.parameters is None else f'{cost.parameters / 1e6:.2f}',
-                    '-' if cost.flops is None else f'{cost.flops / 1e6:.1f}',
-                    f'{cost.milliseconds:.1f}',
-                ]
-            )
-    table = markdown_table(lines)
-    if plan.options.seeds >= 3 and ALONE in found:
-        difference = paired_difference(found[DISTILLED], found[ALONE])
-        table += (
-            f'\ndistilled minus alone over {plan.options.seeds} seeds, 95 % interval: {format_difference(difference)}\n'
-        )
-    return table
-
-
-def _places(options: Options, checkpoint: Path, exports: Mapping[str, Path], page: Path | None) -> str:
-    lines = [f'student:  {checkpoint}', f'configs:  {options.out / "configs"}']
-    lines += [f'export:   {folder} ({name})' for name, folder in exports.items()]
-    if page is not None:
-        lines.append(f'page:     {page}')
-    lines.append(f'table:    {options.out / TABLE}')
-    return '\n'.join(lines)
-
-
-def _some(names: tuple[str, ...], limit: int = 6) -> str:
-    return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')
-
-
-def _short(values: tuple[float, ...]) -> str:
-    return ', '.join(f'{value:g}' for value in values)

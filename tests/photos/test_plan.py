@@ -16,7 +16,8 @@ from r2kd_mm.photos.layout import read_unlabelled
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, check_plan, make_plan
 from r2kd_mm.photos.split import write_unlabelled
-from r2kd_mm.photos.stages import PHOTOS, RECORD, _check_photos, _check_record, _describe
+from r2kd_mm.photos.stages import PHOTOS, RECORD, _check_photos, _check_record
+from r2kd_mm.photos.summary import describe
 from r2kd_mm.registry import DATASETS, MODELS
 from r2kd_mm.runs.result import Result, save_result
 from r2kd_mm.teachers.build import RECORD_KEY
@@ -88,7 +89,7 @@ class TestPhotosWithoutLabels:
             str(tmp_path / 'more' / name) for name in ('a.png', 'b.png')
         ]
         assert free[0]['inputs'].shape == (3, 32, 32)
-        assert '| unlabelled | 2 more for the distillation, 2 of the 8 in each batch' in _describe(found).replace(
+        assert '| unlabelled | 2 more for the distillation, 2 of the 8 in each batch' in describe(found).replace(
             '  ', ''
         )
 
@@ -121,7 +122,7 @@ class TestATeacherInAFile:
         assert model.teacher_ckpt is None
         assert (model.teacher.size, model.teacher.mean) == (40, [1.0, 2.0, 3.0])
         assert MODELS.build(model.teacher)._columns.tolist() == [2, 3, 0]
-        described = _describe(found)
+        described = describe(found)
         assert 'export, weights: in the file' in described
         assert 'runs code of yours' in described
 

@@ -1,0 +1,130 @@
+"""What the command prints: what it will do, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from r2kd_mm.hooks.guessing import chance_limit
+from r2kd_mm.photos.folder import Photos
+from r2kd_mm.photos.options import Options
+from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan
+from r2kd_mm.report.table import format_difference, format_spread, markdown_table
+from r2kd_mm.runs import paired_difference, spread
+
+TABLE = 'table.md'
+TEACHING = 'teacher_on_the_view_of_the_student'
+
+
+def describe(plan: Plan) -> str:
+    """Return data, networks, losses and schedule as a table."""
+    photos, options = plan.photos, plan.options
+    lines = [['what', 'is'], ['classes', f'{len(photos.classes)}: {_some(photos.classes)}']]
+    lines.append(['photos', f'{photos.num_train} to train, {photos.num_val} to measure'])
+    if photos.unlabelled is not None:
+        share = round(options.unlabelled_share * options.batch_size)
+        lines.append(
+            [
+                'unlabelled',
+                f'{len(photos.unlabelled.files)} more for the distillation, {share} of the {options.batch_size} in '
+                'each batch',
+            ]
+        )
+    for name, side, weights in (
+        ('teacher', plan.teacher, _weights_of_teacher(plan)),
+        ('student', plan.student, options.student_init),
+    ):
+        seen = side.inputs
+        lines.append([name, f'{side.network.name}, weights: {weights}'])
+        lines.append(
+            [
+                f'{name} gets',
+                f'{seen.size} x {seen.size} pixels, {seen.interpolation}, {"RGB" if seen.to_rgb else "BGR"}, mean '
+                f'{_short(seen.mean)}, std {_short(seen.std)}',
+            ]
+        )
+    if plan.teacher.inputs != plan.student.inputs:
+        lines.append(['while it teaches', 'the view of the student, resized and normalised for the teacher'])
+    lines.append(['method', plan.method + (' (auto)' if options.method == 'auto' else '')])
+    lines.append(['training', f'{options.epochs} epochs, batch {options.batch_size}, {options.seeds} seed(s)'])
+    code = [side.network.name for side in (plan.teacher, plan.student) if side.network.runs_code]
+    notes = [*photos.notes, *(f'{name} runs code of yours' for name in code)]
+    return markdown_table(lines) + ''.join(f'- {note}\n' for note in notes)
+
+
+def _weights_of_teacher(plan: Plan) -> str:
+    if plan.teacher.network.is_trained:
+        return 'in the file'
+    return plan.options.teacher_ckpt or plan.options.teacher_init
+
+
+def guessing(accuracy: Mapping[str, float], photos: Photos) -> str:
+    """Name the students that learned nothing; their logs, where the same warning stands, nobody reads."""
+    limit = chance_limit(len(photos.classes), photos.num_val)
+    names = [name.replace('_', ' ') for name in (ALONE, DISTILLED) if accuracy.get(name, 100.0) <= limit]
+    if not names:
+        return ''
+    return (
+        f'\n{" and ".join(names)}: no better than guessing among {len(photos.classes)} classes (up to {limit:.2f} % on '
+        f'{photos.num_val} photos); give a lower --lr, more --epochs or other --student-init\n'
+    )
+
+
+def table_of(
+    plan: Plan,
+    found: Mapping[str, Mapping[int, float]],
+    interval: Mapping[str, tuple[float, float]],
+    costs: Mapping[str, Cost],
+) -> str:
+    """Return accuracies, sizes and costs as a table."""
+    photos = plan.photos
+    lines = [
+        [
+            'network',
+            'accuracy, %',
+            f'95 % interval of {photos.num_val} photos',
+            'parameters, millions',
+            'multiply-adds, millions',
+            'ms an image, this machine',
+        ]
+    ]
+    for name in (TEACHER, TEACHING, ALONE, DISTILLED):
+        if name in found:
+            low, high = interval[name]
+            values = list(found[name].values())
+            cost = costs[TEACHER if name == TEACHING else name]
+            lines.append(
+                [
+                    name.replace('_', ' '),
+                    format_spread(spread(values)),
+                    f'{low:.1f} to {high:.1f}',
+                    '-' if cost.parameters is None else f'{cost.parameters / 1e6:.2f}',
+                    '-' if cost.flops is None else f'{cost.flops / 1e6:.1f}',
+                    f'{cost.milliseconds:.1f}',
+                ]
+            )
+    table = markdown_table(lines)
+    if plan.options.seeds >= 3 and ALONE in found:
+        difference = paired_difference(found[DISTILLED], found[ALONE])
+        table += (
+            f'\ndistilled minus alone over {plan.options.seeds} seeds, 95 % interval: {format_difference(difference)}\n'
+        )
+    return table
+
+
+def places(options: Options, checkpoint: Path, exports: Mapping[str, Path], page: Path | None) -> str:
+    """Return where everything is."""
+    lines = [f'student:  {checkpoint}', f'configs:  {options.out / "configs"}']
+    lines += [f'export:   {folder} ({name})' for name, folder in exports.items()]
+    if page is not None:
+        lines.append(f'page:     {page}')
+    lines.append(f'table:    {options.out / TABLE}')
+    return '\n'.join(lines)
+
+
+def _some(names: tuple[str, ...], limit: int = 6) -> str:
+    return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')
+
+
+def _short(values: tuple[float, ...]) -> str:
+    return ', '.join(f'{value:g}' for value in values)
