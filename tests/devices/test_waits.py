@@ -2,7 +2,9 @@
 
 import pytest
 import toolbox
+import torch
 from devices import pretend, runs
+from mmengine.logging import MessageHub
 
 # The log reads the numbers of all steps since the last log in one transfer.
 LOG = ('r2kd_mm/compat/mmengine.py', '_move_waiting')
@@ -47,3 +49,21 @@ def test_a_step_waits_for_nothing_but_the_log(augmentation, tmp_path):
 @pytest.mark.parametrize('name', toolbox.quick_first(list(SETTINGS)))
 def test_nor_do_the_parts_around_it(name, tmp_path):
     assert_waits(runs.waits_of_steps(tmp_path, **SETTINGS[name]))
+
+
+def test_the_log_gets_every_number_in_its_order_by_one_wait():
+    hub = MessageHub.get_instance('numbers_on_a_device')
+    with pretend.recorded_waits() as waits:
+        for number in range(3):
+            hub.update_scalar('train/loss', torch.full((), number / 3, device=pretend.NAME))
+            hub.update_scalar('train/norm', torch.full((), number / 7, dtype=torch.float64, device=pretend.NAME))
+            hub.update_scalar('train/lr', 0.1)
+            assert hub.get_scalar('train/lr').current() == 0.1
+        hub.update_scalar('train/norm', 5.0)  # a number of the host waits its turn
+        assert not waits
+        history = {
+            name: hub.state_dict()['log_scalars'][name].data[0].tolist() for name in ('train/loss', 'train/norm')
+        }
+    assert len(waits) == 1
+    assert history['train/loss'] == torch.tensor([0, 1 / 3, 2 / 3]).tolist()
+    assert history['train/norm'] == [0, 1 / 7, 2 / 7, 5]
