@@ -108,6 +108,8 @@ EXTRAS = (
     Extra('timm', 'teachers and students named timm/...', 'timm'),
     Extra('transformers', 'teachers and students named hf/...', 'transformers'),
     Extra('onnx', 'export and prediction in the format onnx', "'r2kd_mm[export]'"),
+    Extra('openvino', 'export and prediction in the format openvino', "'r2kd_mm[openvino]'"),
+    Extra('imagehash', 'look-alikes among the photos of r2kd-mm distill', "'r2kd_mm[photos]'"),
     Extra('safetensors', 'weights and exports in .safetensors', "'r2kd_mm[export]'"),
     Extra('accelerate', 'examples/with_accelerate.py', 'accelerate'),
     Extra('tensorboard', 'curves by TensorboardVisBackend', 'tensorboard'),

@@ -1,5 +1,6 @@
 """The table of the environment: right here, and clear where something is missing."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -58,6 +59,13 @@ def test_a_missing_package_is_a_problem_with_its_remedy(installed, capsys):
     output = capsys.readouterr().out
     assert "-> pip install 'mmrazor>=1.0.0,<1.0.1'" in output
     assert output.splitlines()[-1] == 'training cannot work: see mmrazor'
+
+
+def test_each_extra_of_a_user_is_listed():
+    setup = (REPOSITORY / 'setup.py').read_text()
+    extras = set(ast.literal_eval(re.search(r'for name in (\(.*\))$', setup, re.MULTILINE)[1]))
+    shown = {extra.install.split('[')[1].split(']')[0] for extra in check_env.EXTRAS if '[' in extra.install}
+    assert shown == extras - {'docs', 'tests'}  # of those who develop it
 
 
 def test_what_is_optional_is_listed_with_what_it_brings(installed):

@@ -82,9 +82,11 @@ def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[st
             tensors.append(debug.collect_activations(str(shown / 'shown.onnx'), _reader(images)))
         errors = debug.compute_activation_error(debug.create_activation_matching(tensors[1], tensors[0]))
     ratios = {layer: error['xmodel_err'] for layer, error in errors.items() if 'xmodel_err' in error}
-    worst = sorted(ratios, key=lambda tensor: ratios[tensor])[:WORST_LAYERS]
     layers = _layers(float32 / 'model.onnx')
-    return [f'{layers.get(tensor, tensor)} ({ratios[tensor]:.0f} dB)' for tensor in worst]
+    of_layers: dict[str, float] = {}  # of several tensors of a layer, that of the worst
+    for tensor in sorted(ratios, key=lambda tensor: ratios[tensor]):
+        of_layers.setdefault(layers.get(tensor) or tensor, ratios[tensor])
+    return [f'{layer} ({ratio:.0f} dB)' for layer, ratio in list(of_layers.items())[:WORST_LAYERS]]
 
 
 def _layers(model: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 
 import exports
@@ -16,6 +17,7 @@ from mmengine.registry import DefaultScope
 from r2kd_mm.export import ExportError, Predictor, export_student, load_student
 from r2kd_mm.export.images import calibration_images, validation_images
 from r2kd_mm.export.measurement import measure, other_kind, refusal
+from r2kd_mm.export.quantization import onnx_int8, onnx_worst_layers
 from r2kd_mm.registry import DATASETS
 
 
@@ -110,6 +112,36 @@ def test_openvino_takes_both(checkpoint, precision, tmp_path):
     done = export_student(checkpoint, tmp_path / 'export', 'openvino', precision=precision, max_drop=3)
     assert done.measured.agreement > 90
     assert done.files == ('README.md', 'export.json', 'model.bin', 'model.xml')
+
+
+class Scaled(torch.nn.Module):
+    """A layer, and operations that are of none."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Sequential(torch.nn.Linear(12, 6), torch.nn.GELU(approximate='tanh'))
+
+    def forward(self, images):
+        return self.layer(images.flatten(1)) * 2 + 1
+
+
+@pytest.mark.slow
+def test_a_layer_is_named_once_and_an_operation_of_none_by_its_tensor(tmp_path):
+    images = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for name in ('float32', 'int8'):
+        (tmp_path / name).mkdir()
+        dynamic = ({0: torch.export.Dim('batch')},)
+        names = dict(input_names=['images'], output_names=['logits'])
+        program = torch.onnx.export(
+            Scaled().eval(), (images,), dynamo=True, verbose=False, dynamic_shapes=dynamic, **names
+        )
+        program.save(tmp_path / name / 'model.onnx')
+    shutil.copy(tmp_path / 'float32/model.onnx', tmp_path / 'int8/model.onnx')
+    onnx_int8(None, {}, tmp_path / 'int8', images)
+    worst = [layer.split(' (')[0] for layer in onnx_worst_layers(tmp_path / 'float32', tmp_path / 'int8', images)]
+    assert len(worst) == len(set(worst))
+    assert all(worst)
+    assert any(name.startswith('layer') for name in worst)
 
 
 def elsewhere(checkpoint, path, *loaders):
