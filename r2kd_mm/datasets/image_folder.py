@@ -170,8 +170,9 @@ class ImageFolder(BaseDataset):
 
 
 def _class_folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in ``folder``; empty if it is missing."""
-    return find_folders(str(folder))[0] if folder.is_dir() else []
+    """Return the sorted names of the folders in ``folder`` but for hidden ones; empty if it is missing."""
+    names = find_folders(str(folder))[0] if folder.is_dir() else []
+    return [name for name in names if not name.startswith('.')]
 
 
 def _named_classes(path: Path, samples: Sequence[tuple[str, int]]) -> list[str]:

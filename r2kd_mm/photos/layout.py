@@ -101,6 +101,13 @@ def read_folder(folder: Path) -> Layout:
     train = Part(top, _list_classes(top, None if has_train else unlabelled))
     if len(train.files) < 2:
         raise ValueError(f'{str(top)!r} has {len(train.files)} folders of classes, and at least 2 are needed; {LAYOUT}')
+    for name in () if has_train else VAL_NAMES:
+        part = folder / by_name.get(name, name)
+        if any((part / other).is_dir() for other in train.files):
+            raise ValueError(
+                f"{str(part)!r} would be taken for a class, and has folders of classes; put the others into 'train'. "
+                f'{LAYOUT}'
+            )
     _refuse_empty(train)
     return Layout(
         train,

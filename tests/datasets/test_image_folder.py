@@ -33,6 +33,14 @@ def test_labels_follow_the_sorted_class_folders(tmp_path):
     assert dataset.metainfo['classes'] == ('n1', 'n2', 'n3')
 
 
+def test_a_hidden_folder_is_no_class(tmp_path):
+    write_images(tmp_path, 'train/.trash/x.JPEG', 'train/n1/a.JPEG', 'train/n2/b.JPEG')
+    (tmp_path / 'train' / '.ipynb_checkpoints').mkdir()
+    dataset = ImageFolder(str(tmp_path), 'train')
+    assert labels(dataset) == {'a.JPEG': 0, 'b.JPEG': 1}
+    assert dataset.metainfo['classes'] == ('n1', 'n2')
+
+
 def test_a_class_missing_from_validation_shifts_no_label(tmp_path):
     write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.JPEG', 'train/n3/c.JPEG', 'val/n3/x.JPEG')
     dataset = ImageFolder(str(tmp_path), 'val')

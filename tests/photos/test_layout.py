@@ -115,6 +115,16 @@ def test_a_folder_of_unlabelled_photos_is_no_class(tmp_path, below):
     assert found.unlabelled.files == ['deep/x.jpg']
 
 
+def test_a_validation_folder_among_the_classes_is_refused(tmp_path):
+    for name in ('cat/1', 'dog/2', 'Val/cat/3', 'test/4'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f'{name}.jpg').write_text(name)
+    with pytest.raises(ValueError, match="Val' would be taken for a class, and has folders of classes; put the others"):
+        read_folder(tmp_path)
+    (tmp_path / 'Val').rename(tmp_path / 'eel')  # a class with folders of its own
+    assert list(read_folder(tmp_path).train.files) == ['cat', 'dog', 'eel', 'test']
+
+
 def test_unlabelled_photos_among_the_validation_photos_are_refused(table, tmp_path):
     (tmp_path / 'more').mkdir()
     (tmp_path / 'more' / 'x.jpg').write_bytes(b'c')
