@@ -34,14 +34,10 @@ WEIGHT = 'model.losses.loss_dist.loss_weight'
 TEMPERATURE = 'model.losses.loss_dist.temperature'
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     'dist x 1/4': ('dist', {WEIGHT: 1 / 4}),
-    'dist x 1/32': ('dist', {WEIGHT: 1 / 32}),
     'dist, T 1': ('dist', {TEMPERATURE: 1.0}),
-    'dist, T 2 x 1/4': ('dist', {TEMPERATURE: 2.0, WEIGHT: 1 / 4}),
     'dist_light + cutmix': ('dist_light', {'model.augmentation': CUTMIX}),
-    'dist, T 1 + cutmix': ('dist', {TEMPERATURE: 1.0, 'model.augmentation': CUTMIX}),
     'kd, ce 1': ('kd', {'model.task_loss_weight': 1.0}),
     'kd + cutmix': ('kd', {'model.augmentation': CUTMIX}),
-    'r2kd x 1/4': ('r2kd', {'model.losses.loss_value.loss_weight': 0.5, 'model.losses.loss_rank.loss_weight': 0.5}),
 }
 # Students: name, side of their images, further fields; a CNN, one with several activations and gates, a transformer
 STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
