@@ -18,7 +18,7 @@ class UnlabelledShareSampler(Sampler):
     """Sampler of labelled images, with images without labels between them.
 
     An epoch is one pass over the labelled images. Each batch has the same number of both kinds; the last one of an
-    epoch may be smaller. The images without labels come in passes of their own: an epoch goes on where the epoch
+    epoch may be smaller. The images without labels come in passes of their own: an epoch continues where the epoch
     before it ended. Each process takes its share of both. The order depends on seed and epoch alone, so a resumed run
     repeats it.
 
@@ -27,7 +27,7 @@ class UnlabelledShareSampler(Sampler):
         batch_size: That of the data loader.
         share: Of the images without labels in a batch, in ``(0, 1)``.
         seed: Of the order, equal on all ranks; ``None`` draws one.
-        shuffle: Draw the order anew in each epoch.
+        shuffle: Draw another order in each epoch.
 
     Raises:
         TypeError: The data set does not say which of its images have labels.
