@@ -177,7 +177,7 @@ def _class_folders(folder: Path) -> list[str]:
 
 def _named_classes(path: Path, samples: Sequence[tuple[str, int]]) -> list[str]:
     """Read the names of the labels, one a line."""
-    names = path.read_text(encoding='utf-8-sig').splitlines()
+    names = _lines(path)
     largest = max(label for _, label in samples)
     if len(names) <= largest or len({*names}) < len(names):
         raise ValueError(
@@ -211,10 +211,16 @@ def _read_annotations(path: Path, folder: Path) -> list[tuple[str, int]]:
     return samples
 
 
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file, with or without the byte order mark of Windows."""
+    with path.open(encoding='utf-8-sig') as file:  # str.splitlines would also split a name at U+2028
+        return [line.removesuffix('\n') for line in file]
+
+
 def _read_lines(path: Path) -> list[tuple[str, int]]:
     """Read lines ``name label`` of an annotation file, with or without the byte order mark of Windows."""
     samples = []
-    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         name, _, label = line.strip().rpartition(' ')
         if not name or not label.isdecimal():
             raise ValueError(f"line {number} of {str(path)!r} must read 'name.JPEG label', got {line!r}")

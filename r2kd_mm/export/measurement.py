@@ -45,7 +45,7 @@ class Measurement:
         agreement: Share of images that both networks call the same, in percent.
         bytes: Size of the files of the network, by precision.
         milliseconds: Median time of a call on this machine, by precision and number of images.
-        in_float32: Kinds of operators that were left in float32.
+        in_float32: Kinds of operators that were left in float32, where that is known.
         notes: What the user should know.
     """
 

@@ -139,7 +139,9 @@ class FiniteCheckHook(Hook):
         self._read(runner)
         for handle in (*self._handles, self._losses_handle):
             handle.remove()
-        self._on_device = None
+        if self._on_device is not None:
+            del runner.save_checkpoint  # the method of the class again
+            self._on_device = None
 
     def _saving_what_is_good(self, runner: Runner) -> Callable:
         """Return the method that saves a checkpoint, after the last step was found to be good."""

@@ -77,7 +77,7 @@ def read_list(out: Path, part: str, classes: Iterable[str]) -> dict[str, list[st
     """Read a list that :func:`write_lists` wrote; photos of other classes are under their label."""
     names = list(classes)
     found: dict[str, list[str]] = {name: [] for name in names}
-    for line in (out / 'meta' / f'{part}.txt').read_text(encoding='utf-8').splitlines():
+    for line in (out / 'meta' / f'{part}.txt').read_text(encoding='utf-8').removesuffix('\n').split('\n'):
         path, _, label = line.rpartition(' ')
         found.setdefault(names[int(label)] if int(label) < len(names) else label, []).append(path)
     return found

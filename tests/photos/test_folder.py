@@ -49,6 +49,17 @@ def test_without_one_a_part_of_each_class_is_set_aside(photos, tmp_path, below):
     assert look_at_photos(photos, out, val_split=0.5, seed=2).counts['dog'] == (4, 4)
 
 
+def test_a_file_name_may_hold_any_separator_but_a_newline(photos, tmp_path):
+    write(photos, {'cat': 2, 'dog\u2028or wolf': 2}, ending='\u2028.jpg')
+    out = tmp_path / 'out'
+    found = look_at_photos(photos, out, val_split=0.5)
+    assert found.counts == {'cat': (1, 1), 'dog\u2028or wolf': (1, 1)}
+    assert look_at_photos(photos, out, val_split=0.5, keep=True).counts == found.counts
+    data = ImageFolder(str(found.root), 'train', lazy_init=False)
+    assert data.metainfo['classes'] == found.classes
+    assert len(data) == 2
+
+
 @pytest.mark.parametrize('below', ['', 'train', 'val'])
 def test_the_digest_tells_other_photos_and_classes(photos, tmp_path, below):
     write(photos / below, dict(cat=4, dog=3))
