@@ -11,8 +11,8 @@ from r2kd_mm.photos.options import add_arguments
 from r2kd_mm.version import __version__
 
 DISTILL = (
-    'From a folder of photos and any teacher to an exported student. The same call goes on where it stopped, and skips '
-    'what is done.'
+    'From a folder of photos and any teacher to an exported student. The same call continues an interrupted '
+    'one, and skips what is done.'
 )
 
 
@@ -36,7 +36,7 @@ def run(options: dict) -> None:
             r2kd_mm.distill(**options)
         except KeyboardInterrupt:
             print(
-                '\ninterrupted; the same command skips what is finished and goes on from the last checkpoints',
+                '\ninterrupted; the same command skips what is finished and continues from the last checkpoints',
                 file=sys.stderr,
             )
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""Where the configs of the installed package lie."""
+"""Find the configs of the installed package."""
 
 from pathlib import Path
 

@@ -139,7 +139,8 @@ def _lowered(measured: Measurement, precision: str) -> dict[str, str]:
         return ', '.join(f'{value:.2f} ms for {count}' for count, value in measured.milliseconds[name].items())
 
     rows = {
-        'precision': precision + (f'; left in float32: {", ".join(measured.in_float32)}' if measured.in_float32 else ''),
+        'precision': precision
+        + (f'; left in float32: {", ".join(measured.in_float32)}' if measured.in_float32 else ''),
         f'accuracy on {measured.num_images} validation images': f'{accuracy(precision)}, in float32 '
         f'{accuracy(FLOAT32)}; in brackets the 95 % interval of that many images',
         'agreement': f'{measured.agreement:.2f} % of them get the same class from both',

@@ -37,7 +37,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a lower precision changes, on images to validate on.
+    """Hold what a lower precision changes, on images to validate on.
 
     Args:
         num_images: Number of images.

@@ -51,7 +51,7 @@ def check_unlabelled(model: nn.Module, name: str, loader: DataLoader, count: int
 
 
 def _needing_labels(model: LogitDistiller) -> list[tuple[str, str]]:
-    """What of a distiller needs the labels of all images, and the way out."""
+    """List what of a distiller needs the labels of all images, and the way out."""
     found = []
     losses = [name for name, loss in model.distillation_losses.items() if needs_target(loss)]
     if losses:

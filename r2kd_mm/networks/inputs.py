@@ -14,7 +14,7 @@ INTERPOLATIONS = {'bicubic': 'bicubic', 'bilinear': 'bilinear', 'nearest': 'near
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network wants to see.
+    """Describe the images that a network takes.
 
     Args:
         size: Side of its images, in pixels.
@@ -40,7 +40,7 @@ class Inputs:
     def of_unit_pixels(
         cls, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str, fixed: bool = False
     ) -> Inputs:
-        """What a package states whose pixels go from 0 to 1, in RGB."""
+        """Convert what a package states for RGB pixels from 0 to 1."""
         scaled_mean, scaled_std = (tuple(round(PIXEL * float(value), 4) for value in part) for part in (mean, std))
         kind = INTERPOLATIONS.get(interpolation, 'bilinear')
         return cls(size, scaled_mean, scaled_std, interpolation=kind, fixed=fixed)
@@ -52,7 +52,7 @@ class Inputs:
 
     @classmethod
     def of_config(cls, cfg: Mapping[str, Any]) -> Inputs | None:
-        """What the config of a run of OpenMMLab states; ``None`` where it states no size or no normalisation.
+        """Read what the config of an OpenMMLab run states; ``None`` where it states no size or no normalisation.
 
         Args:
             cfg: Of the run, with its data loaders.

@@ -189,7 +189,7 @@ def _transformers(name: str, num_classes: int) -> NamedNetwork:
 
 
 def _transformers_inputs(name: str) -> Inputs | None:
-    """What the image processor of a network of transformers does, read from its file: the class would need torchvision.
+    """Read from its file what the image processor of transformers does: the class would need torchvision.
 
     Of a network that lies in no folder here, the class says it.
     """

@@ -77,7 +77,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a user may change of the training.
+    """Hold what a user may change of the training.
 
     Args:
         epochs: Length of the run.

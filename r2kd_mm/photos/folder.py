@@ -189,7 +189,7 @@ def _refuse_duplicates(paths: Mapping[str, Sequence[str]], parts: Sequence[str])
 
 
 def _about(counts: Mapping[str, tuple[int, int]]) -> list[str]:
-    """What a user should know about the numbers of photos."""
+    """Say what a user should know about the numbers of photos."""
     notes = []
     measured = sum(count for _, count in counts.values())
     low, high = (100 * bound for bound in wilson_interval(measured // 2, measured))

@@ -38,7 +38,7 @@ class Part:
 
     @property
     def paths(self) -> list[str]:
-        """Where all photos are."""
+        """Return the paths of all photos."""
         return [os.path.join(self.root, name) for names in self.files.values() for name in names]
 
 
@@ -56,7 +56,7 @@ class Unlabelled:
 
     @property
     def paths(self) -> list[str]:
-        """Where all photos are."""
+        """Return the paths of all photos."""
         return [os.path.join(self.root, name) for name in self.files]
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of ``r2kd-mm distill``, checked before the stack is imported."""
+"""Check what a user asks of ``r2kd-mm distill``, before the stack is imported."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Options:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results, as JSON takes it."""
+        """Return the options that decide the results, as JSON takes them."""
         found = {name: value for name, value in asdict(self).items() if name not in FREE}
         unlabelled = None if self.unlabelled is None else str(self.unlabelled.resolve())
         return dict(found, data=str(self.data.resolve()), unlabelled=unlabelled)

@@ -30,7 +30,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class _Picture:
-    """What was found in a file."""
+    """Hold the kind, the fault and the perceptual hash of one photo."""
 
     path: str
     kinds: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def _look(path: str, hashes: bool) -> _Picture:
 
 
 def _kinds(path: str) -> tuple[str, ...]:
-    """What is special about a file; nothing where Pillow cannot tell."""
+    """Name what is special about a file; nothing where Pillow does not say."""
     try:
         with Image.open(path) as image:
             found = [KINDS.get(image.mode)]
@@ -105,7 +105,7 @@ def _kinds(path: str) -> tuple[str, ...]:
 
 
 def _is_deep(path: str, image: Image.Image) -> bool:
-    """Whether a PNG has 16 bits a channel, which Pillow hides where there are several."""
+    """Return whether a PNG has 16 bits a channel, which Pillow hides where there are several."""
     if image.format != 'PNG':
         return False
     with open(path, 'rb') as file:

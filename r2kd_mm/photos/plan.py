@@ -1,4 +1,4 @@
-"""What a call of the command will do: the networks, their images, and a config file for each stage."""
+"""Plan a call of the command: the networks, their images, and a config file for each stage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """Hold the cost of a network.
 
     Args:
         parameters: Their number; ``None`` where a file does not say.

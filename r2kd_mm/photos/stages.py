@@ -42,7 +42,7 @@ PAGE_PACKAGES = ('jinja2', 'matplotlib', 'scipy')
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a call of :func:`distill` found.
+    """Hold what a call of :func:`distill` found.
 
     Args:
         folder: Holds all that was written.
@@ -67,7 +67,7 @@ class Distilled:
 def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.PathLike, **options: Any) -> Distilled:
     """Fine-tune a teacher on a folder of photos, teach a student, measure both, and export the student.
 
-    The same call goes on where it stopped and skips what is done. Each stage is a run of ``tools/train.py`` with a
+    The same call continues an interrupted one and skips what is done. Each stage is a run of ``tools/train.py`` with a
     config file in ``out/configs``.
 
     Args:
@@ -151,7 +151,7 @@ def _check_record(options: Options) -> None:
     if changes:
         raise ValueError(
             f'--out {str(options.out)!r} holds another run: {"; ".join(changes)}. Give another folder, or the options '
-            'of that run to go on with it'
+            'of that run to continue it'
         )
 
 
@@ -165,7 +165,7 @@ def _check_photos(options: Options, photos: Photos) -> None:
     if path.is_file() and json.loads(path.read_text()).get(PHOTOS) != photos.digest:
         raise ValueError(
             f'the photos changed: {str(options.data)!r} has other classes or files than those that {str(path)!r} '
-            'records; give another --out, or bring the photos of that run back to go on with it'
+            'records; give another --out, or bring the photos of that run back to continue it'
         )
 
 
@@ -173,7 +173,7 @@ def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
     failures = complete(runs, jobs, threads)
     if failures:
         reasons = '; '.join(f'{run}: {reason}' for run, reason in failures.items())
-        raise RunStopped(f'a stage failed. {reasons}. The same command goes on from here')
+        raise RunStopped(f'a stage failed. {reasons}. The same command continues from here')
 
 
 def _check_teacher(run: Run, photos: Photos) -> None:

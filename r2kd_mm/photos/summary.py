@@ -1,4 +1,4 @@
-"""What the command prints: what it will do, and what it found."""
+"""Print what the command will do, and what it found."""
 
 from __future__ import annotations
 
