@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -99,6 +99,12 @@ def forkserver() -> ForkServerContext:
     """Forks of a process that has imported what the tools import."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(PRELOADED)
+    here = os.getcwd()
+    os.chdir(ROOT)  # where the server imports the package from, whatever folder a test is in
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.chdir(here)
     return context
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from mmengine.hooks import EMAHook, Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 
 from r2kd_mm.classifiers import num_classes
@@ -63,14 +64,20 @@ class ChanceCheckHook(Hook):
         limit = max(chance_limit(classes, len(dataset)), _share_of_largest_class(dataset))
         if accuracy > limit + 1e-4:
             return
-        rate = max(group['lr'] for group in runner.optim_wrapper.optimizer.param_groups)
-        clip = '' if runner.optim_wrapper.clip_grad_kwargs else f'limit the gradient ({CLIP}), '
+        rate = max(rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates)
+        clip = '' if _limits_gradient(runner.optim_wrapper) else f'limit the gradient ({CLIP}), '
         runner.logger.warning(
             f'After {runner.iter} steps the accuracy is {accuracy:.2f} % on {len(dataset)} images, no better than '
             f'guessing among {classes} classes (up to {limit:.2f} %): the training has collapsed, or has not begun to '
             f'learn. Lower the learning rate (now {rate:g}), {clip}warm up for longer, or check that '
             'the labels are right'
         )
+
+
+def _limits_gradient(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
+    """Tell whether all optimizers of a run limit the gradient."""
+    wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
+    return all(wrapper.clip_grad_kwargs for wrapper in wrappers)
 
 
 def _share_of_largest_class(dataset: object) -> float:

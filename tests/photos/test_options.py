@@ -44,7 +44,7 @@ def test_the_names_are_those_of_the_installed_methods_and_of_the_exports():
         (dict(lr=-0.1), '--lr must be above 0'),
         (dict(val_split=1.0), '--val-split is a share of the images, above 0 and below 1, got 1.0'),
         (dict(unlabelled_share=0.99), '--unlabelled-share is a share of the 32 images of a batch, .* got 0.99'),
-        (dict(method='r2d2'), "--method must be one of auto, r2kd, kd.* got 'r2d2'"),
+        (dict(method='r2d2'), "--method must be one of auto, dist_light, .* got 'r2d2'"),
         (dict(loggers=('sacred',)), "--logger must be one of tensorboard, mlflow, wandb, got 'sacred'"),
         (dict(formats=('tflite',)), "--format must be one of mmpretrain, torch.* got 'tflite'"),
         (dict(teacher_mean=(1, 2, 3)), '--teacher-mean and --teacher-std belong together'),
