@@ -16,10 +16,10 @@ default_hooks = dict(
     checkpoint=dict(type=SafeCheckpointHook, interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
     sampler_seed=dict(type=DistSamplerSeedHook),
     visualization=dict(type=VisualizationHook, enable=False),
+    chance=dict(type=ChanceCheckHook, steps=200),  # warns of a run that still guesses then
 )
 custom_hooks = [
     dict(type=DataCheckHook),
-    dict(type=ChanceCheckHook, steps=200),  # warns of a run that still guesses then
     dict(type=RunRecordHook),
     dict(type=SyncBuffersHook),  # average the batch-norm statistics of all processes after each epoch
     dict(type=RankStateHook),  # save the batch-norm statistics of each process in the checkpoints

@@ -31,8 +31,8 @@ class ChanceCheckHook(Hook):
         steps: Number of optimizer steps that a run is given, at least 1.
 
     Example:
-        >>> custom_hooks = [dict(type='ChanceCheckHook', steps=200)]  # in a config
-        >>> HOOKS.build(custom_hooks[0]).steps
+        >>> default_hooks = dict(chance=dict(type='ChanceCheckHook', steps=200))  # in a config
+        >>> HOOKS.build(default_hooks['chance']).steps
         200
     """
 

@@ -41,7 +41,7 @@ HARMLESS = re.compile(
     r'|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|multiprocessing_context)'
     r'|train_dataloader\.(.*\.)?data_root'  # the data may have been moved: the fingerprint tells whether they changed
     # these change nothing
-    r'|custom_hooks\.(RunRecord|ChanceCheck|DataCheck|TeacherCheck|FiniteCheck|GradientCheck|RankState)Hook\b.*'
+    r'|custom_hooks\.(RunRecord|DataCheck|TeacherCheck|FiniteCheck|GradientCheck|RankState)Hook\b.*'
 )
 REPORTED = ('val_dataloader', 'val_evaluator', 'val_cfg', 'default_hooks', 'env_cfg', 'launcher', 'work_dir')
 _ABSENT = object()

@@ -44,8 +44,9 @@ def settings_digest(cfg: Config) -> str:
 
 def _leave_out_watchers(content: dict[str, Any]) -> None:
     """Take out what only watches a run: other loggers than that of the results, and hooks that only warn."""
-    if content.get('custom_hooks'):
-        content['custom_hooks'] = [hook for hook in content['custom_hooks'] if _kind(hook) not in WATCHING]
+    hooks = content.get('default_hooks') or {}
+    if any(_kind(hook) in WATCHING for hook in hooks.values()):
+        content['default_hooks'] = {name: hook for name, hook in hooks.items() if _kind(hook) not in WATCHING}
     backends = (content.get('visualizer') or {}).get('vis_backends')
     if backends:
         local = [backend for backend in backends if _kind(backend) == LOCAL]

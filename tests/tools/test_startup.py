@@ -1,5 +1,6 @@
 """Count the modules that a tool or a module imports at its start; seconds are not measured."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -37,7 +38,11 @@ IMPORTS = {
     'from r2kd_mm.datasets import LoadImageFromFile': HEAVY,
     DISTILL: ('mmengine.runner', 'mmpretrain', 'mmrazor'),
 }
-LIGHT_FORMATS = sorted(FORMATS.keys() - {'mmpretrain'})
+LIGHT_FORMATS = sorted(
+    name
+    for name, form in FORMATS.items()
+    if name != 'mmpretrain' and all(importlib.util.find_spec(package) for package in form.packages)
+)
 
 # Take one step after the other, from light to heavy, and say after each which of its modules are there.
 SCRIPT = """
