@@ -63,7 +63,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part: ``'ok'``, ``'failed'`` or ``'not run'``, and its text."""
+    """Hold what became of a part: ``'ok'``, ``'failed'`` or ``'not run'``, and its text."""
 
     status: str
     text: str

@@ -19,7 +19,7 @@ TEACHER, STUDENT, LOSS, DATA = '#c9dcf2', '#f6d9b8', '#d5ead0', '#eeeeee'  # fil
 
 
 def draw_step(path: Path) -> None:
-    """What runs on what in one training step."""
+    """Draw what runs on what in one training step."""
     figure, axes = plt.subplots(figsize=(10, 4.6))
     axes.set(xlim=(0, 100), ylim=(0, 46))
     axes.axis('off')

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from r2kd_mm.export.card import model_card
-from r2kd_mm.export.formats import DESCRIPTION, FLOAT32, FORMATS, INT8, require_packages
+from r2kd_mm.export.formats import DESCRIPTION, FLOAT32, FORMATS, INT8, Predict, require_packages
 from r2kd_mm.export.images import calibration_images, validation_images
 from r2kd_mm.export.measurement import MAX_DROP, SCORED_IMAGES, Measurement, measure, other_kind, refusal
 from r2kd_mm.export.network import ExportError
@@ -95,11 +95,11 @@ def export_student(
     temporary.mkdir()
     try:
         description = describe(student, name, precision)
-        difference = _write(student, description, temporary)
-        measured = None if precision == FLOAT32 else _lower(student, description, temporary, max_drop, calibration)
-        card = model_card(
-            student, name, FORMATS[name].load(temporary), difference, Path(checkpoint).name, precision, measured
-        )
+        predict, difference = _write(student, description, temporary)
+        measured = None
+        if precision != FLOAT32:
+            predict, measured = _lower(student, description, temporary, max_drop, calibration)
+        card = model_card(student, name, predict, difference, Path(checkpoint).name, precision, measured)
         (temporary / 'README.md').write_text(card, encoding='utf-8')
         files = tuple(sorted(path.name for path in temporary.iterdir()))
         temporary.rename(out)
@@ -121,8 +121,8 @@ def describe(student: Student, name: str, precision: str = FLOAT32) -> dict[str,
     )
 
 
-def _write(student: Student, description: dict[str, Any], folder: Path) -> float:
-    """Write the network of float32, and return its largest difference to the student."""
+def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple[Predict, float]:
+    """Write the network of float32; return it as it was read back, and its largest difference to the student."""
     name = description['format']
     FORMATS[name].write(student, description, folder)
     _write_description(description, folder)
@@ -135,14 +135,15 @@ def _write(student: Student, description: dict[str, Any], folder: Path) -> float
             f'the {name} export does not say what the student says: on {len(expected)} images their logits differ by '
             f'{difference:.1e} of the largest one, more than {TOLERANCE:.0e}; nothing was written. Take another format'
         )
-    return difference
+    return predict, difference
 
 
 def _lower(
     student: Student, description: dict[str, Any], folder: Path, max_drop: float, calibration: str | os.PathLike | None
-) -> Measurement:
-    """Replace the network of float32 in ``folder`` by one of lower precision, and return what that changes."""
+) -> tuple[Predict, Measurement]:
+    """Replace the network of float32 in ``folder`` by one of lower precision; return it, and what that changes."""
     name, precision = description['format'], description['precision']
+    names_layers = (name, precision) == ('onnx', INT8)
     seen = note = None
     if precision == INT8:
         seen = calibration_images(student, calibration)
@@ -152,19 +153,20 @@ def _lower(
         shutil.copytree(folder, float32, dirs_exist_ok=True)
         CONVERTERS[name, precision](student, description, folder, seen)
         folders = {FLOAT32: float32, precision: folder}
+        networks = {key: FORMATS[name].load(place) for key, place in folders.items()}
         measured = measure(
             precision,
-            {key: FORMATS[name].load(place) for key, place in folders.items()},
+            networks,
             validation_images(student, SCORED_IMAGES),
             {key: _network_bytes(place) for key, place in folders.items()},
-            in_float32=onnx_in_float32(folder) if (name, precision) == ('onnx', INT8) else (),
+            in_float32=onnx_in_float32(folder) if names_layers else (),
             notes=() if note is None else (note,),
         )
         if not measured.drop(precision) <= max_drop:  # NaN too
-            worst = onnx_worst_layers(float32, folder, student.images) if (name, precision) == ('onnx', INT8) else []
+            worst = onnx_worst_layers(float32, folder, student.images) if names_layers else []
             raise ExportError(refusal(measured, precision, max_drop, worst))
     _write_description(dict(description, measured=measured.describe()), folder)
-    return measured
+    return networks[precision], measured
 
 
 def _write_description(description: dict[str, Any], folder: Path) -> None:
