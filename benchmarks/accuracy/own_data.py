@@ -48,7 +48,7 @@ STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
 TEACHER = ('timm/test_resnet', 32)
 TEACHER_EPOCHS = 25  # on several times as many pictures
 FLIPPED = ('crops', 'icons')  # the kinds whose pictures are mirrored in training
-ALONE, ALL = 'alone', 'all'
+ALONE, MEAN = 'alone', 'mean'
 
 
 class Remembered:
@@ -89,32 +89,41 @@ def train(cfg: dict[str, Any], folder: Path) -> float:
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of the mean accuracies and of the paired differences to the student alone.
 
-    A pair is the same student and seed. The rows ``all`` have the pairs of all students.
+    A pair is the same student and seed. The rows ``mean`` average the students of a seed: their interval covers the
+    seeds, for these students.
     """
-    found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
     for line in lines:
         data, network, method, seed = line['run']
-        found.setdefault((data, method), {})[network, seed] = line['accuracy']
+        found.setdefault((data, method), {}).setdefault(network, {})[seed] = line['accuracy']
     rows = [
-        ['pictures', 'student', 'method', 'alone, %', 'accuracy, %', 'minus alone, points [95 % interval]', 'pairs']
+        ['pictures', 'student', 'method', 'alone, %', 'accuracy, %', 'minus alone, points [95 % interval]', 'seeds']
     ]
-    for (data, method), by_run in sorted(found.items()):
-        if method == ALONE:
-            continue
+    for (data, method), accuracies in sorted(found.items()):
         alone = found.get((data, ALONE), {})
-        students = sorted({network for network, _ in by_run})
-        for network in [*students, ALL] if len(students) > 1 else students:
-            pairs = sorted(run for run in by_run.keys() & alone.keys() if network in (run[0], ALL))
-            values, baseline = (dict(enumerate(runs[run] for run in pairs)) for runs in (by_run, alone))
+        pairs = {name: (accuracies[name], alone[name]) for name in sorted(accuracies.keys() & alone.keys())}
+        if method == ALONE or not pairs:
+            continue
+        if len(pairs) > 1:
+            values, baselines = zip(*pairs.values(), strict=True)
+            pairs[MEAN] = mean_of_networks(values), mean_of_networks(baselines)
+        for name, (values, baseline) in pairs.items():
             difference = paired_difference(values, baseline)
             if difference is None:
                 continue
             shown = f'{difference.mean:+.2f}'
             if difference.low is not None and difference.high is not None:
                 shown += f' [{difference.low:+.2f}, {difference.high:+.2f}]'
-            means = (f'{spread(list(part.values())).mean:.2f}' for part in (baseline, values))
-            rows.append([data, network, method, *means, shown, str(len(pairs))])
+            common = values.keys() & baseline.keys()
+            means = (f'{spread([part[seed] for seed in common]).mean:.2f}' for part in (baseline, values))
+            rows.append([data, name, method, *means, shown, str(difference.count)])
     return markdown_table(rows)
+
+
+def mean_of_networks(accuracies: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Average the accuracies of a seed over the networks, for the seeds that all have."""
+    seeds = set.intersection(*(set(runs) for runs in accuracies))
+    return {seed: sum(runs[seed] for runs in accuracies) / len(accuracies) for seed in seeds}
 
 
 def seeds(text: str) -> range:
