@@ -23,6 +23,7 @@ from r2kd_mm.augmentations import AutoAugment
 from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.corruptions import FAMILIES
 from r2kd_mm.engine import AtomicLocalBackend, clear_errors
+from r2kd_mm.engine.resume import POINTER
 from r2kd_mm.environment import environment
 from r2kd_mm.functional import entropy
 from r2kd_mm.registry import MODELS
@@ -126,6 +127,11 @@ def main() -> None:
         finished = [run for run, state in look_at(runs).items() if state is State.FINISHED]
         if not any(run.method.name == baseline for run in finished):
             sys.exit(f'no run of {baseline!r} is finished in {str(folder)!r}; train it first by run.py')
+        for run in finished:
+            if not (run.folder / POINTER).is_file():
+                sys.exit(
+                    f'{run} is recorded without its weights; delete {str(run.folder)!r} and its record to train it'
+                )
         with torch.no_grad():
             found = measure(finished, next(iter(teachers.values())))
         out = answer_folder(args)

@@ -25,6 +25,12 @@ Options = dict[str, Any]
 CUTMIX: Options = {'model.augmentation': dict(type='CutMix', alpha=1.0)}
 # of one view of an image, the pruned copy on the statistics of the batch
 R2KD_PLUS: Options = dict(augmentation=None, pruned_teacher_mode='train')
+# images that are mixed before student and teacher see them, in the place of a second view
+MIXED_ONLY: Options = {
+    'model.augmentation': None,
+    'data_preprocessor.num_classes': 100,
+    'data_preprocessor.batch_augments': dict(augments=dict(type='mmpretrain.CutMix', alpha=1.0)),
+}
 HALF_BATCHES: Options = {'train_dataloader.batch_size': 32}  # in place of 64 images
 
 
@@ -262,6 +268,17 @@ def who_ends_higher(setting: Setting) -> list[Method]:
     ]
 
 
+def which_mixed(setting: Setting) -> list[Method]:
+    """Compare CutMix as the only view of an image with CutMix as its second view (plan.md, stage 1)."""
+    return [
+        setting.distilled('KD', 'kd', 2),
+        setting.r2kd('R2KD'),
+        setting.distilled('KD, mixed only', 'kd', 2, MIXED_ONLY),
+        setting.distilled('DIST, mixed only', 'dist', 2, MIXED_ONLY),
+        setting.distilled('R2KD, mixed only', 'r2kd', 2, MIXED_ONLY),
+    ]
+
+
 def which_part_ends_higher(setting: Setting) -> list[Method]:
     """Compare the parts of R2KD next to its view (question b) in training that converges."""
     rows = ('R2KD', 'no rank term', 'no pruned teacher')
@@ -405,6 +422,7 @@ QUESTIONS = {
     'recipe': Question(which_recipe, 'R2KD'),
     'plus': Question(which_plus, 'R2KD'),
     'ends': Question(who_ends_higher, 'KD'),
+    'mixed': Question(which_mixed, 'KD, mixed only'),
     'ends-parts': Question(which_part_ends_higher, 'R2KD'),
     'next': Question(which_step, 'DIST'),
 }

@@ -1,6 +1,7 @@
 """Answer one question of the evidence benchmark: train what is missing, and write table, plots and every number.
 
-The teacher is trained first if need be. Questions share runs, and a second call resumes.
+The teacher is trained first if need be. Questions share runs, and a second call resumes. Finished runs are kept in
+``records``: a call on another machine does not repeat them.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -10,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
+from records import Records
 
 from r2kd_mm.report import make_rows, write_comparison
 from r2kd_mm.runs import (
     Run,
     collect,
     complete,
-    last_checkpoint,
     load_result,
     plan_runs,
     report_failures,
@@ -33,6 +34,9 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     parser.add_argument('--scale', choices=SCALES, default='short', help='how much is trained (default %(default)s)')
     parser.add_argument('--pair', choices=PAIRS, default='same-family', help='of networks (default %(default)s)')
     parser.add_argument('--seeds', nargs='+', type=int, default=list(range(5)), metavar='SEED', help='default: 0 to 4')
+    parser.add_argument(
+        '--teacher-seed', type=int, default=0, metavar='SEED', help='of the training of the teachers (default 0)'
+    )
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each')
     parser.add_argument(
         '--runs', type=Path, default=Path('work_dirs/evidence'), metavar='DIR', help='of the runs (default %(default)s)'
@@ -40,36 +44,48 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, default=HERE / 'results', metavar='DIR', help='of tables and plots (default %(default)s)'
     )
+    parser.add_argument(
+        '--records', type=Path, default=HERE / 'records', metavar='DIR', help='of finished runs (default %(default)s)'
+    )
     return parser.parse_args()
 
 
 def answer_folder(args: argparse.Namespace) -> Path:
     """Return the folder of the answer."""
-    return args.out / f'{args.question}_{args.pair}_{args.scale}'
+    return args.out / f'{args.question}_{args.pair}_{args.scale}{_of_teacher(args)}'
+
+
+def _of_teacher(args: argparse.Namespace) -> str:
+    return f'_teacher-{args.teacher_seed}' if args.teacher_seed else ''
+
+
+def records_of(args: argparse.Namespace) -> Records:
+    """Return the records of the scale."""
+    return Records(args.records, args.runs / args.scale)
 
 
 def plan_teachers(args: argparse.Namespace) -> dict[Teacher, Run]:
     """Plan the runs that train the teachers of the question, the default teacher first."""
     teachers = QUESTIONS[args.question].teachers
     methods = [teacher.training(SCALES[args.scale]) for teacher in teachers]
-    return dict(zip(teachers, plan_runs(methods, [0], args.runs / args.scale)))
+    return dict(zip(teachers, plan_runs(methods, [args.teacher_seed], args.runs / args.scale)))
 
 
 def plan_students(args: argparse.Namespace, teachers: Mapping[Teacher, Run]) -> list[Run]:
     """Plan the runs of the question, once its teachers are trained."""
     question = QUESTIONS[args.question]
-    checkpoints = {teacher: last_checkpoint(run) for teacher, run in teachers.items()}
+    checkpoints = {teacher: str(records_of(args).teacher(run)) for teacher, run in teachers.items()}
     setting = Setting(SCALES[args.scale], args.pair, checkpoints, question.teachers[0])
-    return plan_runs(question.methods(setting), args.seeds, args.runs / args.scale / args.pair)
+    return plan_runs(question.methods(setting), args.seeds, args.runs / args.scale / f'{args.pair}{_of_teacher(args)}')
 
 
 def answer(args: argparse.Namespace) -> int:
     """Train, write the report, and return the exit status."""
-    teachers = plan_teachers(args)
-    failures = complete(list(teachers.values()), args.jobs)
+    teachers, records = plan_teachers(args), records_of(args)
+    failures = _complete(list(teachers.values()), args.jobs, records)
     if not failures:
         runs = plan_students(args, teachers)
-        failures = complete(runs, args.jobs)
+        failures = _complete(runs, args.jobs, records)
         baseline = QUESTIONS[args.question].baseline
         rows = make_rows(collect(runs, failures), baseline)
         if rows:
@@ -79,6 +95,15 @@ def answer(args: argparse.Namespace) -> int:
             table = write_comparison(out, rows, baseline, accuracies, subject)
             print(f'\n{table}\nwritten to {out}: table.md, results.json and plots')
     return report_failures(failures)
+
+
+def _complete(runs: list[Run], jobs: int, records: Records) -> dict[Run, str]:
+    if restored := records.restore(runs):
+        print(f'{len(restored)} of {len(runs)} runs are recorded in {str(records.file)!r}')
+    try:
+        return complete(runs, jobs)
+    finally:
+        records.keep(runs)
 
 
 def main() -> None:

@@ -181,7 +181,21 @@ def test_a_question_is_answered(tmp_path, monkeypatch, capsys):
     question = grid.Question(lambda setting: [setting.distilled('KD', 'kd', 2), setting.r2kd('R2KD')], 'KD')
     monkeypatch.setitem(grid.QUESTIONS, 'methods', question)
     monkeypatch.setattr(conditions, 'CORRUPTED_IMAGES', 100)
-    command = ['run.py', 'methods', '--scale', 'tiny', '--seeds', '0', '1', '--runs', 'runs', '--out', 'out']
+    command = [
+        'run.py',
+        'methods',
+        '--scale',
+        'tiny',
+        '--seeds',
+        '0',
+        '1',
+        '--runs',
+        'runs',
+        '--out',
+        'out',
+        '--records',
+        'records',
+    ]
     monkeypatch.setattr('sys.argv', command)
     with pytest.raises(SystemExit, match='no finished teacher'):
         conditions.main()
@@ -214,6 +228,14 @@ def test_a_question_is_answered(tmp_path, monkeypatch, capsys):
     assert list(found['KD']) == expected
     assert '| R2KD - KD' in (out / 'conditions.md').read_text()
 
+    shutil.rmtree('runs')  # the records are left
+    capsys.readouterr()
+    assert answer(parse_args()) == 0
+    assert '4 of 4 runs are recorded' in capsys.readouterr().out
+    assert (out / 'table.md').read_text() == table
+    with pytest.raises(SystemExit, match='recorded without its weights'):
+        conditions.main()
+
 
 @pytest.mark.parametrize('folder', sorted(path.parent.name for path in RESULTS.glob('*/table.md')))
 def test_one_page_shows_every_table_as_it_was_measured_and_its_command(folder):
@@ -240,7 +262,20 @@ def test_every_kind_of_method_can_be_trained(question, rows, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     asked = grid.QUESTIONS[question]
     monkeypatch.setitem(grid.QUESTIONS, question, replace(asked, methods=lambda setting: asked.methods(setting)[rows]))
-    command = ['run.py', question, '--scale', 'tiny', '--seeds', '0', '--runs', 'runs', '--out', 'out']
+    command = [
+        'run.py',
+        question,
+        '--scale',
+        'tiny',
+        '--seeds',
+        '0',
+        '--runs',
+        'runs',
+        '--out',
+        'out',
+        '--records',
+        'records',
+    ]
     monkeypatch.setattr('sys.argv', command)
     assert answer(parse_args()) == 0
     table = Path(f'out/{question}_same-family_tiny/table.md').read_text()
