@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from numpy.random import mtrand
 from torch.utils._pytree import tree_flatten
-from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler, get_worker_info
 
 from r2kd_mm.engine.generators import GENERATORS, own_generators, seed_generators, without_traces
 
@@ -43,11 +43,16 @@ def derived_seed(purpose: str, *numbers: int) -> int:
 
 def seed_process(seed: int) -> None:
     """Seed ``random``, ``numpy.random`` and all of torch's default generators, those of GPUs too."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # all that it takes
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks for every kind of device, ten times as long
+    _seed_cpu(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
+
+
+def _seed_cpu(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # all that it takes
+    # torch.manual_seed asks for every kind of device, which takes ten times as long, and reaches for the GPU
+    torch.default_generator.manual_seed(seed)
 
 
 # To read the state of numpy's generator, and to set it, costs more than a digit's whole pipeline; another bit generator
@@ -56,10 +61,10 @@ _numpy_bits = np.random.MT19937(0)
 
 
 @contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
+def drawing_from(seed: int, restore: bool = True) -> Iterator[None]:
     """Start ``random``, ``numpy.random`` and torch's CPU generator from ``seed``; restore their states at the end.
 
-    One thing is lost: the spare normal deviate that ``numpy.random.randn`` may have kept.
+    Restoring takes two thirds of the time, and loses the spare normal deviate that ``numpy.random.randn`` may have kept.
 
     Example:
         >>> with drawing_from(seed=3):
@@ -68,17 +73,17 @@ def drawing_from(seed: int) -> Iterator[None]:
         ...     torch.equal(torch.rand(1), first)
         True
     """
-    states = random.getstate(), mtrand.get_bit_generator(), torch.default_generator.get_state()
+    states = (random.getstate(), mtrand.get_bit_generator(), torch.default_generator.get_state()) if restore else None
     try:
-        mtrand.set_bit_generator(_numpy_bits)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the GPU, in a data worker too
+        if states:
+            mtrand.set_bit_generator(_numpy_bits)
+        _seed_cpu(seed)
         yield
     finally:
-        random.setstate(states[0])
-        mtrand.set_bit_generator(states[1])
-        torch.default_generator.set_state(states[2])
+        if states:
+            random.setstate(states[0])
+            mtrand.set_bit_generator(states[1])
+            torch.default_generator.set_state(states[2])
 
 
 class SampleIndex(int):
@@ -185,7 +190,8 @@ class SeededDataset(Dataset):
         """Return sample ``index``, drawn for the epoch and copy of a :class:`SampleIndex`, or for epoch 0."""
         epoch, copy, place = getattr(index, 'epoch', 0), getattr(index, 'copy', 0), index % len(self)
         seed = derived_seed('sample', self.seed, epoch, place, *([copy] if copy else []))
-        with drawing_from(seed):
+        # a data worker draws for samples only: its state is not worth the time to restore it
+        with drawing_from(seed, restore=get_worker_info() is None):
             seed_generators(self._own_generators(epoch), seed)
             sample = self.dataset[index]
         return _noted(sample, place, epoch, copy) if self._notes_inputs else sample

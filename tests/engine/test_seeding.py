@@ -122,6 +122,20 @@ def test_the_batches_do_not_depend_on_the_workers():
         assert all(torch.equal(one, other) for one, other in zip(expected, batches, strict=True)), workers
 
 
+def collate_with_noise(samples):
+    return torch.stack(samples), torch.rand(())
+
+
+def test_what_a_worker_draws_for_a_batch_depends_on_its_samples_alone():
+    (one, *_), (two, *_), (resumed, *_) = (
+        epoch_of_batches(skip=skip, num_workers=workers, multiprocessing_context='fork', collate_fn=collate_with_noise)[
+            -1:
+        ]
+        for workers, skip in ((1, 0), (2, 0), (2, 4))
+    )
+    assert one[1] == two[1] == resumed[1]
+
+
 @pytest.mark.parametrize('workers', [dict(), dict(num_workers=2, multiprocessing_context='fork')], ids=['0', '2'])
 def test_skipping_leaves_out_the_first_samples_of_one_pass_and_does_not_load_them(workers):
     whole = epoch_of_batches()
