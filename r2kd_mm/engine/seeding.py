@@ -64,7 +64,7 @@ _numpy_bits = np.random.MT19937(0)
 def drawing_from(seed: int, restore: bool = True) -> Iterator[None]:
     """Start ``random``, ``numpy.random`` and torch's CPU generator from ``seed``; restore their states at the end.
 
-    Restoring takes two thirds of the time, and loses the spare normal deviate that ``numpy.random.randn`` may have kept.
+    Restoring takes two thirds of the time. It loses the spare normal deviate that ``numpy.random.randn`` may keep.
 
     Example:
         >>> with drawing_from(seed=3):
