@@ -14,6 +14,11 @@ def parse_args() -> argparse.Namespace:
         '--engine', metavar='PRESET', help="what to check, such as exact (default: the config's, else fast)"
     )
     parser.add_argument('--batches', type=int, default=4, help='validation batches to compare (default %(default)s)')
+    parser.add_argument(
+        '--choose',
+        action='store_true',
+        help='time memory formats and the split of the views on a training batch, and print the fastest as options',
+    )
     add_config_options(
         parser,
         'change fields of the config: model.teacher_ckpt=x.pth val_dataloader.batch_size=64 '
@@ -29,9 +34,13 @@ def main() -> None:
     """Run both ways and report."""
     args = parse_args()
     with clear_errors():
-        from r2kd_mm.report.teacher_engine import check_teacher_engine
+        from r2kd_mm.report.engine_choice import print_choice
+        from r2kd_mm.report.teacher_engine import check_teacher_engine, load_config
 
-        check_teacher_engine(args)
+        if args.choose:
+            print_choice(load_config(args))
+        else:
+            check_teacher_engine(args)
 
 
 if __name__ == '__main__':

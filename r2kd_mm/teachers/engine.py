@@ -49,6 +49,7 @@ class TeacherEngine:
         channels_last: Keep images and weights in the memory format ``torch.channels_last``.
         compile: Use ``torch.compile``, on a GPU with CUDA graphs. Without a working compiler the copy runs uncompiled,
             with a warning.
+        join_views: Run both views of a batch as one batch, where that changes no logit but for rounding.
 
     Raises:
         ValueError: There is no such ``dtype``.
@@ -62,17 +63,24 @@ class TeacherEngine:
     """
 
     def __init__(
-        self, dtype: str | None = 'float32', fuse: bool = True, channels_last: bool = True, compile: bool = False
+        self,
+        dtype: str | None = 'float32',
+        fuse: bool = True,
+        channels_last: bool = True,
+        compile: bool = False,
+        join_views: bool = True,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f'dtype of a teacher engine must be one of {DTYPES}, got {dtype!r}')
-        for name, value in dict(fuse=fuse, channels_last=channels_last, compile=compile).items():
+        switches = dict(fuse=fuse, channels_last=channels_last, compile=compile, join_views=join_views)
+        for name, value in switches.items():
             if not isinstance(value, bool):
                 raise TypeError(f'{name} of a teacher engine must be True or False, got {value!r}')
         self.dtype = dtype
         self.fuse = fuse
         self.channels_last = channels_last
         self.compile = compile
+        self.join_views = join_views
         self._prepared: WeakKeyDictionary[nn.Module, _PreparedNetwork] = WeakKeyDictionary()
 
     @classmethod
@@ -81,7 +89,7 @@ class TeacherEngine:
 
         Args:
             config: ``'exact'``, the same logits but for rounding; ``'fast'``, bf16 where the device computes in it;
-                ``'plain'``, the networks as they are; or ``dict(dtype=..., fuse=..., channels_last=..., compile=...)``.
+                ``'plain'``, the networks as they are; or a dict of arguments, ``dict(dtype=..., channels_last=...)``.
 
         Raises:
             ValueError: There is no such name, field or ``dtype``.
@@ -102,8 +110,9 @@ class TeacherEngine:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """The arguments of the constructor, by name; without ``join_views=True``, which older replay stores lack."""
+        found = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: value for name, value in found.items() if (name, value) != ('join_views', True)}
 
     def __repr__(self) -> str:
         settings = (f'{name}={value!r}' for name, value in self.settings.items())
@@ -122,11 +131,15 @@ class TeacherEngine:
         """Return whether views may go through ``network`` as one batch, because each image's logits are its own.
 
         They are not in train mode, nor behind a batch normalisation without running statistics. The plain engine joins
-        nothing.
+        nothing, and neither does one with ``join_views=False``.
         """
-        return not self.is_plain and not any(
-            module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
-            for module in network.modules()
+        return (
+            self.join_views
+            and not self.is_plain
+            and not any(
+                module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
+                for module in network.modules()
+            )
         )
 
     @torch.no_grad()

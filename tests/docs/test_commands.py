@@ -241,6 +241,7 @@ COMMANDS = {
     # docs/speed.md
     'make gpu PYTHON=python3': shown,
     f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
+    f'python tools/check_teacher_engine.py {R2KD} --choose': as_it_stands,
     'python tools/cache_teacher.py configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
         (*SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
     ),

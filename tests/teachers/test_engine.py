@@ -260,6 +260,7 @@ def test_views_join_where_each_image_has_logits_of_its_own(network):
     both = engine.logits(network, torch.cat([images(), images(seed=2)]))
     torch.testing.assert_close(both[:4], engine.logits(network, images()))
     assert not TeacherEngine.from_config('plain').can_join(network)
+    assert not TeacherEngine(join_views=False).can_join(network)
     assert not engine.can_join(Net(conv_norm, norm=nn.BatchNorm2d(4, track_running_stats=False)).eval())
     network.backbone.bn1.train()
     assert not engine.can_join(network)
@@ -412,6 +413,8 @@ def test_a_config_is_a_name_a_dict_or_an_engine():
     engine = TeacherEngine.from_config(dict(dtype='bf16', fuse=False, compile=True))
     assert repr(engine) == "TeacherEngine(dtype='bf16', fuse=False, channels_last=True, compile=True)"
     assert TeacherEngine.from_config(engine) is engine
+    assert 'join_views' not in engine.settings  # as in the replay stores of version 0.1
+    assert TeacherEngine(join_views=False).settings['join_views'] is False
 
 
 @pytest.mark.parametrize(
@@ -419,7 +422,11 @@ def test_a_config_is_a_name_a_dict_or_an_engine():
     [
         ('quick', ValueError, "one of ('exact', 'fast', 'plain') or a dict of ('dtype', 'fuse', 'channels_last', "),
         (None, TypeError, "one of ('exact', 'fast', 'plain') or a dict"),
-        (dict(fused=True), ValueError, "has no field 'fused'; it has ('dtype', 'fuse', 'channels_last', 'compile')"),
+        (
+            dict(fused=True),
+            ValueError,
+            "has no field 'fused'; it has ('dtype', 'fuse', 'channels_last', 'compile', 'join_views')",
+        ),
         (dict(dtype='bfloat16'), ValueError, "one of ('float32', 'bf16', 'fp16', 'auto', None), got 'bfloat16'"),
         (dict(compile='yes'), TypeError, "compile of a teacher engine must be True or False, got 'yes'"),
     ],

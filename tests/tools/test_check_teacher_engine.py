@@ -1,9 +1,14 @@
 """check_teacher_engine.py compares every teacher of a config, plain and by the engine, on its validation images."""
 
+import argparse
 import re
 
 import pytest
 import toolbox
+
+from r2kd_mm.engine.arguments import add_config_options
+from r2kd_mm.engine.run_config import read_changed_config
+from r2kd_mm.teachers.engine import TeacherEngine
 
 CONFIG = toolbox.ROOT / 'configs/r2kd/r2kd_res14_res6_digits.py'
 UNTRAINED = ['model.teacher_ckpt=None', 'model.allow_untrained_teacher=True', 'val_dataloader.batch_size=20']
@@ -23,6 +28,36 @@ def test_compares_both_teachers_on_the_images_that_were_asked_for():
     assert len(differences) == 2
     assert all(0 < difference < 1e-5 for difference in differences)  # 0: the same computation was compared twice
     assert len(re.findall(r'[\d.]+ ms plain, [\d.]+ ms by the engine: [\d.]+ times as fast', finished.stdout)) == 2
+
+
+@pytest.mark.parametrize('preset', [None, pytest.param('exact', marks=pytest.mark.slow)])
+def test_the_fastest_formats_are_printed_as_options_that_a_run_takes(preset, tmp_path):
+    config = CONFIG
+    if preset:
+        config = tmp_path / 'preset.py'
+        config.write_text(
+            f'from mmengine.config import read_base\n\nwith read_base():\n    from r2kd_mm.configs.r2kd.{CONFIG.stem} '
+            f"import *\n\nmodel['teacher_engine'] = {preset!r}\n"
+        )
+    options = [*UNTRAINED, 'train_dataloader.batch_size=8', 'train_dataloader.num_workers=0']
+    finished = toolbox.run_forked('check_teacher_engine.py', config, '--choose', '--cfg-options', *options)
+    assert finished.returncode == 0, finished.stderr
+    timed = re.findall(r'^\| (\w+) +\| ([\w ,]+?) +\| [\d.]+', finished.stdout, re.M)
+    assert [network for network, _ in timed] == ['teachers'] * 4 + ['student'] * 2
+    assert len(set(timed)) == 6
+    options = finished.stdout.splitlines()[-1].removeprefix('--cfg-options ').split()
+    parser = argparse.ArgumentParser()
+    add_config_options(parser, '')
+    cfg = read_changed_config(str(config), parser.parse_args(['--cfg-options', *options]).cfg_options)
+    engine = TeacherEngine.from_config(cfg.model.teacher_engine)
+    assert (engine.dtype, engine.fuse) == ('float32', True)
+    assert {engine.channels_last, engine.join_views, cfg.model.channels_last} <= {True, False}
+
+
+def test_the_plain_engine_leaves_nothing_to_choose():
+    finished = check('--choose', options=['model.teacher_engine=plain'])
+    assert finished.returncode == 1
+    assert "error: teacher_engine='plain' leaves nothing to choose" in finished.stderr
 
 
 @pytest.mark.slow
