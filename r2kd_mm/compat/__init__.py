@@ -20,7 +20,11 @@ __all__ = ['CURES', 'MisnamedClasses', 'apply']
 
 
 def apply() -> None:
-    """Apply each cure to what has been imported, and from now on to what will be; a second call does nothing new."""
+    """Apply each cure to what has been imported, and from now on to what will be; a second call does nothing new.
+
+    Example:
+        >>> apply()  # as ``import r2kd_mm`` does
+    """
     for name, cures in CURES.items():
         for cure in cures:
             wrap_import(name, cure)

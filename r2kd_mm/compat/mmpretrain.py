@@ -165,7 +165,15 @@ def _move_labels(samples: Sequence | None, device: Any) -> None:
 
 
 class MisnamedClasses(ValueError):
-    """The classes of a data set have the names of other classes."""
+    """The classes of a data set have the names of other classes.
+
+    Example:
+        >>> from mmpretrain.datasets import CustomDataset
+        >>> CustomDataset('data/imagenet/val', classes=['n00000001', 'n00000000', 'n00000002', 'n00000003'])
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.compat.mmpretrain.MisnamedClasses: the classes of CustomDataset are not in the order of its labels: ...
+    """
 
 
 def refuse_misnamed_classes() -> None:

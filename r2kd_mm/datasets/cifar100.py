@@ -26,6 +26,11 @@ class CIFAR100(ImageSet):
     mmpretrain's ``CIFAR100``. This class replaces it, because mmpretrain's starts a download if files are missing,
     refuses a small subset for tests, and its pickles may run code. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+
+    Example:
+        >>> dataset = CIFAR100('data/cifar100', split='test')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'cifar100'

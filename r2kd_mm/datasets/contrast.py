@@ -29,6 +29,12 @@ class NormalizeContrast(BaseTransform):
     Raises:
         ValueError: ``spread`` is out of range.
         TypeError: From the transform: the image is not ``uint8``.
+
+    Example:
+        >>> dark = dict(img=np.arange(16, dtype=np.uint8).reshape(4, 4, 1))
+        >>> image = NormalizeContrast(spread=48.0).transform(dark)['img']
+        >>> int(image.min()), int(image.max()), round(image.mean())
+        (49, 206, 128)
     """
 
     def __init__(self, spread: float = 48.0) -> None:

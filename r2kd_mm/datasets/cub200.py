@@ -15,6 +15,11 @@ class CUB200(ImageSet):
     A label is the number in ``image_class_labels.txt`` minus one. A name is the entry in ``classes.txt`` without its
     number. Samples and labels are the same as in mmpretrain's ``CUB``, which does not notice a missing image and only
     takes 200 classes. For the arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+
+    Example:
+        >>> dataset = CUB200('data/cub200', split='test')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'cub200'

@@ -39,6 +39,11 @@ class Digits(BaseDataset):
     Raises:
         ValueError: An argument is out of range.
         ImportError: scikit-learn is not installed.
+
+    Example:
+        >>> dataset = Digits('train', train_size=100)
+        >>> len(dataset), dataset[0]['img'].shape
+        (100, (8, 8, 1))
     """
 
     METAINFO = dict(classes=tuple(str(digit) for digit in range(NUM_CLASSES)))

@@ -68,6 +68,11 @@ class Glyph100(BaseDataset):
     Raises:
         ValueError: An argument is out of range.
         RuntimeError: This machine draws images that differ from the reference.
+
+    Example:
+        >>> dataset = Glyph100('val', size=100)
+        >>> len(dataset), dataset[0]['img'].shape
+        (100, (32, 32, 3))
     """
 
     METAINFO = dict(classes=CLASSES)

@@ -49,6 +49,11 @@ class ImageFolder(BaseDataset):
         FileNotFoundError: The folder is missing, on this machine or on rank 0's, or an annotated image is missing.
         ValueError: There is no image; a class has no image, unless its validation folder is empty; a class is not in
             the training split; or a line has no label.
+
+    Example:
+        >>> dataset = ImageFolder('data/imagenet', split='train')  # a miniature of 4 classes
+        >>> len(dataset), dataset.metainfo['classes'][0]
+        (12, 'n00000000')
     """
 
     _metainfo: dict[str, Any]  # these three are MMEngine's, which tells mypy nothing

@@ -42,6 +42,15 @@ class LoadImageFromFile(BaseTransform):
     Raises:
         ValueError: ``broken`` is neither ``'error'`` nor ``'skip'``.
         RunStopped: In the transform: the image is broken.
+
+    Example:
+        >>> path = 'data/cub200/images/001.Bird_1/Bird_1_0001_7.jpg'
+        >>> LoadImageFromFile().transform(dict(img_path=path))['img'].shape
+        (64, 64, 3)
+        >>> LoadImageFromFile().transform(dict(img_path='data/cub200/images.txt'))
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.engine.cli.RunStopped: image 'data/cub200/images.txt' is broken, or no image: ...
     """
 
     def __init__(self, broken: str = 'error', *, backend_args: dict | None = None) -> None:

@@ -15,6 +15,11 @@ class MIT67(ImageSet):
     The lists name ``<class>/<image>`` below ``Images/`` and have no numbers. A label is the place of the class in
     alphabetical order, as on the authors' page. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+
+    Example:
+        >>> dataset = MIT67('data/mit67', split='test')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'mit67'

@@ -14,6 +14,11 @@ class Stanford40(ImageSet):
 
     A label is the place of the action in ``ImageSplits/actions.txt``, below its heading. For the arguments and errors
     see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+
+    Example:
+        >>> dataset = Stanford40('data/stanford40', split='test')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'stanford40'

@@ -16,6 +16,11 @@ class StanfordDogs(ImageSet):
     ``Images``, such as ``'n02085620-Chihuahua'``. The images come from ImageNet's training set, so a teacher that was
     pretrained on ImageNet has seen the test images. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`; the lists need scipy (``ImportError``).
+
+    Example:
+        >>> dataset = StanfordDogs('data/stanford_dogs', split='test')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'stanford_dogs'

@@ -21,6 +21,11 @@ class TinyImageNet(ImageSet):
     A label is the place of the WordNet id in the *sorted* list of the training folders, as in torchvision's
     ``ImageFolder`` and in the public teachers of this data set. The order of ``wnids.txt`` differs. For the arguments
     and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+
+    Example:
+        >>> dataset = TinyImageNet('data/tiny_imagenet', split='val')  # a miniature of 4 classes
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (8, 4)
     """
 
     key = 'tiny_imagenet'

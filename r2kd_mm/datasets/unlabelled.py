@@ -40,6 +40,13 @@ class WithUnlabelled(ConcatDataset):
 
     Raises:
         ValueError: There is no data set without labels, or no image in them.
+
+    Example:
+        >>> from r2kd_mm.datasets import ImageFolder
+        >>> parts = [ImageFolder('data/imagenet', split) for split in ('train', 'val')]
+        >>> dataset = WithUnlabelled(parts[0], unlabelled=[parts[1]])
+        >>> dataset.num_labelled, len(dataset)
+        (12, 20)
     """
 
     def __init__(self, dataset: dict | Dataset, unlabelled: Sequence[dict | Dataset]) -> None:

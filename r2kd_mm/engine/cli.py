@@ -36,6 +36,13 @@ def init_launcher(cfg: Config, launcher: str) -> None:
 
     Raises:
         ValueError: The launcher is unknown, or its environment variables are missing.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> cfg = Config()
+        >>> init_launcher(cfg, 'none')  # this process alone
+        >>> cfg.launcher
+        'none'
     """
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
         os.environ['LOCAL_RANK'] = os.environ['OMPI_COMM_WORLD_LOCAL_RANK']  # MMEngine sets the others alone
@@ -62,7 +69,13 @@ class RunStopped(RuntimeError):
 
 
 class ErrorGuard:
-    """Record of the progress of a training, by which :func:`clear_errors` recognises the user's mistakes."""
+    """Record of the progress of a training, by which :func:`clear_errors` recognises the user's mistakes.
+
+    Example:
+        >>> with clear_errors() as guard:
+        ...     print(guard.training_began, guard.last_checkpoint())
+        False None
+    """
 
     def __init__(self) -> None:
         self.runner: Runner | None = None
@@ -107,6 +120,13 @@ def clear_errors() -> Iterator[ErrorGuard]:
 
     Yields:
         The guard; give it the Runner by :meth:`ErrorGuard.watch` before training.
+
+    Example:
+        >>> with clear_errors():  # prints "error: there is no teacher.pth"
+        ...     raise FileNotFoundError('there is no teacher.pth')
+        Traceback (most recent call last):
+        ...
+        SystemExit: 1
     """
     guard = ErrorGuard()
     try:

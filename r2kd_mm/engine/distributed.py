@@ -30,6 +30,14 @@ class PortableDistributedDataParallel(MMDistributedDataParallel):
             keeps its batch-norm statistics, and ``SyncBuffersHook`` averages them once per epoch.
         find_unused_parameters: Set this if a forward pass leaves parameters of the student without gradient.
         detect_anomalous_params: Log the parameters without gradient; slow, for debugging.
+
+    Example:
+        >>> from torch import distributed
+        >>> distributed.init_process_group('gloo', store=distributed.HashStore(), rank=0, world_size=1)
+        >>> wrapped = PortableDistributedDataParallel(nn.Linear(2, 3), device_ids=[0])  # on the CPU
+        >>> wrapped.device_ids, wrapped.module
+        (None, Linear(in_features=2, out_features=3, bias=True))
+        >>> distributed.destroy_process_group()
     """
 
     def __init__(
@@ -51,7 +59,14 @@ class PortableDistributedDataParallel(MMDistributedDataParallel):
 
 
 def unwrapped_model(runner: Runner) -> nn.Module:
-    """Return the model of a runner without its data-parallel wrapper."""
+    """Return the model of a runner without its data-parallel wrapper.
+
+    Example:
+        >>> from r2kd_mm.zoo import build_classifier
+        >>> model = build_classifier('cifar/resnet8', num_classes=10)
+        >>> unwrapped_model(Runner(model, 'one_process', default_scope='r2kd_mm', log_level='ERROR')) is model
+        True
+    """
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 

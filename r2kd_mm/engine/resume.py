@@ -37,6 +37,12 @@ def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None
         ValueError: The given checkpoint is damaged, or all checkpoints in the work dir are. Or the work dir holds the
             checkpoints of an earlier run, which this run does not resume, without ``overwrite``.
         FileNotFoundError: The given checkpoint does not exist.
+
+    Example:
+        >>> cfg = Config(dict(work_dir='work_dirs/KD/seed_0'))
+        >>> set_resume(cfg, 'auto')
+        >>> cfg.resume, Path(cfg.load_from).name
+        (True, 'epoch_1.pth')
     """
     if resume is None and cfg.get('resume') and not overwrite:
         resume = cfg.get('load_from') or AUTO

@@ -32,6 +32,14 @@ class UnlabelledShareSampler(Sampler):
     Raises:
         TypeError: The data set does not say which of its images have labels.
         ValueError: The share leaves no image of one kind in a batch.
+
+    Example:
+        >>> from r2kd_mm.datasets import ImageFolder, WithUnlabelled
+        >>> parts = [ImageFolder('data/imagenet', split) for split in ('train', 'val')]
+        >>> dataset = WithUnlabelled(parts[0], unlabelled=[parts[1]])
+        >>> sampler = UnlabelledShareSampler(dataset, batch_size=4, share=0.5, shuffle=False)
+        >>> list(sampler)[:8]  # two batches; the images from 12 have no labels
+        [0, 1, 12, 13, 2, 3, 14, 15]
     """
 
     def __init__(

@@ -35,6 +35,11 @@ class Exported:
             the student's largest logit.
         num_images: Number of real images on which they were compared.
         measured: What a lower precision changes; ``None`` in float32.
+
+    Example:
+        >>> made = export_student('work_dirs/R2KD/seed_0/epoch_1.pth', 'for_torch', 'torch')
+        >>> made.files, made.difference < TOLERANCE
+        (('README.md', 'export.json', 'network.py', 'weights.pth'), True)
     """
 
     folder: Path
@@ -77,6 +82,11 @@ def export_student(
         ExportError: The network cannot be exported in this format, the logits in float32 differ by more than
             :data:`TOLERANCE`, or the lower precision costs more than ``max_drop``.
         ValueError: ``calibration`` is given without ``'int8'``; or see :func:`load_student`.
+
+    Example:
+        >>> made = export_student('work_dirs/R2KD/seed_0/epoch_1.pth', 'for_anyone', 'torchscript')
+        >>> made.folder, made.files
+        (PosixPath('for_anyone'), ('README.md', 'export.json', 'model.pt'))
     """
     out = Path(out)
     if name not in FORMATS:

@@ -50,7 +50,17 @@ def load(weights: str) -> Network:
 
 
 class ExportError(ValueError):
-    """A network that cannot be exported in this format; the message names the formats that can."""
+    """A network that cannot be exported in this format; the message names the formats that can.
+
+    Example:
+        >>> class Branching(nn.Module):
+        ...     def forward(self, images, mode):
+        ...         return images if images.sum() > 0 else -images
+        >>> network_source(Branching(), 'A branch.', (1, 8, 8), 10, 'weights.pth')
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.export.network.ExportError: this network cannot be written as a file of its own: its path ...
+    """
 
 
 class Logits(nn.Module):
@@ -77,6 +87,13 @@ def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], nu
 
     Raises:
         ExportError: The path through the network depends on its input, or a layer or function is not torch's.
+
+    Example:
+        >>> from r2kd_mm.export import load_student
+        >>> classifier = load_student('work_dirs/KD/seed_0/epoch_1.pth').network.classifier
+        >>> source = network_source(classifier, 'Student for 10 digits.', (1, 8, 8), 10, 'weights.pth')
+        >>> 'class Network(nn.Module):' in source
+        True
     """
     graph, layers = _trace(classifier)
     forward = re.sub(r';  [\w, =]+ = None', '', graph.python_code('self').src)  # fx lets go of what is used up

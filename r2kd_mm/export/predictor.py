@@ -45,6 +45,12 @@ class Predictor:
     Raises:
         FileNotFoundError: The folder is not an export.
         ImportError: A package that the format needs is missing.
+
+    Example:
+        >>> predictor = Predictor('exported')
+        >>> found = predictor('data/cub200/images/001.Bird_1/Bird_1_0001_7.jpg', top=10)
+        >>> sorted(prediction.name for prediction in found)
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:

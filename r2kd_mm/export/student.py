@@ -44,6 +44,11 @@ class Student:
         images: A few real normalised images, ``(N, C, H, W)`` with ``N >= 2``.
         run: Config of the run.
         checkpoint: Content of the checkpoint file.
+
+    Example:
+        >>> student = load_student('work_dirs/KD/seed_0/epoch_1.pth')
+        >>> student.preprocessing.shape, student.classes[:3], student.logits().shape[1]
+        ((1, 8, 8), ('0', '1', '2'), 10)
     """
 
     network: Logits
@@ -76,6 +81,10 @@ def load_student(
         FileNotFoundError: The checkpoint, the folder or the validation data do not exist.
         ValueError: The file is not a checkpoint, has no config, or its weights do not fit the network in its config.
             Or the network cannot take the images.
+
+    Example:
+        >>> load_student('work_dirs/R2KD/seed_0/epoch_1.pth').run['model']['type']
+        'r2kd_mm.distillers.R2KD'
     """
     loaded = load_checkpoint_file(checkpoint)
     run = _read_run(loaded, str(checkpoint), config)

@@ -35,6 +35,16 @@ class LogitLoss(nn.Module):
 
     Raises:
         TypeError: A subclass is defined without :attr:`parts`.
+
+    Example:
+        >>> class SquaredDifference(LogitLoss):
+        ...     parts = (LossPart('values'),)
+        ...
+        ...     def forward(self, student_logits, teacher_logits):
+        ...         return (student_logits - teacher_logits).square().mean()
+        >>> import torch
+        >>> SquaredDifference()(torch.zeros(2, 3), torch.ones(2, 3))
+        tensor(1.)
     """
 
     needs_target: bool = False

@@ -58,6 +58,15 @@ class Options:
 
     Raises:
         ValueError: An option is out of range or unknown.
+
+    Example:
+        >>> options = Options('photos', 'timm/resnet34', 'timm/resnet18', 'distilled', epochs=30)
+        >>> options.method, options.batch_size
+        ('auto', 32)
+        >>> Options('photos', 'timm/resnet34', 'timm/resnet18', 'distilled', val_split=20)
+        Traceback (most recent call last):
+        ...
+        ValueError: --val-split is a share of the images, above 0 and below 1, got 20
     """
 
     data: Path

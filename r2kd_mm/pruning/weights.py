@@ -60,7 +60,18 @@ class PruningReport:
 
 
 class Pruner(Protocol):
-    """Callable that makes a pruned copy of a network with loaded weights, and never changes the network itself."""
+    """Callable that makes a pruned copy of a network with loaded weights, and never changes the network itself.
+
+    Example:
+        >>> def prune_first_row(model):
+        ...     pruned = copy.deepcopy(model)
+        ...     pruned.weight.data[0] = 0
+        ...     return pruned, PruningReport({'weight': (3, 6)})
+        >>> pruner: Pruner = prune_first_row
+        >>> network, report = pruner(nn.Linear(3, 2))
+        >>> report.sparsity
+        0.5
+    """
 
     def __call__(self, model: nn.Module) -> tuple[nn.Module, PruningReport]:
         """Return the copy and the report."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 
 from r2kd_mm.corruptions import FAMILIES, NAMES, SEVERITIES
 from r2kd_mm.engine.fileio import check_writable
@@ -33,12 +32,17 @@ def analyze(
         names: Names of the methods, in the order found.
         images: Number of validation images to measure on.
         fast: Take one corruption of each kind at every second severity.
+
+    Example:
+        >>> page = analyze(['work_dirs'], Path('page'), names=['one name'])  # for two methods
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.report.trained_runs.RunError: --names gives 1 names for 2 methods: KD, R2KD
     """
     corruptions = [family[0] for family in FAMILIES.values()] if fast else NAMES
     severities = SEVERITIES[::2] if fast else SEVERITIES
     check_writable(out, 'folder', '--out')  # before minutes of measuring
     groups = find_groups([str(run) for run in runs], names)
-    init_default_scope('r2kd_mm')
     MMLogger.get_instance('analyze', log_level='WARNING')  # not every checkpoint that is loaded
     found = measure(groups, images, [(name, severity) for name in corruptions for severity in severities])
     unreadable = sum(run.unreadable_lines for group in groups for run in group.runs)

@@ -35,6 +35,16 @@ def write_comparison(
 
     Returns:
         The table.
+
+    Example:
+        >>> from r2kd_mm.report import make_rows
+        >>> from r2kd_mm.runs import Method, Result
+        >>> kd, r2kd = Method('KD', 'kd.py'), Method('R2KD', 'r2kd.py')
+        >>> results = {kd: {0: Result([1], [70.0], {}, 60.0)}, r2kd: {0: Result([1], [72.0], {}, 90.0)}}
+        >>> rows = make_rows(results, baseline='KD')
+        >>> table = write_comparison(Path('comparison'), rows, baseline='KD', subject='the digits')
+        >>> sorted(path.name for path in Path('comparison').iterdir())
+        ['accuracy.png', 'differences.png', 'results.json', 'table.md']
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = to_markdown(rows, baseline, teachers)
@@ -58,6 +68,14 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping
         rows: The methods; the best one is first in the legend.
         title: Networks and data set.
         teachers: Name to accuracy of the teachers in percent, for lines to aim at.
+
+    Example:
+        >>> from r2kd_mm.report import make_rows
+        >>> from r2kd_mm.runs import Method, Result
+        >>> kd, r2kd = Method('KD', 'kd.py'), Method('R2KD', 'r2kd.py')
+        >>> results = {kd: {0: Result([1], [70.0], {}, 60.0)}, r2kd: {0: Result([1], [72.0], {}, 90.0)}}
+        >>> rows = make_rows(results, baseline='KD')
+        >>> plot_accuracy(Path('curves.png'), rows, 'The digits', teachers=dict(teacher=75.0))
     """
     levels = {f'{name} ({accuracy:.1f} %)': accuracy for name, accuracy in (teachers or {}).items()}
     lines = {}
@@ -81,7 +99,16 @@ def plot_accuracy(path: Path, rows: Sequence[Row], title: str, teachers: Mapping
 
 
 def plot_differences(path: Path, rows: Sequence[Row], baseline: str, title: str) -> None:
-    """Plot the paired difference of every method to the baseline, with its 95 % interval."""
+    """Plot the paired difference of every method to the baseline, with its 95 % interval.
+
+    Example:
+        >>> from r2kd_mm.report import make_rows
+        >>> from r2kd_mm.runs import Method, Result
+        >>> kd, r2kd = Method('KD', 'kd.py'), Method('R2KD', 'r2kd.py')
+        >>> results = {kd: {0: Result([1], [70.0], {}, 60.0)}, r2kd: {0: Result([1], [72.0], {}, 90.0)}}
+        >>> rows = make_rows(results, baseline='KD')
+        >>> plot_differences(Path('differences.png'), rows, baseline='KD', title='The digits')
+    """
     compared = [(row.method.name, row.difference) for row in rows if row.difference is not None]
 
     def draw() -> Figure:
@@ -125,6 +152,10 @@ def plot_class_correlations(
         reference: The entry of ``maps`` that the others are compared with: the teacher.
         classes: Names for the axes.
         title: Networks and data set.
+
+    Example:
+        >>> maps = dict(teacher=np.eye(2), student=np.array([[1.0, 0.5], [0.5, 1.0]]))
+        >>> plot_class_correlations(Path('classes.png'), maps, 'teacher', ['cat', 'dog'], 'Two networks')
     """
     references = {name: maps[reference] for name in maps if name != reference}
 

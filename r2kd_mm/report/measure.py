@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
@@ -47,6 +48,7 @@ class _Networks:
     preprocessor: nn.Module
 
 
+@DefaultScope.overwrite_default_scope('r2kd_mm')
 def measure(
     groups: Sequence[RunGroup],
     num_images: int,
@@ -60,6 +62,16 @@ def measure(
         num_images: Number of validation images, drawn at random and the same each time.
         corruptions: Names and severities.
         report: Function that prints a line about the next step.
+
+    Example:
+        >>> from r2kd_mm.report import find_groups
+        >>> found = measure(find_groups(['work_dirs']), num_images=100, corruptions=[('contrast', 3)])
+        KD: loading 1 students and the teachers
+        R2KD: loading 1 students and the teachers
+        asking all networks about 100 images
+        corruption 1 of 1: contrast
+        >>> found.methods[0].students[0].shape
+        torch.Size([100, 10])
     """
     notes: list[str] = []
     configs = [looked_at(group.config, num_images) for group in groups]

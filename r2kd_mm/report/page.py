@@ -37,6 +37,11 @@ def write_page(
     Raises:
         OSError: The folder cannot be written.
         ImportError: Jinja2 is not installed.
+
+    Example:
+        >>> summary = Summary(header=['method', 'accuracy, %'], rows=[['KD', '70.00']], numbers=[['KD', 70.0]])
+        >>> write_page(Path('small_page'), 'What the runs did', 'One method.', summary, exhibits=[], notes=[])
+        PosixPath('small_page/index.html')
     """
     check_writable(folder, 'folder', '--out')
     (folder / 'summary.csv').write_text(to_csv(summary.header, summary.numbers))

@@ -149,6 +149,11 @@ def plot_pruned_teachers(
         pruned: Its pruned copies.
         title: Teacher and images.
         marked_amount: The amount of R2KD, marked by a line.
+
+    Example:
+        >>> full = PrunedTeacher('none', 0.0, 0.0, None, None, 0.1, 100.0, 0.0)
+        >>> pruned = [PrunedTeacher('magnitude', amount, amount, None, None, 0.2, 99.0, 0.01) for amount in (0.1, 0.2)]
+        >>> plot_pruned_teachers(Path('pruned.png'), full, pruned, 'A teacher', marked_amount=0.1)
     """
     measures = [(name, label) for name, label in COLUMNS.items() if getattr(full, name) is not None]
     looks = styles(list(dict.fromkeys(copy.pruner for copy in pruned)))

@@ -135,7 +135,14 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_results(path: Path, rows: Sequence[Row], baseline: str | None = None) -> None:
-    """Write every number of the comparison, and where it was measured, as JSON."""
+    """Write every number of the comparison, and where it was measured, as JSON.
+
+    Example:
+        >>> rows = make_rows({Method('KD', 'kd.py'): {0: Result([1], [70.0], {}, 60.0)}})
+        >>> write_results(Path('results.json'), rows)
+        >>> json.loads(Path('results.json').read_text())['methods'][0]['last']
+        {'mean': 70.0, 'std': None}
+    """
     methods = [
         dict(
             name=row.method.name,

@@ -25,7 +25,14 @@ _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/
 
 
 class RunError(ValueError):
-    """An error about a folder that cannot be analysed."""
+    """An error about a folder that cannot be analysed.
+
+    Example:
+        >>> find_groups(['photos'])
+        Traceback (most recent call last):
+        ...
+        r2kd_mm.report.trained_runs.RunError: 'photos' is not a run and holds none: ...
+    """
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class TrainedRun:
         val_data: Fingerprint of the validation data; empty without a ``RunRecordHook``.
         unreadable_lines: Number of lines of the log that could not be read.
         teachers: Name to SHA-256 of the file of each teacher; empty without a ``RunRecordHook``.
+
+    Example:
+        >>> run = find_groups(['work_dirs/KD'])[0].runs[0]
+        >>> run.seed, run.checkpoint.name, run.scalars['accuracy/top1'].steps
+        (0, 'epoch_1.pth', array([1]))
     """
 
     folder: Path
@@ -63,7 +75,13 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """The runs of one method, a seed each."""
+    """The runs of one method, a seed each.
+
+    Example:
+        >>> group = find_groups(['work_dirs'])[1]
+        >>> group.name, len(group.runs), group.config.model.teacher_ckpt
+        ('R2KD', 1, 'teacher/epoch_2.pth')
+    """
 
     name: str
     runs: list[TrainedRun] = field(default_factory=list)
@@ -87,6 +105,10 @@ def find_groups(paths: Sequence[str | Path], names: Sequence[str] | None = None)
     Raises:
         RunError: A folder is not a run, a run is not finished, two groups would have one name, a seed comes twice, or
             the runs were validated on different data.
+
+    Example:
+        >>> [group.name for group in find_groups(['work_dirs'])]
+        ['KD', 'R2KD']
     """
     folders = list(dict.fromkeys(folder.resolve() for path in paths for folder in _find_folders(Path(path))))
     groups: dict[tuple[Path, str], RunGroup] = {}

@@ -26,6 +26,14 @@ def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]
 
     Returns:
         The runs that failed, and why.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from r2kd_mm.runs import Method, plan_runs
+        >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0], folder=Path('work_dirs'))
+        >>> complete(runs, jobs=2)
+        1 of 1 runs are finished and are not repeated
+        {}
     """
     states = look_at(runs)
     counts = {state: sum(found is state for found in states.values()) for state in State}
@@ -54,7 +62,15 @@ def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]
 
 
 def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[int, Result]]:
-    """Read the results of the runs that did not fail, by method and seed."""
+    """Read the results of the runs that did not fail, by method and seed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from r2kd_mm.runs import Method, plan_runs
+        >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0], folder=Path('work_dirs'))
+        >>> [(method.name, list(by_seed)) for method, by_seed in collect(runs, failures={}).items()]
+        [('KD', [0])]
+    """
     results: dict[Method, dict[int, Result]] = {run.method: {} for run in runs}
     for run in runs:
         if run not in failures:
@@ -63,14 +79,29 @@ def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[
 
 
 def report_failures(failures: dict[Run, str]) -> int:
-    """Print what failed on standard error; return the exit status."""
+    """Print what failed on standard error; return the exit status.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from r2kd_mm.runs import Method, plan_runs
+        >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0], folder=Path('work_dirs'))
+        >>> report_failures({runs[0]: 'the disk is full'})  # prints "failed: KD, seed 0: the disk is full"
+        1
+    """
     for run, reason in failures.items():
         print(f'failed: {run}: {reason}', file=sys.stderr)
     return 1 if failures else 0
 
 
 def run_to_exit(task: Callable[[], int]) -> None:
-    """Run ``task`` and exit with the status that it returns; after Ctrl-C, say how to resume."""
+    """Run ``task`` and exit with the status that it returns; after Ctrl-C, say how to resume.
+
+    Example:
+        >>> run_to_exit(lambda: 0)
+        Traceback (most recent call last):
+        ...
+        SystemExit: 0
+    """
     with clear_errors():
         try:
             sys.exit(task())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -32,16 +34,29 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     Raises:
         ValueError: The checkpoint is that of another network.
         FileNotFoundError: There is no such file.
+
+    Example:
+        >>> student = load_network(Config.fromfile('kd.py'), 'work_dirs/KD/seed_0/epoch_1.pth')
+        >>> student.training, student.head.num_classes
+        (False, 10)
     """
     model = copy.deepcopy(cfg.model)
     forget_initial_weights_(model)
-    network = MODELS.build({'data_preprocessor': data_preprocessor_of(cfg), **model.get('architecture', model)})
+    with _scope_of(cfg):
+        network = MODELS.build({'data_preprocessor': data_preprocessor_of(cfg), **model.get('architecture', model)})
     load_weights_(network, str(checkpoint), logger='silent')
     return network.eval()
 
 
 def trained_student(run: Run) -> tuple[nn.Module, Config]:
-    """Load the network of a finished run of a comparison, see :func:`load_network`, and the config of the run."""
+    """Load the network of a finished run of a comparison, see :func:`load_network`, and the config of the run.
+
+    Example:
+        >>> from r2kd_mm.runs import Method
+        >>> student, cfg = trained_student(Run(Method('KD', 'kd.py'), seed=0, folder=Path('work_dirs/KD/seed_0')))
+        >>> student.head.num_classes, cfg.randomness.seed
+        (10, 0)
+    """
     cfg = load_config(run)
     return load_network(cfg, last_checkpoint(run)), cfg
 
@@ -54,11 +69,20 @@ def validation_logits(networks: Mapping[str, Callable[..., Tensor]], cfg: Config
         networks: Classifiers in eval mode, or functions that are called like them. They share the normalisation of the
             config.
         cfg: Config with a ``val_dataloader``.
+
+    Example:
+        >>> cfg = Config.fromfile('kd.py')
+        >>> student = load_network(cfg, 'work_dirs/KD/seed_0/epoch_1.pth')
+        >>> logits, labels = validation_logits({'student': student}, cfg)
+        >>> logits['student'].shape, labels.shape
+        (torch.Size([1497, 10]), torch.Size([1497]))
     """
-    preprocessor = MODELS.build(data_preprocessor_of(cfg))
+    with _scope_of(cfg):
+        preprocessor = MODELS.build(data_preprocessor_of(cfg))
+        dataloader = Runner.build_dataloader(cfg.val_dataloader)
     logits: dict[str, list[Tensor]] = {name: [] for name in networks}
     labels = []
-    for batch in Runner.build_dataloader(cfg.val_dataloader):
+    for batch in dataloader:
         data = preprocessor(batch, training=False)
         labels += [sample.gt_label for sample in data['data_samples']]
         for name, network in networks.items():
@@ -73,3 +97,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     50.0
     """
     return 100 * (logits.argmax(dim=1) == labels).float().mean().item()
+
+
+def _scope_of(cfg: Config) -> AbstractContextManager:
+    """Let the registries find the short names of a config, as the Runner does in a run."""
+    return DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'r2kd_mm')

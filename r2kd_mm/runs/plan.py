@@ -99,7 +99,13 @@ def plan_runs(methods: Sequence[Method], seeds: Sequence[int], folder: Path) -> 
 
 
 def load_config(run: Run) -> Config:
-    """Read the config of a run as ``tools/train.py`` would, and set the seed and the folder of the run."""
+    """Read the config of a run as ``tools/train.py`` would, and set the seed and the folder of the run.
+
+    Example:
+        >>> cfg = load_config(Run(Method('KD', 'kd.py', {'train_cfg.max_epochs': 5}), seed=3, folder=Path('five')))
+        >>> cfg.train_cfg.max_epochs, cfg.randomness.seed, cfg.work_dir
+        (5, 3, 'five')
+    """
     cfg = load_run_config(
         argparse.Namespace(
             config=run.method.config,

@@ -66,10 +66,26 @@ def save_result(run: Run, result: Result) -> None:
 
 
 def load_result(run: Run) -> Result:
-    """Read the result of a finished run."""
+    """Read the result of a finished run.
+
+    Example:
+        >>> from r2kd_mm.runs import Method
+        >>> run = Run(Method('KD', 'kd.py'), seed=0, folder=Path('work_dirs/KD/seed_0'))
+
+        >>> load_result(run).epochs
+        [1]
+    """
     return Result(**json.loads((run.folder / _FILE).read_text()))
 
 
 def last_checkpoint(run: Run) -> str:
-    """Return the path of the last checkpoint of a finished run; its folder may have been moved."""
+    """Return the path of the last checkpoint of a finished run; its folder may have been moved.
+
+    Example:
+        >>> from r2kd_mm.runs import Method
+        >>> run = Run(Method('KD', 'kd.py'), seed=0, folder=Path('work_dirs/KD/seed_0'))
+
+        >>> last_checkpoint(run)
+        'work_dirs/KD/seed_0/epoch_1.pth'
+    """
     return str(run.folder / Path((run.folder / POINTER).read_text()).name)

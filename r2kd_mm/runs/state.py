@@ -23,7 +23,12 @@ _UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_l
 
 
 class State(Enum):
-    """The contents of the folder of a run."""
+    """The contents of the folder of a run.
+
+    Example:
+        >>> State.INTERRUPTED.value
+        'a part of this run'
+    """
 
     NEW = 'nothing'
     INTERRUPTED = 'a part of this run'
@@ -73,6 +78,12 @@ def look_at(runs: Iterable[Run]) -> dict[Run, State]:
 
     Raises:
         ValueError: The runs would be measured on different images.
+
+    Example:
+        >>> from r2kd_mm.runs import plan_runs
+        >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0, 1], folder=Path('work_dirs'))
+        >>> [state.name for state in look_at(runs).values()]
+        ['FINISHED', 'NEW']
     """
     configs: dict[Method, Config] = {}
     states = {}

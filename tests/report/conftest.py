@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import run_folders
-from mmengine.registry import init_default_scope
 
 from r2kd_mm.report import find_groups, measure
 
@@ -33,5 +32,4 @@ def groups(runs):
 @pytest.fixture(scope='package')
 def found(groups):
     """The measurements of the runs on 100 images."""
-    init_default_scope('r2kd_mm')
     return measure(groups, 100, CORRUPTIONS, report=lambda line: None)

@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 
-from r2kd_mm.report import Measurements, RunGroup, make_exhibits, make_summary
+from r2kd_mm.report import RunGroup, make_exhibits, make_summary
+from r2kd_mm.report.measurements import Measurements
 from r2kd_mm.runs import accuracy
 
 ALWAYS = ['accuracy', 'losses', 'class_correlation', 'class_accuracy', 'confusions', 'calibration', 'cost']

@@ -3,14 +3,13 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from run_folders import ALONE, R2KD, write_run, write_teacher
 
 from r2kd_mm.runs import accuracy, load_network, validation_logits
 
 
 def read(folder):
-    init_default_scope('r2kd_mm')
     (config,) = folder.glob('*/vis_data/config.py')
     return Config.fromfile(config), folder / 'epoch_200.pth'
 
@@ -24,6 +23,14 @@ def test_a_network_has_the_weights_of_its_checkpoint(config, prefix, tmp_path):
     weights = torch.load(checkpoint, weights_only=False)['state_dict']
     assert all(torch.equal(value, weights[prefix + name]) for name, value in network.state_dict().items())
     assert cfg.pretty_text == text
+
+
+def test_a_network_is_found_by_its_short_name_outside_of_a_run(tmp_path):
+    cfg, checkpoint = read(write_run(tmp_path / 'run'))
+    with DefaultScope.overwrite_default_scope('mmengine'):  # as in a process that has run nothing
+        network = load_network(cfg, checkpoint)
+        _, labels = validation_logits({'one': network}, cfg)
+    assert len(labels) == 100
 
 
 def test_the_checkpoint_of_another_network_is_refused(tmp_path):

@@ -101,6 +101,10 @@ class Painter:
         split: One of :data:`SPLITS`.
         seed: Seed of the random numbers, from 0 to 2**32 - 1.
         difficulty: From 0 to 1, see :class:`Strengths`. Image ``i`` is the same scene at every difficulty.
+
+    Example:
+        >>> Painter('train', seed=0, difficulty=0.5).paint(0).shape
+        (32, 32, 3)
     """
 
     def __init__(self, split: str, seed: int, difficulty: float) -> None:

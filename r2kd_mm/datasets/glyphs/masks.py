@@ -41,6 +41,11 @@ def font_masks(font: str) -> tuple[np.ndarray, tuple[float, ...]]:
 
     Raises:
         RuntimeError: The file differs from the font that defines Glyph-100.
+
+    Example:
+        >>> masks, widths = font_masks('DejaVuSans.ttf')
+        >>> masks.shape, len(widths)
+        ((100, 168, 192), 100)
     """
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', font)
     expected = {**FONTS, **SHIFTED_FONTS}[font]

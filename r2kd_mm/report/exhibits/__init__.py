@@ -21,7 +21,15 @@ __getattr__ = old_names(__name__)
 
 
 def make_exhibits(groups: Sequence[RunGroup], found: Measurements) -> list[Exhibit]:
-    """Make every exhibit that applies to these runs, in the order of the page."""
+    """Make every exhibit that applies to these runs, in the order of the page.
+
+    Example:
+        >>> from r2kd_mm.report import find_groups, measure
+        >>> groups = find_groups(['work_dirs'])
+        >>> exhibits = make_exhibits(groups, measure(groups, 100, [('contrast', 3)], report=lambda line: None))
+        >>> [exhibit.name for exhibit in exhibits][:3]
+        ['accuracy', 'losses', 'entropy']
+    """
     makers: list[Iterator[Exhibit]] = [
         show_accuracy(groups, found),
         show_losses(groups, found),

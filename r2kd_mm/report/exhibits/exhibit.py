@@ -29,6 +29,11 @@ class Exhibit:
         draw: Function that makes the figure.
         header: Names of the columns of its numbers.
         rows: Numbers, a row each.
+
+    Example:
+        >>> exhibit = Exhibit('losses', 'Losses', 'Mean over seeds.', Figure, header=['epoch', 'loss'], rows=[[1, 0.5]])
+        >>> exhibit.title
+        'Losses'
     """
 
     name: str
