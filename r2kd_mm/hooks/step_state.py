@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from r2kd_mm.teachers.known_weights import dense_parts
+
 # Integers of as many bytes as a number.
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -70,21 +72,30 @@ class Kept:
         if self._have_moved():
             self._places = _places(self._tensors)
             self._bits = [(now, kept) for now, (_, kept) in zip(_as_bits(self._tensors), self._bits)]
+            if any(_shapes(now) != _shapes(kept) for now, kept in self._bits):
+                raise RuntimeError(
+                    'a tensor has another shape, or a sparse one another number of values, than before the step, which '
+                    'therefore cannot be taken back; change values alone, or register a new buffer in place of the old'
+                )
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
     return one is other
 
 
+def _shapes(tensors: Sequence[Tensor]) -> list[torch.Size]:
+    return [tensor.shape for tensor in tensors]
+
+
 def _places(tensors: Sequence[Tensor]) -> list[int]:
-    return [tensor.data_ptr() for tensor in tensors]
+    return [part.data_ptr() for tensor in tensors for part in dense_parts(tensor)]
 
 
 def _as_bits(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """View tensors as integers, in groups of one type and device."""
+    """View tensors, or the parts of sparse ones, as integers, in groups of one type and device."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-    for tensor in tensors:
-        real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    for part in (part for tensor in tensors for part in dense_parts(tensor)):
+        real = torch.view_as_real(part.detach()) if part.is_complex() else part.detach()
         bits = real.view(INTEGERS[real.element_size()])
         groups.setdefault((bits.dtype, bits.device), []).append(bits)
     return list(groups.values())
@@ -130,10 +141,11 @@ class Buffers:
     def largest(self) -> dict[str, Tensor]:
         """Return the largest magnitude of each buffer that was finite before the step."""
         watched = {
-            name: buffer
+            name: dense_parts(buffer)[-1]  # the values, where it is sparse
             for name, buffer in self._network.named_buffers()
             if buffer.is_floating_point() and buffer.numel() and name not in self._not_finite
         }
+        watched = {name: values for name, values in watched.items() if values.numel()}
         if not watched:
             return {}
         norms = dict(zip(watched, torch._foreach_norm(list(watched.values()), float('inf'))))

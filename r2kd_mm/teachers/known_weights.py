@@ -13,6 +13,16 @@ from r2kd_mm.devices import HOST_LIKE, Arriving
 
 # How often, in calls, all weights of a network are compared with those that were copied; each call compares a share.
 COMPARISON_INTERVAL = 100
+# Methods that give the parts of a tensor, by its layout.
+_ROWS, _COLUMNS = ('crow_indices', 'col_indices', 'values'), ('ccol_indices', 'row_indices', 'values')
+PARTS: dict[torch.layout, tuple[str, ...]] = {
+    torch.strided: (),
+    torch.sparse_coo: ('_indices', '_values'),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
 MOST_ARRIVING = 8  # results of comparisons that may be on their way from a GPU
 
 
@@ -83,12 +93,35 @@ class KnownWeights:
 
     @staticmethod
     def _versions(network: nn.Module) -> tuple:
-        return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors_of(network))
+        whole = itertools.chain(network.parameters(), network.buffers())
+        places = tuple(part.data_ptr() for part in tensors_of(network))
+        return places, tuple(tensor._version for tensor in whole)
 
 
 def tensors_of(network: nn.Module) -> Iterable[Tensor]:
-    """Return all parameters and buffers of a network."""
-    return itertools.chain(network.parameters(), network.buffers())
+    """Return all parameters and buffers of a network; of a sparse one, the tensors that it is made of."""
+    for tensor in itertools.chain(network.parameters(), network.buffers()):
+        yield from dense_parts(tensor)
+
+
+def dense_parts(tensor: Tensor) -> list[Tensor]:
+    """Return the tensors in whose memory the numbers of ``tensor`` are; itself, unless it is sparse.
+
+    Raises:
+        TypeError: Its layout is neither dense nor sparse, or it is quantized.
+
+    Example:
+        >>> [part.tolist() for part in dense_parts(torch.eye(2).to_sparse())]
+        [[[0, 1], [0, 1]], [1.0, 1.0]]
+    """
+    if tensor.layout not in PARTS or tensor.is_quantized:
+        kind = 'quantized' if tensor.is_quantized else f'of layout {tensor.layout}'
+        raise TypeError(
+            f'a parameter or buffer of shape {tuple(tensor.shape)} is {kind}, and its values cannot be kept to compare '
+            'them or to put them back; keep it as a dense or sparse tensor, or as a plain attribute of its module'
+        )
+    names = PARTS[tensor.layout]
+    return [getattr(tensor.detach(), name)() for name in names] if names else [tensor]
 
 
 def _are_equal(first: Tensor, second: Tensor) -> bool:

@@ -190,6 +190,22 @@ def test_changed_weights_are_noticed(network, change):
     assert difference(engine, network, inputs) < EXACT_TOLERANCE
 
 
+def test_a_teacher_with_a_sparse_buffer_teaches_and_its_changes_are_noticed():
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('links', torch.tensor([[0.0, 2.0], [3.0, 0.0]]).to_sparse())
+
+        def forward(self, images):
+            return (self.links @ images.flatten(1).T).T
+
+    network, images = Graph().eval(), torch.ones(4, 2, 1, 1)
+    engine = TeacherEngine()
+    assert engine.logits(network, images).tolist() == [[2, 3]] * 4
+    network.links.mul_(2)
+    assert engine.logits(network, images).tolist() == [[4, 6]] * 4
+
+
 def test_an_averaged_teacher_is_as_it_is_after_each_update(network):
     average = ExponentialMovingAverage(network, momentum=0.5, update_buffers=True).eval().requires_grad_(False)
     engine = TeacherEngine()
