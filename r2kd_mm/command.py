@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from r2kd_mm.engine import clear_errors
-from r2kd_mm.photos.options import add_arguments
+from r2kd_mm.photos.arguments import add_arguments
 from r2kd_mm.version import __version__
 
 DISTILL = (

@@ -120,6 +120,7 @@ def distillation_run(
     method: str,
     data: Data,
     recipe: Recipe,
+    replay: tuple[str, int] | None = None,
 ) -> dict[str, Any]:
     """Config of a run in which a student learns from a teacher.
 
@@ -131,12 +132,16 @@ def distillation_run(
         method: One of :data:`METHODS`.
         data: The photos.
         recipe: How the student is trained.
+        replay: Folder of the stored logits, and the number of epochs after which images repeat; ``None`` asks the
+            teacher in every epoch.
     """
     model = installed(f'methods/{method}')['model']
     model.update(architecture=copy.deepcopy(student.config), teacher=dict(teacher), teacher_ckpt=teacher_ckpt)
     cfg = _run('distillation_runtime', model, inputs, data, recipe)
     if data.unlabelled is not None:
         _add_unlabelled_(cfg['train_dataloader'], data)
+    if replay is not None:
+        _replay_(cfg, *replay)
     return cfg
 
 
@@ -218,6 +223,16 @@ def _add_unlabelled_(loader: dict[str, Any], data: Data) -> None:
     loader['sampler'] = dict(
         type='UnlabelledShareSampler', batch_size=loader['batch_size'], share=data.unlabelled_share
     )
+
+
+def _replay_(cfg: dict[str, Any], folder: str, cycle: int) -> None:
+    """Let images and their crops repeat after ``cycle`` epochs, and keep the logits of the teachers for each."""
+    cfg['train_cfg']['cycle'] = cycle
+    cfg['model']['replay'] = dict(folder=folder)
+    if cfg['model'].get('augmentation'):  # whose partners must not depend on the batch
+        cfg['model']['augmentation']['per_image'] = True
+        cfg['train_dataloader']['sampler'] = dict(type='PairedSampler')
+    cfg['custom_hooks'].insert(-1, dict(type='ReplayHook'))
 
 
 def write_config(cfg: Mapping[str, Any], path: Path, title: Sequence[str]) -> None:

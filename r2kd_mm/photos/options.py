@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict, dataclass, fields
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from r2kd_mm.photos.teachers import OWN, PUBLISHED, SHARED, AskedTeacher, absolute, check_teachers, for_each_teacher
 
 AUTO = 'auto'
 # Files of configs/_base_/methods
 METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino')  # of r2kd_mm.export
-INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 # What may differ in a later call with the same folder, because no finished stage depends on it.
 LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
 FREE = ('loggers', 'out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'allow_duplicates')
@@ -23,7 +25,8 @@ class Options:
 
     Args:
         data: Folder or table of photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
-        teacher: Name of the teacher, see :func:`~r2kd_mm.networks.find_network`.
+        teacher: Name of the teacher, see :func:`~r2kd_mm.networks.find_network`; or a sequence of names. Then each
+            option of the teacher may be a sequence too, in their order.
         student: Name of the student.
         out: Folder for all that is written.
         teacher_ckpt: Weights of a teacher that knows these classes already; ``None`` trains it on the photos first.
@@ -49,6 +52,8 @@ class Options:
         val_split: Share of each class that is set aside where there is no validation folder.
         unlabelled: Folder of photos without labels, for the distillation alone; ``None`` takes those among ``data``.
         unlabelled_share: Their share in a batch of the distillation, where there are any.
+        replay: Number of epochs after which images and their crops repeat. The teachers are asked in the first ones,
+            and their stored logits are read later. ``None`` asks them in every epoch.
         loggers: Where each run is shown too.
         formats: What the student is exported to.
         page: Write a page with figures.
@@ -70,22 +75,22 @@ class Options:
     """
 
     data: Path
-    teacher: str
+    teacher: str | Sequence[str]
     student: str
     out: Path
-    teacher_ckpt: str | None = None
-    teacher_classes: str | None = None
-    teacher_init: str = 'published'
-    student_init: str = 'published'
+    teacher_ckpt: str | Sequence[str | None] | None = None
+    teacher_classes: str | Sequence[str | None] | None = None
+    teacher_init: str | Sequence[str] = PUBLISHED
+    student_init: str = PUBLISHED
     method: str = AUTO
     epochs: int = 60
     lr: float | None = None
-    teacher_lr: float | None = None
+    teacher_lr: float | Sequence[float | None] | None = None
     batch_size: int = 32
     image_size: int | None = None
-    teacher_image_size: int | None = None
-    teacher_mean: tuple[float, ...] | None = None
-    teacher_std: tuple[float, ...] | None = None
+    teacher_image_size: int | Sequence[int | None] | None = None
+    teacher_mean: Sequence[float] | Sequence[Sequence[float] | None] | None = None
+    teacher_std: Sequence[float] | Sequence[Sequence[float] | None] | None = None
     flip: bool = True
     amp: bool = False
     seeds: int = 1
@@ -93,6 +98,7 @@ class Options:
     val_split: float = 0.2
     unlabelled: Path | None = None
     unlabelled_share: float = 0.5
+    replay: int | None = None
     loggers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ('torchscript',)
     page: bool = True
@@ -106,18 +112,23 @@ class Options:
         object.__setattr__(self, 'unlabelled', None if self.unlabelled is None else Path(self.unlabelled))
         object.__setattr__(self, 'formats', tuple(self.formats))
         object.__setattr__(self, 'loggers', tuple(self.loggers))
-        for name in ('teacher_mean', 'teacher_std'):
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else tuple(value))
+        names = (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher)
+        object.__setattr__(self, 'teacher', names[0] if len(names) == 1 else names)
+        for name in (*OWN, *SHARED):
+            object.__setattr__(self, name, for_each_teacher(name, getattr(self, name), len(names)))
         for name in ('teacher', 'student', 'teacher_ckpt', 'teacher_classes', 'teacher_init', 'student_init'):
-            object.__setattr__(self, name, _absolute(getattr(self, name)))
-        for name, least in dict(epochs=1, batch_size=2, seeds=1, jobs=1, workers=0).items():
-            if getattr(self, name) < least:
-                raise ValueError(f'{_flag(name)} must be at least {least}, got {getattr(self, name)}')
-        for name in ('image_size', 'teacher_image_size', 'lr', 'teacher_lr'):
+            given = getattr(self, name)
+            found = tuple(map(absolute, given)) if isinstance(given, tuple) else absolute(given)
+            object.__setattr__(self, name, found)
+        check_teachers(self.teachers)
+        for name, least in dict(epochs=1, batch_size=2, replay=1, seeds=1, jobs=1, workers=0).items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f'{flag_of(name)} must be at least {least}, got {value}')
+        for name in ('image_size', 'lr'):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f'{_flag(name)} must be above 0, got {value}')
+                raise ValueError(f'{flag_of(name)} must be above 0, got {value}')
         if not 0 < self.val_split < 1:
             raise ValueError(f'--val-split is a share of the images, above 0 and below 1, got {self.val_split}')
         if not 0 < round(self.unlabelled_share * self.batch_size) < self.batch_size:
@@ -133,12 +144,15 @@ class Options:
         for name in self.formats:
             if name not in FORMATS:
                 raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
-        mean, std = self.teacher_mean, self.teacher_std
-        if (mean is None) != (std is None) or (std and (len(std) != 3 or len(mean or ()) != 3 or min(std) <= 0)):
-            raise ValueError(
-                '--teacher-mean and --teacher-std belong together, three numbers each in units of 0 to 255, and the '
-                f'latter above 0, got {mean} and {std}'
-            )
+
+    @property
+    def teachers(self) -> tuple[AskedTeacher, ...]:
+        """Return what is asked of each teacher."""
+        fields = ('teacher', *(f'teacher_{field.name}' for field in dataclasses.fields(AskedTeacher)[1:]))
+        values = [getattr(self, name) for name in fields]
+        if isinstance(self.teacher, str):
+            return (AskedTeacher(*values),)
+        return tuple(AskedTeacher(*of_one) for of_one in zip(*values))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -148,86 +162,6 @@ class Options:
         return dict(found, data=str(self.data.resolve()), unlabelled=unlabelled)
 
 
-def _absolute(given: str | None) -> str | None:
-    """A local file, or the folder of ``hf/FOLDER``, by its absolute path; anything else as it is given."""
-    if given is None or given in ('none', 'published'):
-        return given
-    library, _, folder = given.partition('/')
-    if library == 'hf':
-        path = Path(folder).expanduser()
-        return f'hf/{path.resolve()}' if path.is_dir() else given
-    name, mark, part = given.partition('#')
-    path = Path(name).expanduser()
-    is_local = path.is_file() or (path / 'export.json').is_file()
-    return f'{path.resolve()}{mark}{part}' if is_local else given
-
-
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """Return the option of the command line for a field of :class:`Options`."""
     return f'--{name.replace("_", "-")}'
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; their defaults are those of :class:`Options`."""
-    defaults = {field.name: field.default for field in fields(Options)}
-
-    def add(name: str, help: str, **settings: Any) -> None:
-        value = defaults[name]
-        shown = '' if value is None or value is False else f' (default: {value})'
-        parser.add_argument(_flag(name), default=value, help=help + shown, **settings)
-
-    parser.add_argument(
-        'data',
-        type=Path,
-        metavar='PHOTOS',
-        help='folder with train/<class>/ and val/<class>/, or with <class>/ alone, of which a part is set aside; or a '
-        'table with the columns path,label[,split]',
-    )
-    names = 'timm/NAME, mmpretrain/NAME, torchvision/NAME, hf/FOLDER, r2kd/NAME, a config NAME.py or module:function'
-    trained = ', or a trained NAME.pt (TorchScript, whose code is run), NAME.onnx or folder of an export'
-    parser.add_argument('--teacher', required=True, metavar='NAME', help=names + trained)
-    parser.add_argument('--student', required=True, metavar='NAME', help=names)
-    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder for all that is written')
-    add('teacher_ckpt', 'trained weights of the teacher, which is then not fine-tuned', metavar='FILE')
-    add('teacher_classes', 'text file with the classes of these weights, one a line', metavar='FILE')
-    add('teacher_init', f'what the teacher is fine-tuned from: {INITIAL}', metavar='WEIGHTS')
-    add('student_init', f'what the student starts from: {INITIAL}', metavar='WEIGHTS')
-    add('method', 'how the student learns', choices=(AUTO, *METHODS))
-    add('epochs', 'length of each training', type=int, metavar='N')
-    add('lr', 'learning rate of the student; of the recipe by default', type=float)
-    add('teacher_lr', 'learning rate of the teacher; of the recipe by default', type=float, metavar='LR')
-    add('batch_size', 'images a step', type=int, metavar='N')
-    add('image_size', 'side of the images of the student; its own by default', type=int, metavar='PIXELS')
-    add('teacher_image_size', 'side of the images of the teacher; its own by default', type=int, metavar='PIXELS')
-    for name, what in (('teacher_mean', 'mean'), ('teacher_std', 'standard deviation')):
-        of = f'{what} of its pixels in RGB, 0 to 255; stated ones by default'
-        add(name, of, type=float, nargs=3, metavar=('R', 'G', 'B'))
-    add('seeds', 'runs of the student, each with another seed', type=int, metavar='N')
-    add('val_split', 'share of each class that is set aside where there is no val folder', type=float, metavar='SHARE')
-    add('unlabelled', 'folder of photos without labels, for the distillation', type=Path, metavar='DIR')
-    add('unlabelled_share', 'their share in a batch of the distillation', type=float, metavar='SHARE')
-    add('jobs', 'runs of the student at a time', type=int, metavar='N')
-    add('workers', 'processes that load images, in each run', type=int, metavar='N')
-    parser.add_argument(
-        '--logger',
-        dest='loggers',
-        nargs='+',
-        choices=LOGGERS,
-        default=defaults['loggers'],
-        help='where each run is shown too; its package must be installed',
-    )
-    parser.add_argument(
-        '--format',
-        dest='formats',
-        nargs='*',
-        choices=FORMATS,
-        default=defaults['formats'],
-        help=f'what the student is exported to (default: {" ".join(Options.formats)})',
-    )
-    add('amp', 'mixed precision', action='store_true')
-    add('allow_duplicates', 'accept images that are in both parts', action='store_true')
-    for name, help in (
-        ('flip', 'do not mirror pictures in training'),
-        ('baseline', 'do not train the student alone'),
-        ('page', 'write no page with figures'),
-    ):
-        parser.add_argument(f'--no-{name}', dest=name, action='store_false', help=help)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
+from r2kd_mm.distillers.plain import PRUNED_MEMBER
 from r2kd_mm.engine import AtomicLocalBackend, RunStopped
 from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
@@ -23,8 +24,8 @@ from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.pictures import look_into_photos
-from r2kd_mm.photos.plan import DISTILLED, TEACHER, Plan, check_plan, make_plan
-from r2kd_mm.photos.summary import TABLE, TEACHING, describe, guessing, places, table_of
+from r2kd_mm.photos.plan import DISTILLED, Plan, check_plan, make_plan
+from r2kd_mm.photos.summary import TABLE, TEACHING, describe, guessing, places, spoken, table_of
 from r2kd_mm.runs import (
     Result,
     Run,
@@ -47,7 +48,8 @@ class Distilled:
     Args:
         folder: Holds all that was written.
         accuracy: Mean accuracy on the validation photos in percent, by ``'teacher'`` in its own pipeline,
-            ``'teacher_on_the_view_of_the_student'``, ``'student_alone'`` and ``'student_distilled'``.
+            ``'teacher_on_the_view_of_the_student'``, ``'student_alone'`` and ``'student_distilled'``. Further teachers
+            are ``'teacher_2'`` and so on.
         interval: Their 95 % intervals by the number of photos, in percent.
         checkpoint: Of the distilled student.
         exports: Folder by format.
@@ -71,7 +73,9 @@ class Distilled:
     table: str
 
 
-def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.PathLike, **options: Any) -> Distilled:
+def distill(
+    data: str | os.PathLike, teacher: str | Sequence[str], student: str, out: str | os.PathLike, **options: Any
+) -> Distilled:
     """Fine-tune a teacher on a folder of photos, teach a student, measure both, and export the student.
 
     The same call continues an interrupted one and skips what is done. Each stage is a run of ``tools/train.py`` with a
@@ -79,7 +83,8 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
 
     Args:
         data: The photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
-        teacher: Name of the teacher, such as ``'timm/resnet34'``, see :func:`~r2kd_mm.networks.find_network`.
+        teacher: Name of the teacher, such as ``'timm/resnet34'``, see :func:`~r2kd_mm.networks.find_network`; or
+            the names of several.
         student: Name of the student.
         out: Folder for all that is written.
         options: Others of :class:`~r2kd_mm.photos.options.Options`, such as ``epochs=30``.
@@ -125,10 +130,11 @@ def distill(data: str | os.PathLike, teacher: str, student: str, out: str | os.P
     print(describe(plan), flush=True)
 
     threads = torch.get_num_threads()
-    if plan.teacher_run is not None:
+    if plan.teacher_runs:
         print('\nTeacher', flush=True)
-        _train((plan.teacher_run,), 1, threads)
-        _check_teacher(plan.teacher_run, photos)
+        _train(plan.teacher_runs, asked.jobs, max(1, threads // asked.jobs))
+        for run in plan.teacher_runs:
+            _check_teacher(run, photos)
     print('\nStudent', flush=True)
     _train(plan.student_runs, asked.jobs, max(1, threads // asked.jobs))
 
@@ -198,9 +204,9 @@ def _check_teacher(run: Run, photos: Photos) -> None:
     accuracy = load_result(run).last
     if accuracy <= chance_limit(len(photos.classes), photos.num_val):
         raise RunStopped(
-            f'the teacher scores {accuracy:.2f} % on {photos.num_val} validation photos, no better than guessing among '
-            f'{len(photos.classes)} classes, so it has nothing to teach; give it more --epochs, published weights '
-            '(--teacher-init), another --teacher-lr or more photos, and another --out'
+            f'the {spoken(run.method.name)} scores {accuracy:.2f} % on {photos.num_val} validation photos, no better '
+            f'than guessing among {len(photos.classes)} classes, so it has nothing to teach; give it more --epochs, '
+            'published weights (--teacher-init), another --teacher-lr or more photos, and another --out'
         )
 
 
@@ -248,9 +254,11 @@ def _measured(plan: Plan) -> dict[str, dict[int, float]]:
     results: dict[str, dict[int, Result]] = {}
     for run in plan.student_runs:
         results.setdefault(run.method.name, {})[run.seed] = load_result(run)
-    found = {} if plan.teacher_run is None else {TEACHER: {0: load_result(plan.teacher_run).last}}
-    found[TEACHING] = {0: results[DISTILLED][0].teachers['teacher']}
-    return {**found, **{name: {seed: result.last for seed, result in by.items()} for name, by in results.items()}}
+    teachers = {run.method.name: {0: load_result(run).last} for run in plan.teacher_runs}
+    scores = results[DISTILLED][0].teachers
+    teaching = {f'{name}{TEACHING}': {0: score} for name, score in scores.items() if name != PRUNED_MEMBER}
+    students = {name: {seed: result.last for seed, result in by.items()} for name, by in results.items()}
+    return {**teachers, **teaching, **students}
 
 
 def _interval(accuracy: float, count: int) -> tuple[float, float]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.options import Options
-from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER, Cost, Plan
+from r2kd_mm.photos.plan import ALONE, DISTILLED, Plan
+from r2kd_mm.photos.sides import Cost, Teacher
 from r2kd_mm.report.table import format_difference, format_spread, markdown_table
 from r2kd_mm.runs import paired_difference, spread
 
 TABLE = 'table.md'
-TEACHING = 'teacher_on_the_view_of_the_student'
+TEACHING = '_on_the_view_of_the_student'  # behind the name of a teacher
 
 
 def describe(plan: Plan) -> str:
@@ -30,10 +31,8 @@ def describe(plan: Plan) -> str:
                 'each batch',
             ]
         )
-    for name, side, weights in (
-        ('teacher', plan.teacher, _weights_of_teacher(plan)),
-        ('student', plan.student, options.student_init),
-    ):
+    sides = [(spoken(teacher.name), teacher, _weights(teacher)) for teacher in plan.teachers]
+    for name, side, weights in (*sides, ('student', plan.student, options.student_init)):
         seen = side.inputs
         lines.append([name, f'{side.network.name}, weights: {weights}'])
         lines.append(
@@ -43,25 +42,32 @@ def describe(plan: Plan) -> str:
                 f'{_short(seen.mean)}, std {_short(seen.std)}',
             ]
         )
-    if plan.teacher.inputs != plan.student.inputs:
+    if any(teacher.inputs != plan.student.inputs for teacher in plan.teachers):
         lines.append(['while it teaches', 'the view of the student, resized and normalised for the teacher'])
+    if len(plan.teachers) > 1:
+        lines.append(['together', f'the mean of the logits of the {len(plan.teachers)} teachers'])
+    if options.replay is not None:
+        lines.append(['replay', f'images and logits repeat after {options.replay} epochs'])
     lines.append(['method', plan.method + (' (auto)' if options.method == 'auto' else '')])
     lines.append(['training', f'{options.epochs} epochs, batch {options.batch_size}, {options.seeds} seed(s)'])
-    code = [side.network.name for side in (plan.teacher, plan.student) if side.network.runs_code]
+    code = [side.network.name for side in (*plan.teachers, plan.student) if side.network.runs_code]
     notes = [*photos.notes, *(f'{name} runs code of yours' for name in code)]
     return markdown_table(lines) + ''.join(f'- {note}\n' for note in notes)
 
 
-def _weights_of_teacher(plan: Plan) -> str:
-    if plan.teacher.network.is_trained:
-        return 'in the file'
-    return plan.options.teacher_ckpt or plan.options.teacher_init
+def _weights(teacher: Teacher) -> str:
+    return 'in the file' if teacher.network.is_trained else teacher.asked.ckpt or teacher.asked.init
+
+
+def spoken(name: str) -> str:
+    """Write the name of a run in words, such as ``'teacher 2'``."""
+    return name.replace('_', ' ')
 
 
 def guessing(accuracy: Mapping[str, float], photos: Photos) -> str:
     """Name the students that learned nothing; their logs, where the same warning stands, nobody reads."""
     limit = chance_limit(len(photos.classes), photos.num_val)
-    names = [name.replace('_', ' ') for name in (ALONE, DISTILLED) if accuracy.get(name, 100.0) <= limit]
+    names = [spoken(name) for name in (ALONE, DISTILLED) if accuracy.get(name, 100.0) <= limit]
     if not names:
         return ''
     return (
@@ -88,21 +94,19 @@ def table_of(
             'ms an image, this machine',
         ]
     ]
-    for name in (TEACHER, TEACHING, ALONE, DISTILLED):
-        if name in found:
-            low, high = interval[name]
-            values = list(found[name].values())
-            cost = costs[TEACHER if name == TEACHING else name]
-            lines.append(
-                [
-                    name.replace('_', ' '),
-                    format_spread(spread(values)),
-                    f'{low:.1f} to {high:.1f}',
-                    '-' if cost.parameters is None else f'{cost.parameters / 1e6:.2f}',
-                    '-' if cost.flops is None else f'{cost.flops / 1e6:.1f}',
-                    f'{cost.milliseconds:.1f}',
-                ]
-            )
+    for name, by_seed in found.items():
+        low, high = interval[name]
+        cost = costs[name.removesuffix(TEACHING)]
+        lines.append(
+            [
+                spoken(name),
+                format_spread(spread(list(by_seed.values()))),
+                f'{low:.1f} to {high:.1f}',
+                '-' if cost.parameters is None else f'{cost.parameters / 1e6:.2f}',
+                '-' if cost.flops is None else f'{cost.flops / 1e6:.1f}',
+                f'{cost.milliseconds:.1f}',
+            ]
+        )
     table = markdown_table(lines)
     if plan.options.seeds >= 3 and ALONE in found:
         difference = paired_difference(found[DISTILLED], found[ALONE])

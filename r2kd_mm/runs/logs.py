@@ -38,7 +38,7 @@ def read_accuracies(folder: Path) -> tuple[dict[int, float], dict[str, float]]:
             {
                 name.removesuffix('/accuracy'): value
                 for name, value in scalars.items()
-                if name.endswith('teacher/accuracy')
+                if name.endswith('/accuracy')  # of TeacherCheckHook
             }
         )
     if not accuracy:

@@ -1,14 +1,17 @@
 """What is asked of the command is checked before the stack is imported."""
 
 import argparse
+import json
 from dataclasses import fields
 
 import pytest
 
 from r2kd_mm.export import FORMATS
 from r2kd_mm.photos import options as module
+from r2kd_mm.photos.arguments import add_arguments
 from r2kd_mm.photos.config import INSTALLED
-from r2kd_mm.photos.options import Options, add_arguments
+from r2kd_mm.photos.options import Options
+from r2kd_mm.photos.teachers import AskedTeacher
 
 GIVEN = ['photos', '--teacher', 'timm/a', '--student', 'timm/b', '--out', 'runs/x']
 
@@ -20,7 +23,10 @@ def parsed(*arguments):
 
 
 def test_the_command_line_has_every_option_with_its_default():
-    assert parsed().keys() == {field.name for field in fields(Options)}
+    per_teacher = {
+        field.name for field in fields(Options) if field.name.startswith('teacher_')
+    }  # left out unless given
+    assert parsed().keys() == {field.name for field in fields(Options)} - per_teacher
     assert Options(**parsed()) == Options('photos', 'timm/a', 'timm/b', 'runs/x')
 
 
@@ -75,3 +81,50 @@ def test_what_no_finished_stage_depends_on_may_change():
     one, other = (Options('photos', 'timm/a', 'timm/b', 'runs/x', seeds=seeds, formats=()) for seeds in (1, 3))
     assert one.identity == other.identity
     assert Options('photos', 'timm/a', 'timm/b', 'runs/x', epochs=5).identity != one.identity
+
+
+class TestSeveralTeachers:
+    def asked(self, *arguments):
+        return Options(**parsed('--teacher', 'timm/c', *arguments))  # 'timm/a' is the first
+
+    def test_each_has_options_of_its_own_in_the_order_of_the_names(self):
+        first, second = self.asked(
+            '--teacher-ckpt', 'none', '--teacher-ckpt', 'c.pth', '--teacher-lr', '0.1', '--teacher-image-size', '64',
+            '--teacher-image-size', '32', '--teacher-mean', '1', '2', '3', '--teacher-mean', '4', '5', '6',
+            '--teacher-std', '1', '1', '1', '--teacher-std', '2', '2', '2',
+        ).teachers  # fmt: skip
+        assert first == AskedTeacher('timm/a', None, lr=0.1, image_size=64, mean=(1, 2, 3), std=(1, 1, 1))
+        assert second == AskedTeacher('timm/c', 'c.pth', lr=0.1, image_size=32, mean=(4, 5, 6), std=(2, 2, 2))
+
+    def test_one_is_the_same_as_a_list_of_one(self):
+        given = dict(teacher_ckpt=['a.pth'], teacher_mean=[(1, 2, 3)], teacher_std=[(1, 1, 1)], teacher_init=['none'])
+        one = dict(teacher_ckpt='a.pth', teacher_mean=(1, 2, 3), teacher_std=(1, 1, 1), teacher_init='none')
+        assert Options('photos', ['timm/a'], 'timm/b', 'x', **given) == Options(
+            'photos', 'timm/a', 'timm/b', 'x', **one
+        )
+
+    def test_how_they_are_given_does_not_change_what_is_recorded(self):
+        once, twice = self.asked('--teacher-lr', '0.1'), self.asked('--teacher-lr', '0.1', '--teacher-lr', '0.1')
+        assert once.identity == twice.identity
+        assert json.loads(json.dumps(once.identity))['teacher'] == ['timm/a', 'timm/c']
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            (['--teacher-ckpt', 'a.pth'], "--teacher-ckpt is given 1 times for 2 teachers; give .* 'none'"),
+            (['--teacher-lr', '1'] * 3, '--teacher-lr is given 3 times for 2 teachers; .*, or once for all$'),
+            (['--teacher-mean', '1', '2', '3'], '--teacher-mean is given 1 times for 2 teachers'),
+            (['--teacher', 'timm/a'], '--teacher timm/a is given twice with the same weights and inputs'),
+            (['--teacher-image-size', '0'], '--teacher-image-size must be above 0, got 0'),
+        ],
+    )  # fmt: skip
+    def test_what_does_not_fit_together_is_refused(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            self.asked(*arguments)
+
+    def test_none_at_all_is_refused(self):
+        with pytest.raises(ValueError, match='--teacher must name at least one network'):
+            Options('photos', [], 'timm/b', 'x')
+
+    def test_of_one_architecture_with_two_checkpoints_both_count(self):
+        assert len(Options('photos', ['timm/a'] * 2, 'timm/b', 'x', teacher_ckpt=['a.pth', 'b.pth']).teachers) == 2

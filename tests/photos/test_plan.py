@@ -8,8 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmpretrain.structures import DataSample
 from PIL import Image
+from torch.nn import functional as F
 
+from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.photos import distill as distill_function
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.layout import read_unlabelled
@@ -39,12 +42,12 @@ def plan(tmp_path, photos, **changes):
 
 def test_each_stage_has_a_config_and_each_seed_a_run(tmp_path, photos):
     found = plan(tmp_path, photos, epochs=4, seeds=2)
-    assert found.teacher_run.folder == tmp_path / 'out' / 'runs' / 'teacher' / 'seed_0'
+    assert found.teacher_runs[0].folder == tmp_path / 'out' / 'runs' / 'teacher' / 'seed_0'
     assert [str(run) for run in found.student_runs] == [
         'student_alone, seed 0', 'student_distilled, seed 0', 'student_alone, seed 1', 'student_distilled, seed 1',
     ]  # fmt: skip
     cfg = Config.fromfile(found.distilled.method.config)
-    assert cfg.model.teacher_ckpt == str(found.teacher_run.folder / 'epoch_4.pth')
+    assert cfg.model.teacher_ckpt == str(found.teacher_runs[0].folder / 'epoch_4.pth')
     assert cfg.model.teacher.network.num_classes == cfg.model.architecture.num_classes == 3
     costs = check_plan(found)
     assert costs[TEACHER].parameters > costs[DISTILLED].parameters > 1000
@@ -75,7 +78,7 @@ class TestPhotosWithoutLabels:
         found = plan(tmp_path, photos, unlabelled_share=0.25, batch_size=8)
         loaders = {
             run.method.name: Config.fromfile(run.method.config).train_dataloader
-            for run in (found.teacher_run, *found.student_runs)
+            for run in (*found.teacher_runs, *found.student_runs)
         }
         assert {name: loader.dataset.type for name, loader in loaders.items()} == {
             TEACHER: 'ImageFolder', ALONE: 'ImageFolder', DISTILLED: 'WithUnlabelled',
@@ -93,9 +96,112 @@ class TestPhotosWithoutLabels:
             '  ', ''
         )
 
+    def test_are_not_replayed(self, tmp_path, photos):
+        with pytest.raises(ValueError, match='--replay needs images that come again in every round, and photos'):
+            plan(tmp_path, photos, replay=2)
+
     def test_a_method_that_needs_labels_is_refused(self, tmp_path, photos):
         with pytest.raises(ValueError, match=r'--method dkd needs labels \(loss_\w+\), and there are photos without'):
             plan(tmp_path, photos, method='dkd')
+
+
+class TestSeveralTeachers:
+    """One is fine-tuned, one has a checkpoint, and one is a file; each has images of its own."""
+
+    OWN = dict(
+        teacher=['r2kd/cifar/resnet14', 'r2kd/cifar/resnet20', 'FILE'],
+        teacher_image_size=[40, None, 24],
+        teacher_mean=[None, (100.0, 110.0, 120.0), (1.0, 2.0, 3.0)],
+        teacher_std=[None, (50.0, 60.0, 70.0), (4.0, 5.0, 6.0)],
+    )
+
+    @pytest.fixture
+    def asked(self, tmp_path):
+        torch.manual_seed(0)
+        second = build_classifier('cifar/resnet20', 5)
+        torch.save(second.state_dict(), tmp_path / 'second.pth')
+        network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3))
+        torch.jit.save(torch.jit.script(network), tmp_path / 'third.pt')
+        (tmp_path / 'names.txt').write_text('eel\nant\ncat\nowl\ndog\n')
+        self.networks = dict(teacher_2=second.eval(), teacher_3=network)
+        return dict(
+            self.OWN,
+            teacher=[*self.OWN['teacher'][:2], str(tmp_path / 'third.pt')],
+            teacher_ckpt=['none', str(tmp_path / 'second.pth'), 'none'],
+            teacher_classes=['none', str(tmp_path / 'names.txt'), 'none'],
+        )
+
+    def test_each_is_a_member_of_the_ensemble_that_the_config_holds(self, tmp_path, photos, asked):
+        found = plan(tmp_path, photos, epochs=4, **asked)
+        assert [str(run) for run in found.teacher_runs] == ['teacher, seed 0']
+        model = Config.fromfile(found.distilled.method.config).model
+        assert (model.teacher.type, model.teacher_ckpt) == ('TeacherEnsemble', None)
+        members = model.teacher.members
+        assert list(members) == ['teacher', 'teacher_2', 'teacher_3']
+        assert members.teacher.teacher_ckpt == str(found.teacher_runs[0].folder / 'epoch_4.pth')
+        assert [member.teacher['size'] for member in members.values()] == [40, 32, 24]
+        costs = check_plan(found)
+        assert costs['teacher'].parameters < costs['teacher_2'].parameters
+        assert costs['teacher_3'].parameters == 12
+        described = ' '.join(describe(found).split())
+        assert '| teacher | r2kd/cifar/resnet14, weights: none' in described
+        assert f'| teacher 2 | r2kd/cifar/resnet20, weights: {tmp_path}/second.pth |' in described
+        assert '| teacher 3 gets | 24 x 24 pixels, bilinear, RGB, mean 1, 2, 3, std 4, 5, 6' in described
+        assert '| together | the mean of the logits of the 3 teachers' in described
+
+    @torch.no_grad()
+    def test_each_gives_the_logits_of_resize_normalise_and_model_by_hand(self, tmp_path, photos, asked):
+        found = plan(tmp_path, photos, **asked)
+        first = build_classifier('cifar/resnet14', 3).eval()
+        checkpoint = found.teacher_runs[0].folder / 'epoch_60.pth'
+        checkpoint.parent.mkdir(parents=True)
+        torch.save(first.state_dict(), checkpoint)
+        cfg = Config.fromfile(found.distilled.method.config)
+        with DefaultScope.overwrite_default_scope('r2kd_mm'):
+            distiller = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+        bgr = torch.randint(256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1))  # as OpenCV reads them
+        view = distiller.data_preprocessor(dict(inputs=bgr.to(torch.uint8)))['inputs']
+
+        imagenet = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # what the zoo states
+        networks = dict(teacher=first, **self.networks)
+        normalised = [imagenet, *zip(asked['teacher_mean'][1:], asked['teacher_std'][1:])]
+        total = 0
+        for (name, network), size, (mean, std) in zip(networks.items(), (40, 32, 24), normalised):
+            resized = F.interpolate(bgr.flip(1).float(), size, mode='bilinear', antialias=True)
+            images = (resized - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+            expected = classifier_logits(network, images)
+            if name == 'teacher_2':
+                expected = expected[:, [2, 4, 0]]  # cat, dog, eel among its names
+            given = distiller.ask(name, view)
+            assert (given - expected).abs().max() <= 1e-5 * expected.abs().max(), name
+            total = total + expected / 3
+        targets = distiller.step.targets({'clean': view}, [DataSample()] * 4)['clean']
+        assert (targets - total).abs().max() <= 1e-5 * total.abs().max()
+
+    def test_logits_can_be_replayed(self, tmp_path, photos, asked):
+        cfg = Config.fromfile(plan(tmp_path, photos, replay=3, **asked).distilled.method.config)
+        assert (cfg.model.replay.folder, cfg.train_cfg.cycle) == (str(tmp_path / 'out' / 'teacher_logits'), 3)
+        assert [hook.type for hook in cfg.custom_hooks][-2:] == ['ReplayHook', 'TeacherCheckHook']
+
+    @pytest.mark.parametrize(
+        ('changes', 'message'),
+        [
+            (dict(method='r2kd_light'), '--method r2kd_light learns from one teacher .*, got 3 teachers'),
+            (dict(teacher_classes=['none'] * 3), r'does not fit this .*'),
+            (dict(teacher_ckpt=['none'] * 3), '--teacher-classes names the classes of a trained teacher'),
+            (dict(teacher_mean=[None] * 3, teacher_std=[None] * 3), r'third\.pt does not say how its images are'),
+        ],
+    )  # fmt: skip
+    def test_a_fault_of_one_is_refused(self, tmp_path, photos, asked, changes, message):
+        with pytest.raises(ValueError, match=message):
+            check_plan(plan(tmp_path, photos, **{**asked, **changes}))
+
+    def test_other_classes_of_one_are_refused(self, tmp_path, photos, asked):
+        meta = dict(dataset_meta=dict(classes=('cat', 'eel', 'dog')))
+        other = build_classifier('cifar/resnet20', 3)
+        torch.save(dict(state_dict=other.state_dict(), meta=meta), tmp_path / 'second.pth')
+        with pytest.raises(ValueError, match=r"--teacher-ckpt '.*second\.pth' and the photos do not have the same"):
+            check_plan(plan(tmp_path, photos, **{**asked, 'teacher_classes': ['none'] * 3}))
 
 
 class TestATeacherInAFile:
@@ -115,7 +221,7 @@ class TestATeacherInAFile:
 
     def test_of_an_export_needs_nothing_else(self, tmp_path, photos, folder):
         found = plan(tmp_path, photos, teacher=str(folder))
-        assert found.teacher_run is None
+        assert not found.teacher_runs
         cost = check_plan(found)[TEACHER]
         assert (cost.parameters, cost.flops) == (16, None)
         model = Config.fromfile(found.distilled.method.config).model
@@ -171,7 +277,7 @@ class TestOfATrainedTeacher:
     def test_its_classes_are_picked_by_name(self, tmp_path, photos, checkpoint):
         (tmp_path / 'names.txt').write_text('ant\nbee\ncat\ndog\neel\n')
         found = plan(tmp_path, photos, teacher_ckpt=checkpoint, teacher_classes=str(tmp_path / 'names.txt'))
-        assert found.teacher_run is None
+        assert not found.teacher_runs
         check_plan(found)
         teacher = MODELS.build(Config.fromfile(found.distilled.method.config).model.teacher)
         assert teacher._columns.tolist() == [2, 3, 4]
@@ -219,7 +325,7 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path, photos, monkeypatch):
     with pytest.raises(ValueError, match=r'0\.0 GB free, and the checkpoints and exports need about'):
         check_plan(plan(tmp_path, photos))
     found = plan(tmp_path, photos)
-    for run in (found.teacher_run, *found.student_runs):
+    for run in (*found.teacher_runs, *found.student_runs):
         save_result(run, Result([1], [50.0], {}, 1.0))
     check_plan(found)  # nothing more will be written
 
@@ -228,7 +334,7 @@ def test_an_error_without_a_message_is_named_by_its_type(tmp_path, photos, monke
     def fail(*args):
         raise AssertionError
 
-    monkeypatch.setattr('r2kd_mm.photos.plan.classifier_logits', fail)
+    monkeypatch.setattr('r2kd_mm.photos.sides.classifier_logits', fail)
     with pytest.raises(ValueError, match='does not take images of 32 x 32 pixels: AssertionError; give'):
         check_plan(plan(tmp_path, photos))
 
