@@ -119,7 +119,8 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         write_config(cfg, path, [says, again])
         return Run(Method(name, str(path)), seed, runs / name / f'seed_{seed}')
 
-    teacher_runs, members = [], {}
+    teacher_runs: list[Run] = []
+    members: dict[str, dict[str, Any]] = {}
     for teacher in teachers:
         asked, checkpoint = teacher.asked, teacher.asked.ckpt
         if checkpoint is not None:
@@ -131,7 +132,7 @@ def make_plan(options: Options, photos: Photos) -> Plan:
             teacher_runs.append(planned(teacher.name, cfg, says))
             checkpoint = str(teacher_runs[-1].folder / f'epoch_{options.epochs}.pth')
         members[teacher.name] = dict(teacher=teacher.config(photos.classes), teacher_ckpt=checkpoint)
-    taught_by, checkpoint = members[TEACHER].values()
+    taught_by, checkpoint = members[TEACHER]['teacher'], members[TEACHER]['teacher_ckpt']
     if len(members) > 1:
         taught_by, checkpoint = dict(type='TeacherEnsemble', members=members), None
     replay = None if options.replay is None else (str(folder / 'teacher_logits'), options.replay)

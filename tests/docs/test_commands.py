@@ -251,6 +251,10 @@ COMMANDS = {
     # docs/mim.md
     'pip install -r requirements/mim.txt': installs,
     'pip install --no-deps openmim==0.3.9': installs,
+    'r2kd-mm distill photos --teacher timm/resnet34 --teacher torchvision/resnet50 --student timm/resnet18 '
+    '--out runs/photos': Covered(
+        'tests/e2e/test_distill.py::test_two_teachers_are_asked_once_for_each_image', 'the weights are downloaded'
+    ),
     'r2kd-mm distill photos --teacher timm/resnet34 --student timm/resnet18 --out runs/photos': Covered(
         'tests/e2e/test_distill.py::test_it_leaves_a_student_its_configs_and_a_table', 'the weights are downloaded'
     ),

@@ -71,6 +71,32 @@ def test_tools_train_gives_the_same_result_from_the_config_of_a_stage(out, tmp_p
     assert accuracies == result(out / 'runs' / 'student_distilled' / 'seed_0')['accuracy']
 
 
+def test_two_teachers_are_asked_once_for_each_image(out, photos, tmp_path):
+    """The first is that of the other call; the second is fine-tuned. Both are replayed, by tools/train.py too."""
+    given = (
+        '--teacher-ckpt', out / 'runs' / 'teacher' / 'seed_0' / 'epoch_10.pth', '--teacher', 'r2kd/cifar/resnet8',
+        '--teacher-ckpt', 'none', '--teacher-image-size', '32', '--replay', '2', '--no-baseline', '--format',
+    )  # fmt: skip
+    folder = tmp_path / 'run'
+    done = toolbox.run_forked('distill.py', photos, *NETWORKS, *SMALL, *given, '--out', folder)
+    assert done.returncode == 0, done.stderr
+    assert '| teacher 2 on the view of the student ' in done.stdout
+    run = folder / 'runs' / 'student_distilled' / 'seed_0'
+    found = result(run)
+    first, second = found['teachers']['teacher'], found['teachers']['teacher_2']
+    assert f'| teacher on the view of the student   | {first:.2f}' in done.stdout
+    assert second > 45  # and a third is a guess
+    assert '2 of 2 rounds' not in next(run.glob('2*/*.log')).read_text()
+
+    config = folder / 'configs' / 'student_distilled.py'
+    again = toolbox.run_forked('train.py', config, '--work-dir', tmp_path / 'again')
+    assert again.returncode == 0, again.stderr
+    log = next((tmp_path / 'again').glob('2*/*.log')).read_text()
+    assert '2 of 2 rounds are complete' in log
+    scalars = next((tmp_path / 'again').glob('*/vis_data/scalars.json')).read_text().splitlines()
+    assert [row['accuracy/top1'] for row in map(json.loads, scalars) if 'accuracy/top1' in row] == found['accuracy']
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
