@@ -189,6 +189,7 @@ COMMANDS = {
     '--out work_dirs/pruned': Short(arguments=('--pruners', 'magnitude', '--amounts', '0.1')),
     # how-to
     'python tools/dataset_converters/make_mini.py imagenet data/mine': as_it_stands,
+    f'{TRAIN} configs/own/res18_mine.py': Short((*EPOCH, *SMALL_IMAGES, *FEW)),
     f'{TRAIN} configs/own/res34_mine.py': Short((*EPOCH, *SMALL_IMAGES, *FEW, 'model.backbone.init_cfg=None')),
     f'{TRAIN} configs/own/r2kd_res34_res18_mine.py': Short(
         (
