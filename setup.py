@@ -9,6 +9,13 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
+REPOSITORY = ''  # OWNER: the public address, such as https://github.com/NAME/r2kd_mm; the links below begin with it
+PLACES = {  # in a repository on GitHub
+    'Source': '',
+    'Documentation': '/blob/main/docs/index.md',
+    'Issues': '/issues',
+    'Changelog': '/blob/main/CHANGELOG.md',
+}
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')  # what mim and `r2kd_mm::` config names look for
 
 
@@ -67,8 +74,8 @@ setup(
     extras_require={
         name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'openvino', 'photos', 'tests')
     },
-    # OWNER: add Source, Documentation, Issues and Changelog once the repository has a public address.
     project_urls={
+        **{name: f'{REPOSITORY}{path}' for name, path in PLACES.items() if REPOSITORY},
         'Paper': 'https://doi.org/10.1109/TKDE.2024.3438074',
         'Preprint': 'https://arxiv.org/abs/2311.13934',
     },

@@ -158,6 +158,25 @@ def test_the_metadata_names_nobody_that_the_citation_does_not():
     assert not {'author_email', 'maintainer', 'maintainer_email', 'url'} & {word.arg for word in call.keywords}
 
 
+@pytest.mark.parametrize('address', ['', 'https://example.org/a/r2kd_mm'])
+def test_every_link_follows_from_the_one_address_that_the_owner_fills_in(monkeypatch, address):
+    stated = {}
+    monkeypatch.setattr('setuptools.setup', stated.update)
+    source = (ROOT / 'setup.py').read_text()
+    assert source.count("REPOSITORY = ''") == 1
+    exec(
+        compile(source.replace("REPOSITORY = ''", f'REPOSITORY = {address!r}'), ROOT / 'setup.py', 'exec'),
+        {'__file__': str(ROOT / 'setup.py')},
+    )
+    links = stated['project_urls']
+    assert {'Paper', 'Preprint'} <= links.keys()
+    assert all(link.startswith('https://') for link in links.values())
+    own = {name: link.removeprefix(address) for name, link in links.items() if address and link.startswith(address)}
+    assert own.keys() == ({'Source', 'Documentation', 'Issues', 'Changelog'} if address else set())
+    files = [path.partition('/blob/main/')[2] for path in own.values() if '/blob/' in path]
+    assert all((ROOT / file).is_file() for file in files)
+
+
 def test_the_places_that_wait_for_the_owner_are_known():
     places = ('setup.py', 'CITATION.cff', 'CODE_OF_CONDUCT.md', 'SECURITY.md', '.github/workflows/release.yml')
     for place in places:
