@@ -105,7 +105,7 @@ EXTRAS = (
     Extra('scikit-learn', 'the handwritten digits, so make demo and make compare', "'r2kd_mm[demo]'"),
     Extra('scipy', "confidence intervals, mmrazor's OFD connector", "'r2kd_mm[demo]'"),
     Extra('jinja2', 'the page of tools/analyze.py', "'r2kd_mm[analysis]'"),
-    Extra('timm', 'teachers and students named timm/...', 'timm'),
+    Extra('timm', 'teachers and students named timm/...', "'r2kd_mm[photos]'"),
     Extra('transformers', 'teachers and students named hf/...', 'transformers'),
     Extra('onnx', 'export and prediction in the format onnx', "'r2kd_mm[export]'"),
     Extra('openvino', 'export and prediction in the format openvino', "'r2kd_mm[openvino]'"),

@@ -112,6 +112,7 @@ COMMANDS = {
     'pip install -r requirements/tested.txt': pins,
     # a build in an environment of its own downloads setuptools
     'pip install -e .': Short(arguments=('--no-build-isolation', *installs.arguments)),
+    "pip install -e '.[photos]'": Short(arguments=('--no-build-isolation', *installs.arguments)),
     'python tools/check_env.py': as_it_stands,
     f'{TRAIN} {IMAGENET}': flagship,
     f'tools/dist_train.sh {IMAGENET} 8': Launches(
