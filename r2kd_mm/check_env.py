@@ -130,7 +130,7 @@ def report(lines: list[Line] | None = None, everything: bool = False) -> str:
     """Return the report as text, with the verdict as its last line.
 
     Args:
-        lines: Of :func:`inspect_environment`; ``None`` makes them.
+        lines: Result of :func:`inspect_environment`; ``None`` calls it.
         everything: Show every line, also those that are ok or cured, as one table.
     """
     lines = inspect_environment() if lines is None else lines

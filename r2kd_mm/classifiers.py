@@ -1,4 +1,4 @@
-"""Ask any classifier for its logits, classes and normalisation, whatever package it comes from."""
+"""Get the logits, classes and normalisation of any classifier, whatever package it comes from."""
 
 from __future__ import annotations
 

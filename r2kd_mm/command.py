@@ -1,4 +1,4 @@
-"""The console script ``r2kd-mm``; it answers ``--help`` before it imports the stack."""
+"""The console script ``r2kd-mm``; it answers ``--help`` before it imports PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure what one image costs a network."""
+"""Measure the cost of a network for one image: multiply-adds and latency."""
 
 from __future__ import annotations
 

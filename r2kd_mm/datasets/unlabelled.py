@@ -31,7 +31,7 @@ class WithUnlabelled(ConcatDataset):
     Labels that the further data sets have are dropped.
 
     Attributes:
-        metainfo: Of the labelled data set.
+        metainfo: Meta information of the labelled data set, such as its classes.
         num_labelled: Number of its images, which come first.
 
     Args:

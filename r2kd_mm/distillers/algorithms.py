@@ -1,4 +1,4 @@
-"""Do for a student that is an algorithm of mmrazor what the algorithm would do in its own training step."""
+"""Support students that are algorithms of mmrazor: do here what the algorithm does in its own training step."""
 
 from __future__ import annotations
 

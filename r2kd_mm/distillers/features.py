@@ -103,8 +103,8 @@ def check_sources(recorders: RecorderManager, network: nn.Module, owner: str) ->
     """Refuse recorders whose module ``network`` does not have.
 
     Args:
-        recorders: Those of one network.
-        network: That network.
+        recorders: Recorders of one network.
+        network: The network.
         owner: Whose they are, for the message: ``'student'``.
 
     Raises:
@@ -127,8 +127,8 @@ def recorded(recorders: RecorderManager, network: nn.Module) -> Iterator[None]:
     The hooks are gone afterwards, so that copies of the network have none, and modules may be exchanged.
 
     Args:
-        recorders: Those of this network.
-        network: It has all their modules.
+        recorders: Recorders of the network.
+        network: Network that has all recorded modules.
     """
     with ExitStack() as records:
         for recorder in recorders.recorders.values():

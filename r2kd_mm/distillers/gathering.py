@@ -1,4 +1,4 @@
-"""The logits of all processes as one batch."""
+"""Gather the logits of all processes into one batch, for losses that compare images with each other."""
 
 from __future__ import annotations
 

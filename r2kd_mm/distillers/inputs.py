@@ -17,7 +17,7 @@ def take_over_inputs_(data_preprocessor: Any, student: nn.Module) -> None:
     distillation the classifier prepares no images.
 
     Args:
-        data_preprocessor: Of the distiller; nothing happens where it is that of the student.
+        data_preprocessor: Preprocessor of the distiller; nothing happens if the student has the same one.
         student: The classifier.
 
     Raises:

@@ -209,7 +209,7 @@ class LogitDistiller(BaseAlgorithm):
 
         Args:
             inputs: Preprocessed images, shape ``(N, C, H, W)``.
-            data_samples: Their labels.
+            data_samples: Labels of the images.
         """
         self._loader.required(self)
         student: Any = self.step.student
@@ -305,7 +305,7 @@ class LogitDistiller(BaseAlgorithm):
 
         Args:
             made_from: What outside this model decides the logits, by name, such as the data.
-            seed: Of the run.
+            seed: Seed of the run.
             num_images: Size of the training set.
             cycle: After how many epochs images and draws repeat.
 

@@ -97,7 +97,7 @@ class Objective:
 
     Args:
         losses: Name to loss.
-        augmentation: Of the augmented view. Losses that need labels do not act there if it mixes the labels.
+        augmentation: Augmentation of the second view. Losses that need labels do not act there if it mixes the labels.
         task_loss_weight: Factor of the student's own loss.
         gather: See :class:`~r2kd_mm.distillers.LogitDistiller`.
         consistency: See :class:`~r2kd_mm.distillers.LogitDistiller`.

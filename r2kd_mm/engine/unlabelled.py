@@ -24,9 +24,9 @@ class UnlabelledShareSampler(Sampler):
 
     Args:
         dataset: A :class:`~r2kd_mm.datasets.WithUnlabelled`.
-        batch_size: That of the data loader.
-        share: Of the images without labels in a batch, in ``(0, 1)``.
-        seed: Of the order, equal on all ranks; ``None`` draws one.
+        batch_size: Batch size of the data loader.
+        share: Share of images without labels in a batch, in ``(0, 1)``.
+        seed: Seed of the order, equal on all ranks; ``None`` draws one.
         shuffle: Draw another order in each epoch.
 
     Raises:

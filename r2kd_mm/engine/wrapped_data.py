@@ -1,4 +1,4 @@
-"""Look into wrapped data sets, such as MMEngine's ``ConcatDataset``: at their configs and at the objects."""
+"""Find pipelines, samples and channel order of data sets, also inside wrappers such as MMEngine's ``ConcatDataset``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Hold what a lower precision changes, on images to validate on.
+    """The changes by a lower precision, measured on validation images.
 
     Args:
         num_images: Number of images.

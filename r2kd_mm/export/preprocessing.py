@@ -120,8 +120,8 @@ class ResizeEdge:
     Args:
         scale: Length of the edge, in pixels.
         edge: ``'short'``, ``'long'``, ``'width'`` or ``'height'``.
-        backend: Of :func:`mmcv.imresize`, ``'cv2'`` or ``'pillow'``.
-        interpolation: Of :func:`mmcv.imresize`.
+        backend: Backend of :func:`mmcv.imresize`, ``'cv2'`` or ``'pillow'``.
+        interpolation: Interpolation of :func:`mmcv.imresize`.
 
     Example:
         >>> ResizeEdge(scale=8)(dict(img=np.zeros((10, 20, 3), np.uint8)))['img'].shape

@@ -1,4 +1,4 @@
-"""Entropy: a measure of how unsure a network is."""
+"""Entropy of class probabilities: how unsure a network is of its answer."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Check the teacher and the data before the first step, and stop a run that would train and be wrong."""
+"""Check the teacher and the data before the first step, and stop a run whose result would be wrong."""
 
 from __future__ import annotations
 

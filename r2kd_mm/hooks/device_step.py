@@ -1,4 +1,4 @@
-"""Take a step back on the device, so that the host need not wait to know whether it was good."""
+"""Undo a step that was not finite, on the device itself, so that the CPU need not wait for its result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.hooks.step_state import Kept
 
 
 class DeviceStep:
-    """Decide on the device whether a step is taken, and take it back there.
+    """Training step that is checked on the device, and undone there if it was not finite.
 
     Args:
         runner: Runner of the training.

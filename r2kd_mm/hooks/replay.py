@@ -1,4 +1,4 @@
-"""Set up the replay of teacher logits."""
+"""Set up a replay: the logits of the teacher are computed once, stored, and read in later epochs."""
 
 from __future__ import annotations
 

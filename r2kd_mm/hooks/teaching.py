@@ -27,9 +27,9 @@ def check_losses(
 
     Args:
         distiller: The model with the losses.
-        num_classes: Of the head; ``None`` if it states none.
-        loader: Of the training data.
-        processes: Of the run.
+        num_classes: Number of classes of the head; ``None`` if it states none.
+        loader: Data loader of the training.
+        processes: Number of processes of the run.
         logger: Receives the warnings.
 
     Raises:

@@ -19,8 +19,8 @@ def check_unlabelled(model: nn.Module, name: str, loader: DataLoader, count: int
 
     Args:
         model: What the run trains.
-        name: Of the data loader.
-        loader: Of the training or the validation data.
+        name: Name of the data loader.
+        loader: Data loader of the training or the validation.
         count: Number of images without labels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Networks of several collections by one kind of name, and what each of them wants to see."""
+"""Find networks of timm, torchvision, mmpretrain, HuggingFace and our zoo by name, with the images that each takes."""
 
 from r2kd_mm.networks.classifier import NetworkClassifier
 from r2kd_mm.networks.files import FileNetwork

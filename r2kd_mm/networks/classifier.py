@@ -1,4 +1,4 @@
-"""Any network that gives logits, trained and asked as mmpretrain's classifiers are."""
+"""Wrap any network that gives logits, so that it trains and predicts like a classifier of mmpretrain."""
 
 from __future__ import annotations
 

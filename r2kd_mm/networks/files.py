@@ -1,4 +1,4 @@
-"""A trained network in a file: TorchScript, ONNX, or the folder of an export."""
+"""Load a trained network from a file of TorchScript or ONNX, or from the folder of an export."""
 
 from __future__ import annotations
 

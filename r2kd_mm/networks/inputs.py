@@ -18,8 +18,8 @@ class Inputs:
 
     Args:
         size: Side of its images, in pixels.
-        mean: Of the pixels, for each channel, in units of 0 to 255.
-        std: Of the pixels.
+        mean: Mean of the pixels, for each channel, in units of 0 to 255.
+        std: Standard deviation of the pixels, for each channel.
         to_rgb: Whether the channels are RGB; else BGR.
         interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
         fixed: Whether it takes no other size.
@@ -55,7 +55,7 @@ class Inputs:
         """Read what the config of an OpenMMLab run states; ``None`` where it states no size or no normalisation.
 
         Args:
-            cfg: Of the run, with its data loaders.
+            cfg: Config of the run, with its data loaders.
         """
         model = cfg.get('model') or {}
         normalise = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}

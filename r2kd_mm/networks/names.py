@@ -1,4 +1,4 @@
-"""From a name such as ``timm/resnet34`` to the config of a classifier of any number of classes."""
+"""Turn a name such as ``timm/resnet34`` into the config of a classifier of any number of classes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NamedNetwork:
 
     Args:
         name: As it was given.
-        config: Of the classifier, as mmpretrain takes it, types given by name.
+        config: Config of the classifier, as mmpretrain takes it, with types given by name.
         inputs: What it wants to see; ``None`` where its collection does not say.
         published: Where its published weights are; ``None`` where there are none.
         runs_code: Whether code of the user was run to find it, or runs in it.

@@ -1,4 +1,4 @@
-"""The configs of the stages: put together from those that are installed, and written as files that one can read."""
+"""Write the config of each stage as a file that one can read, made from the installed configs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Data:
         val: Name of the split to measure on.
         workers: Processes that load them.
         unlabelled: Folder of photos without labels, and the file that lists them; ``None`` without any.
-        unlabelled_share: Their share in a batch of a distillation.
+        unlabelled_share: Share of photos without labels in a batch of a distillation.
     """
 
     root: str
@@ -86,7 +86,7 @@ class Recipe:
         pretrained: Whether the network starts from weights, for which the recipe has a lower learning rate.
         flip: Whether pictures are mirrored in training.
         amp: Mixed precision.
-        loggers: Of :data:`LOGGERS`.
+        loggers: Names in :data:`LOGGERS`.
         options: Further fields, as ``--cfg-options``.
     """
 

@@ -1,4 +1,4 @@
-"""Look at photos before anything is trained on them, and set some aside where there are none to measure on."""
+"""Check the photos before training, and set some aside for validation if there are none for it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Photos:
         root: The folder that :class:`~r2kd_mm.datasets.ImageFolder` takes as ``data_root``.
         train: Name of the split to train on.
         val: Name of the split to measure on.
-        classes: Their names, in the order of the labels.
+        classes: Names of the classes, in the order of the labels.
         counts: Number of images of each class, to train and to measure on.
         notes: What a user should know about them.
-        digest: Of the names of the classes and of all photos; another one where any of them changed.
+        digest: Digest of the names of all classes and photos; it differs if any name changed.
         unlabelled: Photos without labels, whose list lies in the folder of the lists; ``None`` without any.
-        paths: Of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
+        paths: Paths of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
     """
 
     root: Path

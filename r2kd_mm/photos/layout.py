@@ -48,7 +48,7 @@ class Unlabelled:
 
     Args:
         root: Folder that the paths begin in.
-        files: Their paths.
+        files: Paths of the photos.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Look into the photos: kinds of files, broken ones, and look-alikes of training photos among the validation photos."""
+"""Open each photo: count the kinds of files, find broken ones, and validation photos that look like training photos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path) -> list[str]
     An earlier call with the same photos in the same parts is not repeated.
 
     Args:
-        paths: Of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
+        paths: Paths of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
         out: Where the lists are written.
 
     Raises:

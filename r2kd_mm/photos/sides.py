@@ -42,12 +42,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Cost:
-    """Hold the cost of a network.
+    """The cost of a network.
 
     Args:
-        parameters: Their number; ``None`` where a file does not say.
+        parameters: Number of parameters; ``None`` if a file does not state it.
         flops: Multiply-adds of one image; ``None`` of a network in a file.
-        milliseconds: Of one image on this machine, the median of some.
+        milliseconds: Median time of one image on this machine.
     """
 
     parameters: int | None
@@ -60,7 +60,7 @@ class Teacher(Side):
     """One teacher.
 
     Args:
-        name: Of its run, and among several teachers: ``'teacher'``, ``'teacher_2'`` and so on.
+        name: Name of its run, and among several teachers: ``'teacher'``, ``'teacher_2'`` and so on.
         asked: What was asked of it.
         logit_names: Names of its logits, where they are not the classes of the photos in their order.
     """
@@ -71,14 +71,14 @@ class Teacher(Side):
 
     @property
     def is_trained(self) -> bool:
-        """Whether it knows the classes, so that it is not trained on the photos."""
+        """Tell whether it knows the classes, so that it is not trained on the photos."""
         return self.network.is_trained or self.asked.ckpt is not None
 
     def config(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Return the config of the frozen teacher, without its initial weights.
 
         Args:
-            classes: Those of the photos.
+            classes: Classes of the photos.
         """
         fields = dict(classes=list(classes), network_classes=self.logit_names) if self.logit_names else {}
         within = find_network(self.asked.network, self.num_classes).config
@@ -89,9 +89,9 @@ def find_teacher(name: str, asked: AskedTeacher, classes: tuple[str, ...], of_st
     """Find a teacher.
 
     Args:
-        name: Of its run.
+        name: Name of its run.
         asked: What is asked of it.
-        classes: Those of the photos.
+        classes: Classes of the photos.
         of_student: The images of the student, which it gets where its collection states none.
 
     Raises:
@@ -130,7 +130,7 @@ def find_side(name: str, count: int, weights: str, size: int | None, other: Inpu
     """Find a network and the images that it gets.
 
     Args:
-        name: Of the network.
+        name: Name of the network.
         count: Number of its logits.
         weights: What it starts from.
         size: Side of its images; ``None`` takes that of its collection.
@@ -156,7 +156,7 @@ def trained_teacher(teacher: Teacher, of_student: Inputs, classes: tuple[str, ..
     Args:
         teacher: With a file of weights, or a file itself.
         of_student: The images that the student gets.
-        classes: Those of the photos.
+        classes: Classes of the photos.
 
     Raises:
         ValueError: Weights do not fit, or are those of other classes or inputs.

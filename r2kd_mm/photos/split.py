@@ -23,7 +23,7 @@ def set_aside(part: Part, share: float, seed: int) -> tuple[dict[str, list[str]]
 
     Args:
         part: All photos.
-        share: Of each class, in ``(0, 1)``.
+        share: Share of each class, in ``(0, 1)``.
         seed: Decides which ones.
 
     Raises:

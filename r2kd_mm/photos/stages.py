@@ -1,4 +1,4 @@
-"""From a folder of photos and any teacher to an exported student: the stages, one after the other."""
+"""Run the stages of ``r2kd-mm distill`` one after the other, from a folder of photos to an exported student."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ PAGE_PACKAGES = ('jinja2', 'matplotlib', 'scipy')
 
 @dataclass(frozen=True)
 class Distilled:
-    """Hold what a call of :func:`distill` found.
+    """The results of a call of :func:`distill`.
 
     Args:
-        folder: Holds all that was written.
+        folder: Folder of all that was written.
         accuracy: Mean accuracy on the validation photos in percent, by ``'teacher'`` in its own pipeline,
             ``'teacher_on_the_view_of_the_student'``, ``'student_alone'`` and ``'student_distilled'``. Further teachers
             are ``'teacher_2'`` and so on.
-        interval: Their 95 % intervals by the number of photos, in percent.
-        checkpoint: Of the distilled student.
+        interval: 95 % interval of each accuracy by the number of photos, in percent.
+        checkpoint: Checkpoint of the distilled student.
         exports: Folder by format.
         page: The page with the figures; ``None`` without one.
         table: What the call printed at its end.

@@ -1,4 +1,4 @@
-"""Ask trained networks again: about clean, augmented and corrupted validation images."""
+"""Run trained networks again, on clean, augmented and corrupted validation images."""
 
 from __future__ import annotations
 

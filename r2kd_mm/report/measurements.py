@@ -1,4 +1,4 @@
-"""Hold what was measured of trained networks."""
+"""The measurements of trained networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a comparison: look at what is there, train the rest, collect what was found."""
+"""Run a comparison: skip the runs that are finished, train the others, and collect the results of all."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class LogitStore:
             num_classes: Number of logits of an image.
             num_images: Size of the data set.
             cycle: Number of rounds.
-            views: Their names.
+            views: Names of the views.
 
         Returns:
             The names under which it differs from the most similar other one, if it is new and there are others.

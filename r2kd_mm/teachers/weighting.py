@@ -141,7 +141,7 @@ class LearnedWeights(Weighting):
         """Cross entropy of the ensemble.
 
         Args:
-            logits: Of the members on clean images, shape ``(members, N, C)``.
+            logits: Logits of the members on clean images, shape ``(members, N, C)``.
             labels: Class indices ``(N,)`` or class shares ``(N, C)``.
         """
         return functional.cross_entropy(mix(logits.detach(), self(logits)), labels)
