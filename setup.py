@@ -72,7 +72,8 @@ setup(
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={
-        name: read_requirements(name) for name in ('analysis', 'demo', 'docs', 'export', 'openvino', 'photos', 'tests')
+        name: read_requirements(name)
+        for name in ('analysis', 'demo', 'docs', 'export', 'openvino', 'photos', 'ray', 'slurm', 'tests')
     },
     project_urls={
         **{name: f'{REPOSITORY}{path}' for name, path in PLACES.items() if REPOSITORY},

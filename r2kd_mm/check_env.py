@@ -111,6 +111,8 @@ EXTRAS = (
     Extra('openvino', 'export and prediction in the format openvino', "'r2kd_mm[openvino]'"),
     Extra('imagehash', 'look-alikes among the photos of r2kd-mm distill', "'r2kd_mm[photos]'"),
     Extra('safetensors', 'weights and exports in .safetensors', "'r2kd_mm[export]'"),
+    Extra('ray', 'tools/compare.py --engine ray', "'r2kd_mm[ray]'"),
+    Extra('submitit', 'tools/compare.py --engine slurm', "'r2kd_mm[slurm]'"),
     Extra('accelerate', 'examples/with_accelerate.py', 'accelerate'),
     Extra('tensorboard', 'curves by TensorboardVisBackend', 'tensorboard'),
 )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from r2kd_mm.engine.arguments import add_config_options
+from r2kd_mm.engine.arguments import add_config_options, add_engine_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,9 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files; a method has the name of its file')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='SEED', help='default: 0 1 2')
     parser.add_argument('--baseline', metavar='NAME', help='show the difference of every other method to this one')
-    parser.add_argument(
-        '--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each (default: 1)'
-    )
+    add_engine_options(parser)
     add_config_options(parser, 'change fields of every config')
     parser.add_argument(
         '--out',
@@ -30,21 +28,22 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='folder of the runs, table and plots (default: work_dirs/compare)',
     )
-    args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, got {args.jobs}')
-    return args
+    return parser.parse_args()
 
 
 def compare(args: argparse.Namespace) -> int:
     """Train what is missing, write the report, and return the exit status."""
     from r2kd_mm.report import make_rows, write_comparison
-    from r2kd_mm.runs import Method, collect, complete, plan_runs, report_failures
+    from r2kd_mm.runs import Method, collect, complete, make_engine, plan_runs, preview, report_failures
 
     methods = [Method(Path(config).stem, config, args.cfg_options) for config in args.configs]
     runs = plan_runs(methods, args.seeds, args.out / 'runs')
     make_rows({method: {} for method in methods}, args.baseline)  # refuse an unknown baseline before hours of training
-    failures = complete(runs, args.jobs)
+    engine = make_engine(args, args.out / 'runs')
+    if args.dry_run:
+        print(preview(runs, engine))
+        return 0
+    failures = complete(runs, engine)
 
     rows = make_rows(collect(runs, failures), args.baseline)
     if rows:

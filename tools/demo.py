@@ -58,10 +58,19 @@ def parse_args() -> argparse.Namespace:
 def demo(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
     from r2kd_mm.report import make_rows, write_comparison
-    from r2kd_mm.runs import Method, collect, complete, last_checkpoint, load_result, plan_runs, report_failures
+    from r2kd_mm.runs import (
+        LocalEngine,
+        Method,
+        collect,
+        complete,
+        last_checkpoint,
+        load_result,
+        plan_runs,
+        report_failures,
+    )
     from r2kd_mm.runs.progress import format_seconds
 
-    began = time.monotonic()
+    began, engine = time.monotonic(), LocalEngine(args.jobs)
     options = (
         {}
         if args.epochs is None
@@ -72,7 +81,7 @@ def demo(args: argparse.Namespace) -> int:
     print('1. The teacher, and the student alone')
     teacher_runs = plan_runs([Method('teacher', str(TEACHER), options)], args.seeds[:1], args.out / 'runs')
     alone_runs = plan_runs([Method('student alone', str(STUDENT), options)], args.seeds, args.out / 'runs')
-    failures = complete(teacher_runs + alone_runs, args.jobs)
+    failures = complete(teacher_runs + alone_runs, engine)
     if failures:
         return report_failures(failures)
     teacher_accuracy = load_result(teacher_runs[0]).last
@@ -84,7 +93,7 @@ def demo(args: argparse.Namespace) -> int:
         options['model.allow_untrained_teacher'] = True
     methods = [Method(name, str(config), options) for name, config in DISTILLATIONS.items()]
     distillation_runs = plan_runs(methods, args.seeds, args.out / 'runs')
-    failures = complete(distillation_runs, args.jobs)
+    failures = complete(distillation_runs, engine)
     if failures:
         return report_failures(failures)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from r2kd_mm.report import make_rows, to_markdown, write_results
 from r2kd_mm.runs import (
+    LocalEngine,
     Method,
     collect,
     complete,
@@ -38,7 +39,7 @@ def compare_on_digits(
 
     def compare() -> int:
         runs = plan_runs(methods(args.teacher, args.runs), args.seeds, args.runs)
-        failures = complete(runs, args.jobs)
+        failures = complete(runs, LocalEngine(args.jobs))
         if not failures:  # else the results of before stay
             rows = make_rows(collect(runs, failures), baseline)
             table = to_markdown(rows, baseline)

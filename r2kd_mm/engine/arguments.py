@@ -10,6 +10,7 @@ import argparse
 from mmengine.config import DictAction
 
 AUTO = 'auto'  # --resume without a path
+ENGINES = ('local', 'ray', 'slurm')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -27,6 +28,57 @@ class _ConfigOptions(DictAction):
 def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--cfg-options``, a dict of dotted keys; ``help`` says what they change."""
     parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where many runs are trained."""
+    group = parser.add_argument_group('where the runs are trained')
+    group.add_argument(
+        '--engine',
+        choices=ENGINES,
+        default=ENGINES[0],
+        help='processes of this machine, a Ray cluster (RAY_ADDRESS; without one, Ray starts here), or jobs of SLURM '
+        '(default: %(default)s)',
+    )
+    group.add_argument(
+        '--jobs',
+        type=_positive,
+        metavar='N',
+        help='runs at a time (default: one a GPU, one on a machine without; on a cluster, as many as fit)',
+    )
+    group.add_argument(
+        '--jobs-per-gpu',
+        type=_not_negative,
+        default=1,
+        metavar='N',
+        help='runs that share a GPU; 0 trains on the CPUs (default: 1)',
+    )
+    group.add_argument('--cpus', type=_positive, default=1, metavar='N', help='threads of a run (default: 1)')
+    group.add_argument(
+        '--slurm',
+        nargs='+',
+        action=_ConfigOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='parameters of submitit, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600; cluster=local tries '
+        'it without SLURM',
+    )
+    group.add_argument('--dry-run', action='store_true', help='say what would be trained, where and how long, and stop')
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _not_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f'must be at least {least}, got {number}')
+    return number
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from r2kd_mm.photos.pictures import look_into_photos
 from r2kd_mm.photos.plan import DISTILLED, Plan, check_plan, make_plan
 from r2kd_mm.photos.summary import TABLE, TEACHING, describe, guessing, places, spoken, table_of
 from r2kd_mm.runs import (
+    LocalEngine,
     Result,
     Run,
     complete,
@@ -193,7 +194,7 @@ def _check_photos(options: Options, photos: Photos) -> None:
 
 
 def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
-    failures = complete(runs, jobs, threads)
+    failures = complete(runs, LocalEngine(jobs, threads))
     if failures:
         reasons = '; '.join(f'{run}: {reason}' for run, reason in failures.items())
         raise RunStopped(f'a stage failed. {reasons}. The same command continues from here')

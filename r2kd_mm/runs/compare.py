@@ -2,43 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from r2kd_mm.engine import clear_errors
 from r2kd_mm.moved import old_names
+from r2kd_mm.runs.grid import Engine, train_all
+from r2kd_mm.runs.lock import hold
 from r2kd_mm.runs.plan import Method, Run
-from r2kd_mm.runs.progress import ProgressPrinter
+from r2kd_mm.runs.progress import ProgressPrinter, format_seconds
 from r2kd_mm.runs.result import Result, load_result
 from r2kd_mm.runs.state import State, look_at
-from r2kd_mm.runs.workers import train_all
+from r2kd_mm.runs.training import read_share
 
 __getattr__ = old_names(__name__)
 
+_LOCK = 'driver.lock'
+_PREVIEWS = {
+    State.NEW: 'train',
+    State.CHANGED: 'train again, since its folder holds a run of another config or teacher',
+    State.SET_ASIDE: 'put back what was set aside, and finish it',
+}
 
-def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]:
-    """Train the runs that are not finished, in at most ``jobs`` processes, and print their progress.
+
+def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
+    """Train the runs that are not finished, and print their progress.
 
     Args:
         runs: All runs, finished ones included.
-        jobs: Number of runs at a time.
-        threads: Threads of each process.
+        engine: Where they are trained.
 
     Returns:
         The runs that failed, and why.
 
+    Raises:
+        Held: Another process trains runs in one of their folders.
+
     Example:
         >>> from pathlib import Path
-        >>> from r2kd_mm.runs import Method, plan_runs
+        >>> from r2kd_mm.runs import LocalEngine, Method, plan_runs
         >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0], folder=Path('work_dirs'))
-        >>> complete(runs, jobs=2)
+        >>> complete(runs, LocalEngine(jobs=2))
         1 of 1 runs are finished and are not repeated
         {}
     """
+    with contextlib.ExitStack() as locks:
+        for folder in dict.fromkeys(run.folder.parent.parent for run in runs):
+            refusal = (
+                f'{str(folder)!r} is in use by {{owner}}, which trains runs there; wait for it, or give another folder'
+            )
+            locks.enter_context(hold(folder / _LOCK, refusal))
+        states = look_at(runs)
+        pending = [run for run in runs if states[run] is not State.FINISHED]
+        _print_states(states)
+        if not pending:
+            return {}
+        print(f'{len(pending)} runs to train {engine}', flush=True)
+        printer = ProgressPrinter(len(pending))
+        train_all(pending, engine, printer)
+        return printer.failures
+
+
+def preview(runs: Sequence[Run], engine: Engine) -> str:
+    """Say what :func:`complete` would do, where, and for how long by the runs that are finished.
+
+    A run takes as long as the finished ones of its method, or as all finished ones where its method has none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from r2kd_mm.runs import LocalEngine, Method, plan_runs
+        >>> runs = plan_runs([Method('KD', 'kd.py')], seeds=[0], folder=Path('work_dirs'))
+        >>> print(preview(runs, LocalEngine(jobs=2)))
+        0 of 1 runs to train on this machine, 2 at a time
+    """
     states = look_at(runs)
-    counts = {state: sum(found is state for found in states.values()) for state in State}
-    if counts[State.FINISHED]:
-        print(f'{counts[State.FINISHED]} of {len(runs)} runs are finished and are not repeated')
+    known: dict[Method, list[float]] = {}
+    for run, state in states.items():
+        if state is State.FINISHED:
+            known.setdefault(run.method, []).append(load_result(run).seconds)
+    every = [seconds for times in known.values() for seconds in times]
+    lines, total = [], 0.0
+    for run, state in states.items():
+        if state is State.FINISHED:
+            continue
+        times = known.get(run.method, every)
+        share = read_share(run) if state is State.INTERRUPTED else 0.0
+        seconds = (1 - share) * fmean(times) if times else 0.0
+        total += seconds
+        what = f'resume at {share:.0%}' if state is State.INTERRUPTED else _PREVIEWS[state]
+        lines.append(f'{run}: {what}{f", about {format_seconds(seconds)}" if times else ""}')
+    lines.append(f'{len(lines)} of {len(runs)} runs to train {engine}')
+    if lines[:-1]:
+        if not every:
+            lines.append('no run is finished yet, so the time is not known')
+        elif engine.slots is None:
+            lines.append(f'about {format_seconds(total)} of training in all')
+        else:
+            lines.append(f'about {format_seconds(total / min(engine.slots, len(lines) - 1))}')
+    return '\n'.join(lines)
+
+
+def _print_states(states: Mapping[Run, State]) -> None:
+    finished = sum(state is State.FINISHED for state in states.values())
+    if finished:
+        print(f'{finished} of {len(states)} runs are finished and are not repeated')
     for run, state in states.items():
         if state is State.CHANGED:
             if run.set_aside.exists():
@@ -52,13 +121,6 @@ def complete(runs: Sequence[Run], jobs: int, threads: int = 1) -> dict[Run, str]
             print(f'{run}: was set aside for a run of another config or teacher, which it now replaces')
         elif state is State.INTERRUPTED:
             print(f'{run}: was interrupted, so it is resumed from its last checkpoint')
-    pending = [run for run in runs if states[run] is not State.FINISHED]
-    if not pending:
-        return {}
-    print(f'{len(pending)} runs to train, {min(jobs, len(pending))} at a time', flush=True)
-    printer = ProgressPrinter(len(pending))
-    train_all(pending, jobs, printer, threads)
-    return printer.failures
 
 
 def collect(runs: Sequence[Run], failures: dict[Run, str]) -> dict[Method, dict[int, Result]]:

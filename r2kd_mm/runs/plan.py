@@ -66,6 +66,11 @@ class Run:
         """The file of what the run prints; it is next to the folder, which may be emptied."""
         return self.folder.with_suffix('.log')
 
+    @property
+    def lock_file(self) -> Path:
+        """The file that names the process which trains the run, next to the folder."""
+        return self.folder.with_suffix('.lock')
+
     def __str__(self) -> str:
         """Name the run for a person."""
         return f'{self.method.name}, seed {self.seed}'

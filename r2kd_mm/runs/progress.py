@@ -10,18 +10,19 @@ from typing import TextIO
 from r2kd_mm.runs.plan import Run
 from r2kd_mm.runs.result import load_result
 
+_MOST_LINES = 20  # of running runs
 _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal, to show that something happens
 
 
 class ProgressPrinter:
-    """Print a line for each run that ends, and in between a changing line with the time left for all runs.
+    """Print a line for each run that ends, and in between a line for each that is trained, with the time left for all.
 
     The time left assumes that the rest of the work is as fast as the work so far.
 
     Args:
         count: Number of runs to train.
-        stream: Stream to print to; standard output by default. The changing line needs a terminal; elsewhere a line
-            is printed every half minute.
+        stream: Stream to print to; standard output by default. A terminal shows the lines of the running runs in one
+            place; elsewhere they are printed every half minute.
     """
 
     def __init__(self, count: int, stream: TextIO | None = None) -> None:
@@ -29,15 +30,14 @@ class ProgressPrinter:
         self.stream = stream or sys.stdout
         self.failures: dict[Run, str] = {}
         self._shares: dict[Run, float] = {}
-        self._ended = 0
+        self._earlier: dict[Run, float] = {}  # what was trained before this call
+        self._ended: set[Run] = set()
+        self._block = 0  # lines to write over
         self._began = self._last_line = time.monotonic()
-
-    def started(self, run: Run) -> None:
-        """Note that a worker took the run."""
-        self._shares[run] = 0.0
 
     def advanced(self, run: Run, share: float) -> None:
         """Note that a share of the run is done."""
+        self._earlier.setdefault(run, share)
         self._shares[run] = share
 
     def finished(self, run: Run) -> None:
@@ -50,30 +50,47 @@ class ProgressPrinter:
         self.failures[run] = reason
         self._end(run, f'FAILED: {reason}')
 
+    def restarted(self, run: Run, reason: str) -> None:
+        """Print why the run is resumed."""
+        self._print([f'{run}: {reason}; resumed from its last checkpoint'])
+
     def tick(self) -> None:
         """Show the running runs and the time left."""
-        running = ', '.join(f'{run} {share:.0%}' for run, share in self._shares.items() if share < 1)
-        line = f'[{self._ended}/{self.count}] {running or "starting"}; {self._time_left()}'
+        running = [f'  {run}: {share:.0%}' for run, share in self._shares.items() if run not in self._ended]
+        hidden = len(running) - _MOST_LINES
+        if hidden > 0:
+            running[_MOST_LINES:] = [f'  and {hidden} others']
+        lines = [*running, f'[{len(self._ended)}/{self.count}] {"" if running else "starting; "}{self._time_left()}']
         if self.stream.isatty():
-            print(f'\r\033[K{line}', end='', file=self.stream, flush=True)
+            self._clear()
+            print('\n'.join(lines), end='', file=self.stream, flush=True)
+            self._block = len(lines)
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._print(line)
+            self._print(lines)
 
     def _end(self, run: Run, text: str) -> None:
+        self._earlier.setdefault(run, 0.0)
         self._shares[run] = 1.0
-        self._ended += 1
-        self._print(f'[{self._ended}/{self.count}] {run}: {text}; {self._time_left()}')
+        self._ended.add(run)
+        self._print([f'[{len(self._ended)}/{self.count}] {run}: {text}; {self._time_left()}'])
 
-    def _print(self, line: str) -> None:
+    def _print(self, lines: list[str]) -> None:
         self._last_line = time.monotonic()
-        clear = '\r\033[K' if self.stream.isatty() else ''
-        print(f'{clear}{line}', file=self.stream, flush=True)
+        self._clear()
+        print('\n'.join(lines), file=self.stream, flush=True)
+
+    def _clear(self) -> None:
+        if self._block:
+            up = f'\033[{self._block - 1}A' if self._block > 1 else ''
+            print(f'\r{up}\033[J', end='', file=self.stream)
+            self._block = 0
 
     def _time_left(self) -> str:
-        done = math.fsum(self._shares.values())
-        if done == 0:
+        done = math.fsum(self._shares.values()) - math.fsum(self._earlier.values())
+        if done <= 0:
             return 'time left not known yet'
-        return f'{format_seconds((time.monotonic() - self._began) * (self.count - done) / done)} left'
+        rest = self.count - math.fsum(self._shares.values())
+        return f'{format_seconds((time.monotonic() - self._began) * rest / done)} left'
 
 
 def format_seconds(seconds: float) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -19,61 +19,59 @@ from mmpretrain.evaluation import Accuracy
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.resume import AUTO, POINTER
+from r2kd_mm.runs.lock import hold
 from r2kd_mm.runs.logs import METRIC, read_accuracies
 from r2kd_mm.runs.plan import Run, load_config
 from r2kd_mm.runs.result import Result, load_result, save_result
 from r2kd_mm.runs.state import DIGEST_FILE, State, has_test_set, read_digest, settings_digest, state_of
 
 _ELAPSED = 'comparison_seconds'  # in the message hub, which checkpoints hold: wall time and that of the processors
+_SHARE_FILE = 'share.txt'  # how much of the run is trained
 
 
-def train(run: Run, report_progress: Callable[[float], None]) -> Result:
+def train(run: Run, report_progress: Callable[[float], None] | None = None) -> Result:
     """Train ``run`` through MMEngine's Runner, from where it stopped, and save the result.
+
+    A run that is finished already is not trained again.
 
     The folder may hold a run of another config or teacher. That run is set aside, and deleted when this one is
     finished. It comes back when it is asked for before, or when this one fails without a checkpoint.
 
     Args:
         run: The run. A finished run that was set aside is put back instead of trained.
-        report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``.
+        report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``; the share
+            is also written to a file, see :func:`read_share`.
 
     Raises:
-        BlockingIOError: Another process trains it.
+        Held: Another process trains it. Two would overwrite each other's checkpoints.
     """
-    with _locked(run):
+    refusal = f'{run} is being trained in {str(run.folder)!r} by {{owner}}; wait for it, or give another folder'
+    with hold(run.lock_file, refusal):
         return _train_in_folder(run, report_progress)
 
 
-@contextlib.contextmanager
-def _locked(run: Run) -> Iterator[None]:
-    """Keep other processes out of the folder: two would overwrite each other's checkpoints."""
-    path = run.folder.with_suffix('.lock')
-    mkdir_or_exist(path.parent)
-    with path.open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                f'{run} is being trained in {str(run.folder)!r} by another process; wait for it, or give another folder'
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
+def read_share(run: Run) -> float:
+    """Read how much of the run was trained when its last epoch ended."""
+    path = run.folder / _SHARE_FILE
+    try:
+        return float(path.read_text())
+    except (FileNotFoundError, ValueError):  # not begun, or being written
+        return 0.0
 
 
-def _train_in_folder(run: Run, report_progress: Callable[[float], None]) -> Result:
+def _train_in_folder(run: Run, report_progress: Callable[[float], None] | None) -> Result:
     cfg = load_config(run)
     state = state_of(run, cfg)
     if state is State.SET_ASIDE:
         _put_back(run)
         state = state_of(run, cfg)
-        if state is State.FINISHED:
-            return load_result(run)
+    if state is State.FINISHED:  # a try before this one, or another driver, has finished it
+        return load_result(run)
     if state is not State.INTERRUPTED:
         _set_aside(run)
         AtomicLocalBackend().put_text(settings_digest(cfg), run.folder / DIGEST_FILE)
     try:
-        result = _train(run, cfg, report_progress)
+        result = _train(run, cfg, _ProgressHook(run.folder / _SHARE_FILE, report_progress))
     except Exception:
         if run.set_aside.is_dir() and not (run.folder / POINTER).is_file():
             _put_back(run)
@@ -96,12 +94,12 @@ def _put_back(run: Run) -> None:
     run.set_aside.rename(run.folder)
 
 
-def _train(run: Run, cfg: Config, report_progress: Callable[[float], None]) -> Result:
+def _train(run: Run, cfg: Config, progress: Hook) -> Result:
     set_resume(cfg, AUTO)
     stopwatch = _StopwatchHook()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(stopwatch)
-    runner.register_hook(_ProgressHook(report_progress))
+    runner.register_hook(progress)
     _check_measured(runner)
     if has_test_set(cfg):
         # built now, so that missing test data are not an error after the training
@@ -161,11 +159,17 @@ class _StopwatchHook(Hook):
 
 
 class _ProgressHook(Hook):
-    def __init__(self, report: Callable[[float], None]) -> None:
-        self.report = report
+    """Say after each epoch how much is done: in a file for a driver on any machine, and to a function."""
+
+    def __init__(self, path: Path, report: Callable[[float], None] | None) -> None:
+        self.path, self.report = path, report
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self.report((runner.epoch + 1) / runner.max_epochs)
+        share = (runner.epoch + 1) / runner.max_epochs
+        with contextlib.suppress(OSError):  # of a full disk the checkpoint tells, and what to do
+            self.path.write_text(str(share))
+        if self.report is not None:
+            self.report(share)
 
 
 def _test(runner: Runner) -> dict[str, float]:

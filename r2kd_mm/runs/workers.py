@@ -1,4 +1,4 @@
-"""Train many runs in a few processes, of one thread by default; a crash ends one run only."""
+"""Train many runs in a few processes of this machine, one thread or one GPU each; a crash ends one run only."""
 
 from __future__ import annotations
 
@@ -7,105 +7,138 @@ import gc
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import traceback
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Protocol
+from pathlib import Path
 
+from r2kd_mm.runs.grid import Ended, Outcome, train_and_log
 from r2kd_mm.runs.plan import Run
-from r2kd_mm.runs.training import train
 
-_POLL_SECONDS = 1.0
-
-
-class Listener(Protocol):
-    """A follower of the progress of the runs."""
-
-    def started(self, run: Run) -> None:
-        """Note that a worker took the run."""
-
-    def advanced(self, run: Run, share: float) -> None:
-        """Note that an epoch ended and ``share`` of the training is done."""
-
-    def finished(self, run: Run) -> None:
-        """Note that the run is finished and its result saved."""
-
-    def failed(self, run: Run, reason: str) -> None:
-        """Note that the run ended without a result."""
-
-    def tick(self) -> None:
-        """Note that about a second has passed."""
+_POLL_SECONDS = 0.2
 
 
-def train_all(runs: Sequence[Run], jobs: int, listener: Listener, threads: int = 1) -> None:
-    """Train ``runs`` in at most ``jobs`` processes of ``threads`` threads; when one run fails, the others continue.
+@dataclass
+class _Worker:
+    """A process that trains one run after another: importing the packages takes longer than a small run."""
 
-    Importing the packages takes longer than a small run, so a process takes one run after another. The output of a run
-    goes to its ``output_file``, tracebacks included.
+    connection: Connection
+    process: BaseProcess
+    run: Run | None = None
+
+
+class LocalEngine:
+    """Train in processes of this machine.
+
+    Args:
+        jobs: Number of runs at a time.
+        threads: Threads of each.
+        gpus: GPUs as ``CUDA_VISIBLE_DEVICES`` names them. The processes take them in turn, one each; without any,
+            the processes see what this process sees.
+
+    Example:
+        >>> print(LocalEngine(jobs=4, gpus=['0', '1']))
+        on this machine, 4 at a time on GPU 0, 1
     """
-    pending = deque(runs)
-    busy: dict[Connection, tuple[BaseProcess, Run]] = {}
-    try:
-        while pending or busy:
-            while pending and len(busy) < jobs:
-                connection, process = _start_worker(threads)
-                busy[connection] = (process, _assign(connection, pending, listener))
-            ready = wait(list(busy), _POLL_SECONDS)
-            for connection in [one for one in busy if one in ready]:
-                process, run = busy[connection]
-                try:
-                    event, content = connection.recv()
-                except (EOFError, ConnectionResetError):
-                    process.join()
-                    event, content = 'crashed', f'its process ended with status {process.exitcode}'
-                if event == 'advanced':
-                    listener.advanced(run, content)
-                    continue
-                if event == 'finished':
-                    listener.finished(run)
-                else:
-                    listener.failed(run, f'{content}; see {run.output_file}')
-                if pending and event != 'crashed':
-                    busy[connection] = (process, _assign(connection, pending, listener))
-                else:
-                    del busy[connection]
-                    connection.close()  # the worker sees the end of its work
-                    process.join()
-            listener.tick()
-    finally:
-        for process, _ in busy.values():
-            process.terminate()
-            process.join()
 
+    def __init__(self, jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> None:
+        self.jobs, self.threads, self.gpus = jobs, threads, tuple(gpus)
+        self._pending: deque[Run] = deque()
+        self._workers: dict[int, _Worker] = {}  # by place, which has a GPU
 
-def _start_worker(threads: int) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads that it does not have
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, threads), daemon=False)  # a daemon may have no data workers
-    with _apart_from_this_process():
-        process.start()
-    there.close()
-    return here, process
+    @property
+    def slots(self) -> int:
+        """Number of runs at a time."""
+        return self.jobs
+
+    def __str__(self) -> str:
+        """Say where runs are trained."""
+        if self.gpus:
+            names = ', '.join(dict.fromkeys(self._gpu(place) for place in range(self.jobs)))
+            return f'on this machine, {self.jobs} at a time on GPU {names}'
+        return f'on this machine, {self.jobs} at a time'
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Queue runs, and start workers for them where places are free."""
+        self._pending.extend(runs)
+        self._assign()
+
+    def wait(self) -> list[Ended]:
+        """Wait a moment, and return the runs that have ended since."""
+        places = {worker.connection: place for place, worker in self._workers.items() if worker.run is not None}
+        ended = []
+        for connection in wait(list(places), _POLL_SECONDS):
+            assert isinstance(connection, Connection)
+            worker = self._workers[places[connection]]
+            assert worker.run is not None
+            try:
+                outcome, reason = connection.recv()
+            except (EOFError, ConnectionResetError):
+                worker.process.join()
+                outcome, reason = Outcome.DIED, f'its process ended with status {worker.process.exitcode}'
+                self._end(places[connection])
+            ended.append(Ended(worker.run, outcome, reason))
+            worker.run = None
+        self._assign()
+        return ended
+
+    def stop(self) -> None:
+        """End the workers; a run that is being trained stops as on SIGTERM, with a checkpoint."""
+        self._pending.clear()
+        for worker in self._workers.values():
+            if worker.run is not None:
+                worker.process.terminate()
+        for place in list(self._workers):
+            self._end(place)
+
+    def _assign(self) -> None:
+        for place in range(self.jobs):
+            if not self._pending:
+                break
+            if place not in self._workers:
+                self._workers[place] = self._start(place)
+            worker = self._workers[place]
+            if worker.run is None:
+                worker.run = self._pending.popleft()
+                with contextlib.suppress(BrokenPipeError):  # where the worker has died, reading from it will say so
+                    worker.connection.send((worker.run, Path.cwd()))
+
+    def _end(self, place: int) -> None:
+        worker = self._workers.pop(place)
+        worker.connection.close()  # the worker sees the end of its work
+        worker.process.join()
+
+    def _gpu(self, place: int) -> str:
+        return self.gpus[place % len(self.gpus)]
+
+    def _start(self, place: int) -> _Worker:
+        context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads it does not have
+        here, there = context.Pipe()
+        # a daemon may have no data workers
+        process = context.Process(target=_work, args=(there, self.threads), daemon=False)
+        with _apart_from_this_process({'CUDA_VISIBLE_DEVICES': self._gpu(place)} if self.gpus else {}):
+            process.start()
+        there.close()
+        return _Worker(here, process)
 
 
 @contextlib.contextmanager
-def _apart_from_this_process() -> Iterator[None]:
-    """Start children that ignore Ctrl-C and print no warnings about the installed packages.
+def _apart_from_this_process(variables: Mapping[str, str]) -> Iterator[None]:
+    """Start children that have more variables, ignore Ctrl-C and print no warnings about the installed packages.
 
     Ctrl-C reaches the whole group of processes, but this process ends its workers itself. It has also printed the
     warnings already. A child inherits the signal mask and the environment.
 
     An interrupt of this process waits until the child has started. Otherwise it could leave a child without work.
     """
-    variable = 'PYTHONWARNINGS'
-    before = os.environ.get(variable)
-    os.environ[variable] = 'ignore'
+    variables = {'PYTHONWARNINGS': 'ignore', **variables}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     interrupts: list[int] = []
     # the mask alone would not keep this process from it: the signal may reach another thread
     handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
@@ -114,46 +147,28 @@ def _apart_from_this_process() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         signal.signal(signal.SIGINT, handler)
     if interrupts:
         signal.raise_signal(signal.SIGINT)
 
 
-def _assign(connection: Connection, pending: deque[Run], listener: Listener) -> Run:
-    run = pending.popleft()
-    with contextlib.suppress(BrokenPipeError):  # where the worker has died, reading from it will say so
-        connection.send(run)
-    listener.started(run)
-    return run
-
-
 def _work(connection: Connection, threads: int) -> None:
     """Receive a run, train it, report; the main loop of a worker."""
-    import torch
-
-    from r2kd_mm.engine.cli import readable_message
-
     warnings.simplefilter('default')
-    torch.set_num_threads(threads)
     gc.freeze()  # mmengine looks for garbage at each data set, and all that was imported is none
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
-            run = connection.recv()
+            run, folder = connection.recv()
         except EOFError:
             return
-        _redirect_output(run)
-        try:
-            train(run, lambda share: connection.send(('advanced', share)))
-            event: tuple[str, str | None] = ('finished', None)
-        except Exception as error:
-            traceback.print_exc()
-            event = ('failed', readable_message(error))
-        connection.send(event)
+        connection.send(train_and_log(run, folder, threads))
 
 
 def _end_with_parent() -> None:
@@ -165,14 +180,3 @@ def _end_with_parent() -> None:
     assert parent is not None, 'only workers wait for the end of their parent'
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _redirect_output(run: Run) -> None:
-    """Send standard output and error, also those of compiled code, to a file of the run."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    run.output_file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
-    os.close(descriptor)

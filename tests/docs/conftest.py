@@ -64,9 +64,9 @@ def short_config(path: str, source: str, epochs: int, **changes) -> None:
 def distil_photos(patch: pytest.MonkeyPatch) -> None:
     """Go through the command ``r2kd-mm distill``, with the runs in this process, which saves the start of others."""
 
-    def in_this_process(runs, jobs, threads):
+    def in_this_process(runs, engine):
         for run in runs:
-            train(run, lambda share: None)
+            train(run)
         return {}
 
     patch.setattr(stages, 'complete', in_this_process)

@@ -15,6 +15,7 @@ from short_runs import short_run, state
 
 from r2kd_mm.report import make_rows, to_markdown
 from r2kd_mm.runs import (
+    LocalEngine,
     Run,
     State,
     accuracy,
@@ -199,7 +200,7 @@ def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(fin
         assert state(run) is State.INTERRUPTED
         assert state(first) is State.SET_ASIDE
     monkeypatch.setattr('r2kd_mm.runs.compare.train_all', lambda *args: None)
-    complete([changed], 1)
+    complete([changed], LocalEngine(1))
     assert 'what is there was never finished and is deleted, and seed_0.set_aside is kept' in capsys.readouterr().out
     assert state(changed) is State.CHANGED
     assert train(first, stop) == load_result(finished)

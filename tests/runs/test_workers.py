@@ -11,61 +11,38 @@ from pathlib import Path
 
 import pytest
 
-from r2kd_mm.runs import Method, State, complete, look_at, plan_runs
-from r2kd_mm.runs.workers import train_all
+from r2kd_mm.runs import LocalEngine, Method, State, complete, look_at, plan_runs
+from r2kd_mm.runs.grid import train_all
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = str(ROOT / 'configs/supervised/res14_digits.py')
 SHORT = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1}
 
 
-class Killer:
-    """A listener that kills the worker in the middle of its first run."""
-
-    def __init__(self) -> None:
-        self.events = []
-
-    def started(self, run):
-        self.events.append(('started', run.seed))
+class Listener:
+    """A listener that hears and does nothing."""
 
     def advanced(self, run, share):
-        if run.seed == 0 and share < 1:
-            (worker,) = multiprocessing.active_children()
-            os.kill(worker.pid, signal.SIGKILL)
+        pass
 
     def finished(self, run):
-        self.events.append(('finished', run.seed))
+        pass
 
     def failed(self, run, reason):
-        self.events.append(('failed', run.seed, reason))
+        pass
+
+    def restarted(self, run, reason):
+        pass
 
     def tick(self):
         pass
 
 
 @pytest.mark.slow
-def test_a_crash_ends_its_run_alone_and_the_run_can_go_on(tmp_path, capfd):
-    runs = plan_runs([Method('network', NETWORK, SHORT)], [0, 1], tmp_path)
-    killer = Killer()
-    train_all(runs, 1, killer)
-    reason = f'its process ended with status -9; see {runs[0].output_file}'
-    assert killer.events == [('started', 0), ('failed', 0, reason), ('started', 1), ('finished', 1)]
-    assert list(look_at(runs).values()) == [State.INTERRUPTED, State.FINISHED]
-    assert 'Epoch(train) [1]' in runs[0].output_file.read_text()
-
-    capfd.readouterr()
-    assert complete(runs, 1) == {}
-    output = capfd.readouterr().out
-    assert '1 of 2 runs are finished and are not repeated' in output
-    assert 'network, seed 0: was interrupted, so it is resumed from its last checkpoint' in output
-    assert set(look_at(runs).values()) == {State.FINISHED}
-
-
-@pytest.mark.slow
 def test_a_run_may_have_data_workers(tmp_path):
     options = {f'{loader}_dataloader.num_workers': 1 for loader in ('train', 'val', 'test')}
     runs = plan_runs([Method('network', NETWORK, {**SHORT, 'train_cfg.max_epochs': 1, **options})], [0], tmp_path)
-    assert complete(runs, 1) == {}, runs[0].output_file.read_text()[-3000:]
+    assert complete(runs, LocalEngine(1)) == {}, runs[0].output_file.read_text()[-3000:]
     assert set(look_at(runs).values()) == {State.FINISHED}
 
 
@@ -91,7 +68,7 @@ def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
 
     monkeypatch.setattr(util, 'spawnv_passfds', start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], Path('unused')), 1, Killer())
+        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], Path('unused')), LocalEngine(1), Listener())
     (worker,) = [process for process in multiprocessing.active_children() if process.pid in workers]
     worker.join(60)
     assert worker.exitcode == 0
@@ -100,12 +77,12 @@ def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_no_worker_behind(tmp_path):
-    class Interrupter(Killer):
+    class Interrupter(Listener):
         def advanced(self, run, share):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], tmp_path), 1, Interrupter())
+        train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], tmp_path), LocalEngine(1), Interrupter())
     assert not multiprocessing.active_children()
 
 
@@ -113,17 +90,18 @@ KILLED_COMPARISON = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from runs.test_workers import NETWORK, SHORT, Killer
-from r2kd_mm.runs import Method, plan_runs
-from r2kd_mm.runs.workers import train_all
+from runs.test_workers import NETWORK, SHORT, Listener
+from r2kd_mm.runs import LocalEngine, Method, plan_runs
+from r2kd_mm.runs.grid import train_all
 
-class Killed(Killer):
+class Killed(Listener):
     def advanced(self, run, share):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if share:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == '__main__':
     many_steps = dict(SHORT, **{{'train_dataloader.batch_size': 2}})
-    train_all(plan_runs([Method('network', NETWORK, many_steps)], [0], Path({folder!r})), 1, Killed())
+    train_all(plan_runs([Method('network', NETWORK, many_steps)], [0], Path({folder!r})), LocalEngine(1), Killed())
 """
 
 

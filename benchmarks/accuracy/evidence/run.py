@@ -13,16 +13,22 @@ from pathlib import Path
 from grid import PAIRS, QUESTIONS, SCALES, Setting, Teacher
 from records import Records
 
+from r2kd_mm.engine.arguments import add_engine_options
 from r2kd_mm.report import make_rows, write_comparison
 from r2kd_mm.runs import (
     Run,
+    State,
     collect,
     complete,
     load_result,
+    look_at,
+    make_engine,
     plan_runs,
+    preview,
     report_failures,
     run_to_exit,
 )
+from r2kd_mm.runs.grid import Engine
 
 HERE = Path(__file__).resolve().parent
 
@@ -37,7 +43,7 @@ def parse_args(description: str | None = __doc__) -> argparse.Namespace:
     parser.add_argument(
         '--teacher-seed', type=int, default=0, metavar='SEED', help='of the training of the teachers (default 0)'
     )
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, of one thread each')
+    add_engine_options(parser)
     parser.add_argument(
         '--runs', type=Path, default=Path('work_dirs/evidence'), metavar='DIR', help='of the runs (default %(default)s)'
     )
@@ -82,10 +88,18 @@ def plan_students(args: argparse.Namespace, teachers: Mapping[Teacher, Run]) -> 
 def answer(args: argparse.Namespace) -> int:
     """Train, write the report, and return the exit status."""
     teachers, records = plan_teachers(args), records_of(args)
-    failures = _complete(list(teachers.values()), args.jobs, records)
+    engine = make_engine(args, args.runs / args.scale)
+    if args.dry_run:
+        print(preview(list(teachers.values()), engine))
+        if all(state is State.FINISHED for state in look_at(teachers.values()).values()):
+            print(preview(plan_students(args, teachers), engine))
+        else:
+            print(f'then the students of {len(args.seeds)} seeds, which need the checkpoints of the teachers')
+        return 0
+    failures = _complete(list(teachers.values()), engine, records)
     if not failures:
         runs = plan_students(args, teachers)
-        failures = _complete(runs, args.jobs, records)
+        failures = _complete(runs, engine, records)
         baseline = QUESTIONS[args.question].baseline
         rows = make_rows(collect(runs, failures), baseline)
         if rows:
@@ -97,11 +111,11 @@ def answer(args: argparse.Namespace) -> int:
     return report_failures(failures)
 
 
-def _complete(runs: list[Run], jobs: int, records: Records) -> dict[Run, str]:
+def _complete(runs: list[Run], engine: Engine, records: Records) -> dict[Run, str]:
     if restored := records.restore(runs):
         print(f'{len(restored)} of {len(runs)} runs are recorded in {str(records.file)!r}')
     try:
-        return complete(runs, jobs)
+        return complete(runs, engine)
     finally:
         records.keep(runs)
 
