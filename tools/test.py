@@ -67,7 +67,7 @@ def main() -> None:
         from r2kd_mm.engine.run_config import load_run_config
 
         class TestRunner(Runner):
-            """A Runner that leaves the config of the training in the work dir; its own one lies beside its log."""
+            """A Runner that leaves the config of the training in the work dir; its own is next to its log."""
 
             def dump_config(self) -> None:
                 """Write nothing."""

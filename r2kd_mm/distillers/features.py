@@ -138,7 +138,7 @@ def recorded(recorders: RecorderManager, network: nn.Module) -> Iterator[None]:
             else:
                 handle = module.register_forward_hook(recorder.forward_hook)
             records.callback(handle.remove)
-            recorder._initialized = True  # what initialize() does beside adding a hook for good
+            recorder._initialized = True  # what initialize() does besides adding a hook for good
         records.enter_context(recorders)
         yield
 

@@ -77,7 +77,7 @@ class Step:
         batch = Batch(images, labels, samples)
         self.logits.clear()
         acting = self.objective.acting()
-        # the teachers go first: what they need beside their logits is free again when the student fills the memory
+        # the teachers go first: their memory, all but the logits, is free again when the student fills the memory
         views = self.make_views(images, acting, samples)
         targets = self.targets(views, samples, self._watch)
         losses = {}

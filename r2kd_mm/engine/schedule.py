@@ -71,7 +71,7 @@ class ScheduleHook(Hook):
             changes = schedule.changes(with_optimizer=allowed)
             if changes and not allowed:
                 raise ValueError(
-                    'the schedule of the resumed run is another one than that of its checkpoint: '
+                    'the schedule of the resumed run differs from that of its checkpoint: '
                     f'{"; ".join(changes)}. Another train_cfg.max_epochs changes a schedule that ends with the run. '
                     'Resume with the length and the schedule of before, start again in another --work-dir, or let '
                     'the rest of the run follow the new schedule by --allow-changes'

@@ -129,7 +129,7 @@ def _cost(student: Student, predict: Callable[[Tensor], Tensor]) -> dict[str, st
 
 
 def _lowered(measured: Measurement, precision: str) -> dict[str, str]:
-    """Rows on a precision below float32, each beside float32."""
+    """Rows on a precision below float32, each next to float32."""
 
     def accuracy(name: str) -> str:
         found = measured.accuracy[name]

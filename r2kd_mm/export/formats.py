@@ -98,7 +98,7 @@ def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Pat
     if ours:
         raise ExportError(
             f'plain mmpretrain cannot build this student: {", ".join(ours)} is of r2kd_mm; take the format torch, one '
-            'Python file beside the weights'
+            'Python file next to the weights'
         )
     preprocessing = student.preprocessing
     kinds = {step['type']: TRANSFORMS.get(step['type']) for step in preprocessing.transforms}

@@ -26,7 +26,7 @@ from r2kd_mm.runs.result import has_result
 TEACHER, ALONE, DISTILLED = MAIN, 'student_alone', 'student_distilled'
 # By measurement, docs/own_photos.md. With two classes there is no ranking to learn
 BEST_METHOD, WITH_TWO_CLASSES = 'dist_light', 'kd_light'
-BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, two moments beside it, and up to four files
+BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, with its two moments, in up to four files
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def as_ensemble(teacher: Any, teacher_ckpt: str | None) -> TeacherEnsemble:
     """The ``teacher`` of a distiller as an ensemble: of one member, unless it is an ensemble already.
 
     Raises:
-        ValueError: ``teacher_ckpt`` is given beside an ensemble, each of whose teachers has its own.
+        ValueError: ``teacher_ckpt`` is given next to an ensemble, whose teachers have their own.
 
     Example:
         >>> list(as_ensemble(nn.Linear(4, 3), None).members)
@@ -255,7 +255,7 @@ def as_ensemble(teacher: Any, teacher_ckpt: str | None) -> TeacherEnsemble:
         return TeacherEnsemble({MAIN_MEMBER: dict(teacher=teacher, teacher_ckpt=teacher_ckpt)})
     if teacher_ckpt is not None:
         raise ValueError(
-            f'each member of a TeacherEnsemble has a teacher_ckpt of its own, got {teacher_ckpt!r} beside it; set '
+            f'each member of a TeacherEnsemble has a teacher_ckpt of its own, got {teacher_ckpt!r} next to it; set '
             f'teacher.members.{MAIN_MEMBER}.teacher_ckpt'
         )
     ensemble: Any = build_component(teacher, 'teacher', __name__) if isinstance(teacher, dict) else teacher

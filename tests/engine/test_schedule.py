@@ -127,7 +127,7 @@ class TestLongerRuns:
     @pytest.mark.parametrize('name', toolbox.quick_first(STRETCHED))
     def test_are_refused_where_that_changes_the_schedule(self, whole, tmp_path, name):
         work_dir, _ = whole(name, 2)
-        with pytest.raises(ValueError, match=r'the schedule of the resumed run is another one .* by --allow-changes'):
+        with pytest.raises(ValueError, match=r'the schedule of the resumed run differs .* by --allow-changes'):
             run(tmp_path, copy.deepcopy(SCHEDULES[name]), 4, resume=work_dir / 'epoch_2.pth')
 
     @pytest.mark.parametrize('name', toolbox.quick_first(STRETCHED))
@@ -172,7 +172,7 @@ class TestLongerRuns:
         fields = dict(scheduler=COSINE, loop='EpochBasedTrainLoop')
         run(tmp_path / 'first', epochs=2, **fields)
         fields['resume'] = tmp_path / 'first' / 'epoch_2.pth'
-        with pytest.raises(ValueError, match='the schedule of the resumed run is another one'):
+        with pytest.raises(ValueError, match='the schedule of the resumed run differs from that of its checkpoint'):
             run(tmp_path / 'refused', **fields)
         values, _ = run(tmp_path / 'allowed', **fields, allow_changes=True)
         assert values.lr == whole('cosine by iteration', 4)[1].lr[2 * LENGTH :]

@@ -310,7 +310,7 @@ class TestSlips:
             build(**fields)
 
     def test_a_checkpoint_beside_the_members_is_refused(self):
-        with pytest.raises(ValueError, match=r"got 'x.pth' beside it; set teacher.members.teacher.teacher_ckpt"):
+        with pytest.raises(ValueError, match=r"got 'x.pth' next to it; set teacher.members.teacher.teacher_ckpt"):
             build(teacher_ckpt='x.pth')
 
     def test_the_normalisation_of_every_teacher_is_checked(self):

@@ -88,7 +88,7 @@ def test_what_is_prepared_is_what_was_packed(name, archives, tmp_path):
     layout = ('--layout', 'annotations') if name == 'imagenet' else ()
     original = contents(make_mini(name, tmp_path / 'unpacked', *layout))
     prepared = contents(prepare(name, archives(name), tmp_path / name, *MINI))
-    if name == 'imagenet':  # names of the validation images are given anew, and counted from 1
+    if name == 'imagenet':  # names of the validation images are given again, and counted from 1
         original, prepared = (
             {path: data for path, data in files.items() if 'train' in path} for files in (original, prepared)
         )

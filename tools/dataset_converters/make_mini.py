@@ -6,7 +6,7 @@
         test_dataloader.dataset.data_root=data/mini-imagenet ...
 
 Each class has its own colour and shape on a noisy background, so that a network learns it in seconds. With --archive
-the files are those that prepare_<name>.py takes. A contents.json beside the files states how many they are.
+the files are those that prepare_<name>.py takes. A contents.json next to the files states how many they are.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def write_miniature(folder: Path, args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the files beside ``dst`` and move them there once they are complete; an error leaves nothing."""
+    """Write the files next to ``dst`` and move them there once they are complete; an error leaves nothing."""
     args = parse_args(argv)
     in_use = args.dst.exists() and not (args.dst.is_dir() and not any(args.dst.iterdir()))
     if in_use and not (args.force and is_ours(args.dst)):
