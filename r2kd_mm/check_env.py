@@ -98,12 +98,12 @@ REQUIREMENTS = (
     Requirement(('rich',)),
     Requirement(('matplotlib',)),
     Requirement(('fonttools',)),
+    Requirement(('scipy',)),
     Requirement(('pyyaml',)),
     Requirement(('pillow',)),
 )
 EXTRAS = (
     Extra('scikit-learn', 'the handwritten digits, so make demo and make compare', "'r2kd_mm[demo]'"),
-    Extra('scipy', "confidence intervals, mmrazor's OFD connector", "'r2kd_mm[demo]'"),
     Extra('jinja2', 'the page of tools/analyze.py', "'r2kd_mm[analysis]'"),
     Extra('timm', 'teachers and students named timm/...', "'r2kd_mm[photos]'"),
     Extra('transformers', 'teachers and students named hf/...', 'transformers'),

@@ -1,6 +1,7 @@
 """Imports point one way (see docs/map.md): what stands below never imports what stands above it."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -154,6 +155,7 @@ ALLOWED = {
     'command': {'engine', 'photos', 'version'},
     '__init__': {'check_env', 'compat', 'import_hook', 'lazy', 'moved', 'photos', 'version'},
 }
+REQUIREMENTS = (PACKAGE.parent / 'requirements' / 'runtime.txt').read_text().splitlines()
 SOURCES = sorted(PACKAGE.rglob('*.py'))
 
 
@@ -204,6 +206,22 @@ def test_what_a_part_takes_from_outside(name, third_party):
     assert sources
     outside = {module.split('.')[0] for source in sources for module in imported_modules(source)}
     assert outside - {'r2kd_mm'} - sys.stdlib_module_names <= third_party
+
+
+def test_what_an_import_needs_is_required():
+    """A package of an extra is imported where it is needed: `pip install r2kd_mm` lacks it."""
+    required = {re.match(r'[\w-]+', row)[0].lower() for row in REQUIREMENTS if not row.startswith('#')}
+    known_as = {'cv2': 'opencv-python', 'mmcv': 'mmcv-lite', 'PIL': 'torchvision'}  # torchvision requires pillow
+    needed = {}
+    for source in SOURCES:
+        for node in ast.parse(source.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            needed |= {name.split('.')[0]: source for name in names}
+    outside = needed.keys() - sys.stdlib_module_names - {'r2kd_mm'}
+    assert outside >= {'torch', 'scipy', 'cv2'}
+    lacking = {name for name in outside if known_as.get(name, name).lower() not in required}
+    assert not lacking, {name: str(needed[name]) for name in lacking}
 
 
 def test_every_folder_is_a_package_that_lists_what_it_exports():

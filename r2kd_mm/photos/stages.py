@@ -39,7 +39,7 @@ from r2kd_mm.runs.statistics import wilson_interval
 RECORD = 'distill.json'
 PHOTOS = 'photos'  # in the record: the digest of their names
 PAGE_IMAGES = 500
-PAGE_PACKAGES = ('jinja2', 'matplotlib', 'scipy')
+PAGE_PACKAGES = ('jinja2',)
 
 
 @dataclass(frozen=True)

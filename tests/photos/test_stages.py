@@ -31,7 +31,7 @@ def test_the_package_of_a_logger_is_asked_for_before_anything_is_trained(tmp_pat
 
 
 def test_the_packages_of_the_page_are_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'PAGE_PACKAGES', ('matplotlib', 'no_such_package'))
+    monkeypatch.setattr(module, 'PAGE_PACKAGES', ('jinja2', 'no_such_package'))
     call = (tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out')
     with pytest.raises(ImportError, match='the page needs no_such_package, which is not installed'):
         module.distill(*call)
