@@ -12,6 +12,7 @@ from r2kd_mm.photos.plan import ALONE, DISTILLED, Plan
 from r2kd_mm.photos.sides import Cost, Teacher
 from r2kd_mm.report.table import format_difference, format_spread, markdown_table
 from r2kd_mm.runs import paired_difference, spread
+from r2kd_mm.runs.statistics import FEWEST_SEEDS
 
 TABLE = 'table.md'
 TEACHING = '_on_the_view_of_the_student'  # behind the name of a teacher
@@ -108,7 +109,7 @@ def table_of(
             ]
         )
     table = markdown_table(lines)
-    if plan.options.seeds >= 3 and ALONE in found:
+    if plan.options.seeds >= FEWEST_SEEDS and ALONE in found:
         difference = paired_difference(found[DISTILLED], found[ALONE])
         table += (
             f'\ndistilled minus alone over {plan.options.seeds} seeds, 95 % interval: {format_difference(difference)}\n'

@@ -15,6 +15,7 @@ from r2kd_mm.engine import AtomicLocalBackend
 from r2kd_mm.environment import environment
 from r2kd_mm.moved import old_names
 from r2kd_mm.runs import Difference, Method, Result, Spread, paired_difference, spread
+from r2kd_mm.runs.statistics import FEWEST_SEEDS
 
 __getattr__ = old_names(__name__)
 
@@ -164,21 +165,22 @@ def write_results(path: Path, rows: Sequence[Row], baseline: str | None = None) 
 def _difference_cell(row: Row) -> str:
     """Format the difference; add the number of common seeds where the baseline lacks some."""
     text = format_difference(row.difference)
-    if row.difference is None or row.difference.count == len(row.results):
+    if row.difference is None or row.difference.low is None or row.difference.count == len(row.results):
         return text
     return f'{text} ({row.difference.count} seeds)'
 
 
 def format_difference(difference: Difference | None) -> str:
-    """Format a difference with its interval.
+    """Format a difference with its interval, or say why it has none.
 
-    >>> format_difference(Difference(1.2, 0.5, 1.9, 3))
-    '+1.20 [+0.50, +1.90]'
+    >>> format_difference(Difference(1.2, 0.5, 1.9, 3)), format_difference(Difference(1.2, None, None, 2))
+    ('+1.20 [+0.50, +1.90]', '+1.20 [2 seeds]')
     """
     if difference is None:
         return 'no common seed'
     if difference.low is None:
-        return f'{difference.mean:+.2f} [one seed]'
+        count = 'one seed' if difference.count == 1 else f'{difference.count} seeds'
+        return f'{difference.mean:+.2f} [{"equal in " if difference.count >= FEWEST_SEEDS else ""}{count}]'
     return f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
 
 

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 CONFIDENCE = 0.95
+FEWEST_SEEDS = 3  # that an interval over seeds needs
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, and its 95 % confidence interval where there are two or more.
+    """Mean of paired differences, and its 95 % confidence interval, see :func:`seed_interval`.
 
     Example:
         >>> paired_difference({0: 71.0}, {0: 70.0})  # one seed has no interval
@@ -52,14 +53,40 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)))
 
 
+def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean over seeds, by Student's t.
+
+    It covers the choice of the seed, not the choice of the images, which all runs share. Two seeds say too little
+    for an interval, and equal values say nothing about the spread.
+
+    Args:
+        values: One value for each seed.
+
+    Returns:
+        ``None`` for fewer than :data:`FEWEST_SEEDS` values, and where all are equal.
+
+    >>> seed_interval([70.0, 71.0]), seed_interval([70.0, 70.0, 70.0])
+    (None, None)
+    >>> [round(bound, 2) for bound in seed_interval([70.0, 71.0, 72.0])]
+    [68.52, 73.48]
+    """
+    count = len(values)
+    if count < FEWEST_SEEDS:
+        return None
+    found = spread(values)
+    if not found.std:
+        return None
+    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * found.std / math.sqrt(count)
+    return found.mean - half_width, found.mean + half_width
+
+
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Compute the mean of ``values - baseline`` over the seeds that both have, with Student's t interval.
+    """Compute the mean of ``values - baseline`` over the seeds that both have, with its interval.
 
     A seed decides the student's initial weights and the order of the images. Its effect on both methods cancels.
-    The interval covers the choice of the seed, not the choice of the images, which all runs share.
 
     >>> paired_difference({0: 71.0, 1: 72.0}, {0: 70.0, 1: 71.0, 2: 69.0})
-    Difference(mean=1.0, low=1.0, high=1.0, count=2)
+    Difference(mean=1.0, low=None, high=None, count=2)
 
     Args:
         values: Seed to accuracy.
@@ -71,12 +98,9 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return None
-    differences = spread([values[seed] - baseline[seed] for seed in seeds])
-    count = len(seeds)
-    if differences.std is None:
-        return Difference(differences.mean, None, None, count)
-    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * differences.std / math.sqrt(count)
-    return Difference(differences.mean, differences.mean - half_width, differences.mean + half_width, count)
+    differences = [values[seed] - baseline[seed] for seed in seeds]
+    low, high = seed_interval(differences) or (None, None)
+    return Difference(spread(differences).mean, low, high, len(seeds))
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:

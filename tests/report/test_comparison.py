@@ -12,10 +12,11 @@ from r2kd_mm.runs import Method, Result
 def rows():
     return make_rows(
         {
-            Method('kd', 'kd.py'): {0: Result([1, 2], [10.0, 20.0], {}, 1.0), 1: Result([1, 2], [10.0, 30.0], {}, 1.0)},
+            Method('kd', 'kd.py'): {
+                seed: Result([1, 2], [10.0, last], {}, 1.0) for seed, last in enumerate((20.0, 25.0, 30.0))
+            },
             Method('r2kd', 'r2kd.py'): {
-                0: Result([1, 2], [20.0, 40.0], {}, 1.0),
-                1: Result([1, 2], [10.0, 60.0], {}, 1.0),
+                seed: Result([1, 2], [10.0, last], {}, 1.0) for seed, last in enumerate((40.0, 50.0, 60.0))
             },
         },
         'kd',

@@ -30,7 +30,7 @@ def test_the_table_shows_last_and_best_epoch_and_the_paired_difference(results):
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert cells[2] == ['kd', '25.00 ± 7.07', '30.00 ± 0.00', 'baseline', '2']
     assert cells[3][:3] == ['r2kd', '47.00 ± 9.90', '55.00 ± 7.07']
-    assert cells[3][3].startswith('+22.00 [')
+    assert cells[3][3] == '+22.00 [2 seeds]'
     assert cells[4] == ['teacher', '94.26', '', '', '']
     assert make_rows(results, 'kd')[0].difference is None  # of the baseline to itself
 
@@ -40,10 +40,11 @@ def test_a_method_without_a_result_is_left_out(results):
 
 
 def test_a_difference_says_on_how_many_seeds_it_rests_where_the_baseline_lacks_some(results):
-    results[R2KD][2] = result(10, 40, 40)
-    lines = to_markdown(make_rows(results, 'kd'), 'kd').splitlines()
-    assert '] (2 seeds)' in lines[3]
+    results[R2KD] |= {2: result(10, 40, 40), 3: result(10, 40, 40)}
+    assert '| +22.00 [2 seeds] ' in to_markdown(make_rows(results, 'kd'), 'kd')
     results[KD][2] = result(10, 40, 40)
+    assert '] (3 seeds)' in to_markdown(make_rows(results, 'kd'), 'kd').splitlines()[3]
+    results[KD][3] = result(10, 40, 40)
     assert ' seeds)' not in to_markdown(make_rows(results, 'kd'), 'kd')
 
 
@@ -82,7 +83,7 @@ def test_where_there_is_a_test_set_the_table_is_about_that(results):
     lines = to_markdown(rows, 'kd').splitlines()
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert cells[0][1:3] == ['test, last epoch, %', 'test, epoch chosen by validation, %']
-    assert cells[3][1:4] == ['41.00 ± 1.41', '51.00 ± 1.41', '+20.00 [+20.00, +20.00]']
+    assert cells[3][1:4] == ['41.00 ± 1.41', '51.00 ± 1.41', '+20.00 [2 seeds]']
     assert cells[4] == ['all', '2.00 processor hours', '', '', '4 runs']
 
 

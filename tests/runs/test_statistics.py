@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from r2kd_mm.runs import paired_difference, spread
+from r2kd_mm.runs.statistics import seed_interval
 
 
 def test_spread_by_hand():
@@ -28,10 +29,18 @@ def test_the_interval_is_that_of_a_paired_t_test():
     assert result.mean == pytest.approx(sum(ours.values()) / 5 - sum(baseline.values()) / 5)
 
 
-def test_two_seeds_by_hand():
-    result = paired_difference({0: 3.0, 1: 7.0}, {0: 1.0, 1: 1.0})
-    half_width = math.tan(0.95 * math.pi / 2) * 2  # quantile of t with 1 degree of freedom, times std / sqrt(2)
+def test_three_seeds_by_hand():
+    result = paired_difference({0: 3.0, 1: 7.0, 2: 5.0}, {0: 1.0, 1: 1.0, 2: 1.0})
+    # quantile p of t with 2 degrees of freedom: (2 p - 1) / sqrt(2 p (1 - p)); times std / sqrt(3)
+    half_width = 0.95 / math.sqrt(2 * 0.975 * 0.025) * 2 / math.sqrt(3)
     assert (result.low, result.high) == pytest.approx((4 - half_width, 4 + half_width))
+
+
+@pytest.mark.parametrize('values', [[3.0], [3.0, 7.0], [4.0, 4.0, 4.0]])
+def test_few_seeds_and_equal_ones_have_no_interval(values):
+    assert seed_interval(values) is None
+    result = paired_difference(dict(enumerate(values)), dict.fromkeys(range(3), 1.0))
+    assert (result.mean, result.low, result.high) == (sum(values) / len(values) - 1, None, None)
 
 
 def test_values_are_paired_by_seed_and_others_left_out():
@@ -42,8 +51,3 @@ def test_values_are_paired_by_seed_and_others_left_out():
 
 def test_without_a_common_seed_there_is_no_difference():
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
-
-
-def test_one_seed_has_a_difference_without_an_interval():
-    result = paired_difference({0: 3.0}, {0: 1.0})
-    assert (result.mean, result.low, result.high) == (2, None, None)

@@ -9,8 +9,9 @@ from r2kd_mm.photos.options import METHODS
 
 def test_the_table_pairs_students_and_seeds():
     accuracies = dict(
-        resnet8=dict(alone=(70.0, 72.0, 74.0), kd=(71.0, 75.0)), vit=dict(alone=(60.0, 61.0), kd=(62.0, 66.0))
-    )  # fmt: skip
+        resnet8=dict(alone=(70.0, 72.0, 74.0, 90.0), kd=(71.0, 75.0, 76.0)),
+        vit=dict(alone=(60.0, 61.0, 62.0), kd=(63.0, 66.0, 66.0)),
+    )
     lines = [
         dict(run=['digits', student, method, seed], accuracy=value)
         for student, methods in accuracies.items()
@@ -18,11 +19,11 @@ def test_the_table_pairs_students_and_seeds():
         for seed, value in enumerate(values)
     ]
     rows = [[cell.strip() for cell in row.split('|')[2:8]] for row in own_data.to_markdown(lines).splitlines()[2:]]
-    # half-widths: deviation times 12.706 / sqrt(2). Differences: 1 and 3; 2 and 5; their means 1.5 and 4
+    # half-widths: deviation times 4.303 / sqrt(3). Differences: 1, 3 and 2; 3, 5 and 4; their means 2, 4 and 3
     assert rows == [
-        ['resnet8', 'kd', '71.00', '73.00', '+2.00 [-10.71, +14.71]', '2'],
-        ['vit', 'kd', '60.50', '64.00', '+3.50 [-15.56, +22.56]', '2'],
-        ['mean', 'kd', '65.75', '68.50', '+2.75 [-13.13, +18.63]', '2'],
+        ['resnet8', 'kd', '72.00', '74.00', '+2.00 [-0.48, +4.48]', '3'],
+        ['vit', 'kd', '61.00', '65.00', '+4.00 [+1.52, +6.48]', '3'],
+        ['mean', 'kd', '66.50', '69.50', '+3.00 [+0.52, +5.48]', '3'],
     ]
 
 
