@@ -25,6 +25,8 @@ COLUMNS = 3  # of small figures next to each other
 PERCENT = (0.0, 100.0)
 MOST_MAPS = 5  # side by side
 MOST_TICKS = 30  # names on an axis that can still be read
+FEW_TICKS = 12  # that leave room for numbers
+LIGHT = 0.55  # of the colours of a map: black can be read on them
 
 
 class Line(NamedTuple):
@@ -56,10 +58,11 @@ class Panel:
 
 
 class Points(NamedTuple):
-    """Values of one method, each with its standard deviation over seeds (NaN where there is one seed)."""
+    """Percentages of one method, each with the ends of its bar (NaN without one)."""
 
     means: NDArray[np.float64]
-    deviations: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 def draw_curves(panels: Sequence[Panel], style: Mapping[str, Style]) -> Figure:
@@ -128,10 +131,10 @@ def draw_maps(
     below = None
     for place, (name, values) in enumerate(maps.items()):
         block, column = divmod(place, columns)
-        above = _map(grid[2 * block, column], values, 'PuOr', 1.0, name, classes)
+        above = _map(grid[2 * block, column], values, 'PuOr', (-1.0, 1.0), name, classes)
         if name in differences:
             title = f'mean |difference| {np.nanmean(np.abs(differences[name])):.3f}'
-            below = _map(grid[2 * block + 1, column], differences[name], 'RdBu', limit, title, classes)
+            below = _map(grid[2 * block + 1, column], differences[name], 'RdBu', (-limit, limit), title, classes)
     figure.colorbar(above, ax=grid[0], label='correlation', shrink=0.8)
     if below is not None:
         figure.colorbar(below, ax=grid[1], label='difference', shrink=0.8)
@@ -141,21 +144,17 @@ def draw_maps(
 def draw_dots(
     labels: Sequence[str], points: Mapping[str, Points], style: Mapping[str, Style], x: str, y: str = ''
 ) -> Figure:
-    """Draw a row for each label, with a dot for each method: a percentage and one standard deviation over seeds.
-
-    The bar of a standard deviation ends at 0 and 100 %.
-    """
+    """Draw a row for each label, with a dot for each method: a percentage and its bar, which ends at 0 and 100 %."""
     row_height = 0.16 * max(2, len(points))
     figure = Figure(figsize=(WIDTH, 1.3 + row_height * len(labels)))
     axes = figure.subplots()
     offsets = np.linspace(-0.3, 0.3, len(points)) if len(points) > 1 else [0.0]
-    for offset, (name, (means, deviations)) in zip(offsets, points.items()):
-        reach = np.nan_to_num(deviations)
-        ends = np.clip([means - reach, means + reach], *PERCENT)
+    for offset, (name, (means, low, high)) in zip(offsets, points.items()):
+        ends = np.clip([np.where(np.isnan(end), means, end) for end in (low, high)], *PERCENT)
         axes.errorbar(
             means,
             np.arange(len(labels)) + offset,
-            xerr=None if np.isnan(deviations).all() else np.abs(ends - means),
+            xerr=None if np.isnan(low).all() else np.abs(ends - means),
             fmt=style[name].marker,
             color=style[name].color,
             markersize=5,
@@ -166,6 +165,25 @@ def draw_dots(
     axes.set_ylim(len(labels) - 0.5, -0.5)  # the first on top
     axes.set(xlabel=x, ylabel=y)
     legend_above(figure, [axes])
+    return figure
+
+
+def draw_confusions(maps: Mapping[str, NDArray[np.float64]], classes: Sequence[str]) -> Figure:
+    """Draw confusion matrices: a row for each class, in percent of its images, a column for each prediction.
+
+    Args:
+        maps: Name to matrix, shape ``(classes, classes)``.
+        classes: Names for the axes.
+    """
+    columns = min(2 if len(classes) > FEW_TICKS or _are_long(classes) else COLUMNS, len(maps))
+    figure, grid = grid_of_panels(len(maps), columns, height=min(WIDTH / columns, 5.0))
+    for axes, (name, shares) in zip(grid, maps.items()):
+        image = _map(axes, shares, 'cividis', PERCENT, name, classes)
+        axes.set(xlabel='predicted', ylabel='is')
+        for row, column in np.argwhere(shares > 0) if len(classes) <= FEW_TICKS else ():
+            color = 'white' if shares[row, column] < LIGHT * PERCENT[1] else 'black'
+            axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=7, color=color)
+    figure.colorbar(image, ax=grid, label='share of the images of the class (%)', shrink=0.6)
     return figure
 
 
@@ -209,7 +227,7 @@ def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: S
         share = (values[row, column] - low) / ((high - low) or 1)
         axes.text(
             column + 0.5, row + 0.5, f'{values[row, column]:.0f}', ha='center', va='center', fontsize=8,
-            color='white' if share < 0.55 else 'black',
+            color='white' if share < LIGHT else 'black',
         )  # fmt: skip
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=40, ha='right', rotation_mode='anchor')
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
@@ -220,9 +238,14 @@ def draw_heat_table(values: NDArray[np.float64], rows: Sequence[str], columns: S
     return figure
 
 
-def draw_pictures(rows: Mapping[str, Sequence[Picture]]) -> Figure:
-    """Draw pictures side by side, a row for each name, with their text below them."""
-    columns = max(len(pictures) for pictures in rows.values())
+def draw_pictures(rows: Mapping[str, Sequence[Picture]], columns: int = 0) -> Figure:
+    """Draw pictures side by side, a row for each name, with their text below them.
+
+    Args:
+        rows: Name to pictures.
+        columns: Least number of pictures that fit in a row; few pictures are then not larger.
+    """
+    columns = max([columns, *(len(pictures) for pictures in rows.values())])
     side = WIDTH / columns
     lines = max(picture.text.count('\n') + 1 for pictures in rows.values() for picture in pictures)
     figure = Figure(figsize=(WIDTH, len(rows) * (side + 0.3 + 0.13 * lines)))
@@ -264,14 +287,19 @@ def grid_of_panels(count: int, columns: int, height: float) -> tuple[Figure, lis
 
 
 def _map(
-    axes: Axes, values: NDArray[np.float64], cmap: str, limit: float, title: str, classes: Sequence[str]
+    axes: Axes,
+    values: NDArray[np.float64],
+    cmap: str,
+    limits: tuple[float, float],
+    title: str,
+    classes: Sequence[str],
 ) -> matplotlib.image.AxesImage:
     axes.axis('on')
     axes.grid(False)
-    image = axes.imshow(values, cmap=cmap, vmin=-limit, vmax=limit, interpolation='nearest')
+    image = axes.imshow(values, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation='nearest')
     axes.set_title(textwrap.fill(title, 26), fontsize=8)
     ticks = range(len(classes)) if len(classes) <= MOST_TICKS else []
-    small = 7 if len(classes) <= 12 else 4
+    small = 7 if len(classes) <= FEW_TICKS else 4
     axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=small, rotation=90 if _are_long(classes) else 0)
     axes.set_yticks(ticks, [classes[tick] for tick in ticks], fontsize=small)
     return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,3 +65,18 @@ def first_images(config: Config, count: int) -> tuple[Tensor, Tensor]:
     batches = [preprocessor(batch, training=False) for batch in Runner.build_dataloader(config.val_dataloader)]
     labels = [sample.gt_label for data in batches for sample in data['data_samples']]
     return torch.cat([data['inputs'] for data in batches]), torch.cat(labels)
+
+
+def chosen_images(config: Config, places: Sequence[int]) -> tuple[Any, list[str]]:
+    """Return a batch of validation images for the data preprocessor, and their files, empty where there are none.
+
+    Args:
+        config: Has a ``val_dataloader``.
+        places: Their positions in the data set.
+    """
+    loader = Runner.build_dataloader(
+        {**copy.deepcopy(config.val_dataloader), 'num_workers': 0, 'persistent_workers': False}
+    )
+    samples = [loader.dataset[place] for place in places]
+    files = [str(sample['data_samples'].get('img_path') or '') for sample in samples]
+    return loader.collate_fn(samples), files

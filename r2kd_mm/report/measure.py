@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +23,9 @@ from r2kd_mm.engine.classes import classes_of
 from r2kd_mm.engine.wrapped_data import data_preprocessor_of, short_types
 from r2kd_mm.moved import old_names
 from r2kd_mm.registry import DATASETS, MODELS
-from r2kd_mm.report.images import corrupted_config, first_images, looked_at
-from r2kd_mm.report.measurements import Cost, MeasuredMethod, MeasuredTeacher, Measurements, mixture_name
+from r2kd_mm.report.images import chosen_images, corrupted_config, first_images, looked_at
+from r2kd_mm.report.measurements import Cost, MeasuredMethod, MeasuredTeacher, Measurements, WrongImage, mixture_name
+from r2kd_mm.report.numbers import surest_errors
 from r2kd_mm.report.teacher_files import model_with_teachers
 from r2kd_mm.report.trained_runs import RunGroup, TrainedRun
 from r2kd_mm.report.views import Picture, augmented_view, is_bgr, spread_out, to_pixels, top_classes
@@ -34,6 +36,8 @@ __getattr__ = old_names(__name__)
 
 VIEW_IMAGES = 512  # that are kept in memory, to make views of
 SHOWN_IMAGES = 8
+SHOWN_ERRORS = 12
+TEXT_WIDTH = 24  # characters below an image
 _TEACHER = 'teacher'  # next to the places of the students: the logits that they learned from
 
 Ask = Callable[[Tensor], Tensor]
@@ -93,8 +97,9 @@ def measure(
             students=[answers[str(place)] for place in range(len(group.runs))],
             cost=_cost(unwrap_student(loaded.students[0]), batch[:1]),
             teacher=_teacher(loaded, answers, batch[:1]),
+            errors=_errors(config, answers['0'], labels, classes),
         )
-        for group, loaded, answers, (batch, _) in zip(groups, networks, logits, images)
+        for group, loaded, config, answers, (batch, _) in zip(groups, networks, configs, logits, images)
     ]
     for method, loaded, config, (batch, view_labels) in zip(methods, networks, configs, images):
         if loaded.distiller is not None:
@@ -222,6 +227,24 @@ def _teacher(networks: _Networks, answers: dict[str, Tensor], image: Tensor) -> 
         return None
     teachers = networks.distiller.teachers
     return MeasuredTeacher(tuple(teachers), answers[_TEACHER], _cost(next(iter(teachers.values())), image))
+
+
+def _errors(config: Config, logits: Tensor, labels: Tensor, classes: Sequence[str]) -> list[WrongImage]:
+    """Return the surest errors of a network on the validation images of a config."""
+    places = surest_errors(logits, labels, SHOWN_ERRORS)
+    if not places:
+        return []
+    preprocessor = MODELS.build(data_preprocessor_of(config))
+    images, files = chosen_images(config, places)
+    pixels = to_pixels(preprocessor(images, training=False)['inputs'], preprocessor, is_bgr(config, 'val_dataloader'))
+    found = []
+    for place, image, file in zip(places, pixels, files):
+        probability, predicted = (value.item() for value in logits[place].double().softmax(dim=0).max(dim=0))
+        names = classes[int(labels[place])], classes[int(predicted)]
+        text = '\n'.join(textwrap.fill(line, TEXT_WIDTH) for line in (f'is {names[0]}', f'taken for {names[1]}'))
+        picture = Picture(image, f'{text}\n{100 * probability:.0f} %')
+        found.append(WrongImage(picture, file, *names, 100 * probability))
+    return found
 
 
 def _cost(classifier: nn.Module, image: Tensor) -> Cost:

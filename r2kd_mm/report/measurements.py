@@ -27,6 +27,25 @@ class Cost:
     latency: float
 
 
+@dataclass(frozen=True)
+class WrongImage:
+    """An image whose class was predicted wrongly.
+
+    Args:
+        picture: The image as the network got it, and what it was taken for.
+        file: Its file; empty where the data set has none.
+        label: Its class.
+        predicted: The predicted class.
+        probability: Of the predicted class, in percent.
+    """
+
+    picture: Picture
+    file: str
+    label: str
+    predicted: str
+    probability: float
+
+
 @dataclass
 class MeasuredTeacher:
     """The teacher of a method: a network, or a mixture of several.
@@ -61,6 +80,7 @@ class MeasuredMethod:
         corrupted: Corruption and severity to the accuracy of each student, in percent.
         clean_view: Logits of each teacher, and of their mixture, on the clean images of the views.
         augmented_view: Logits of the same networks on the augmented view; empty without augmentation.
+        errors: The surest errors of the first student, the surest first.
         pictures: Rows of pictures of the views; empty without augmentation.
         augmentation: The augmentation as text.
     """
@@ -72,6 +92,7 @@ class MeasuredMethod:
     corrupted: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     clean_view: dict[str, Tensor] = field(default_factory=dict)
     augmented_view: dict[str, Tensor] = field(default_factory=dict)
+    errors: list[WrongImage] = field(default_factory=list)
     pictures: dict[str, list[Picture]] = field(default_factory=dict)
     augmentation: str = ''
 

@@ -16,6 +16,7 @@ from r2kd_mm.metrics import CalibrationBins, calibration_bins
 from r2kd_mm.moved import old_names
 from r2kd_mm.report.table import format_spread
 from r2kd_mm.runs import spread
+from r2kd_mm.runs.statistics import seed_interval, wilson_interval
 
 __getattr__ = old_names(__name__)
 
@@ -63,17 +64,60 @@ def class_accuracies(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
     return np.where(support.numpy() > 0, recall.double().numpy(), np.nan)
 
 
+def confusion_matrix(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
+    """Compute the share of the images of class ``i`` that are predicted as ``j``, in percent.
+
+    Example:
+        >>> confusion_matrix(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])).tolist()
+        [[100.0, 0.0], [100.0, 0.0]]
+    """
+    counts = ConfusionMatrix.calculate(logits, labels, num_classes=logits.shape[1]).double().numpy()
+    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
 def confusions(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
-    """Compute the share of the images of class ``i`` that are predicted as ``j``, in percent; 0 on the diagonal.
+    """Compute the :func:`confusion_matrix` with 0 on its diagonal.
 
     Example:
         >>> confusions(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])).tolist()
         [[0.0, 0.0], [100.0, 0.0]]
     """
-    counts = ConfusionMatrix.calculate(logits, labels, num_classes=logits.shape[1]).double().numpy()
-    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = confusion_matrix(logits, labels)
     np.fill_diagonal(shares, 0)
     return shares
+
+
+def surest_errors(logits: Tensor, labels: Tensor, count: int) -> list[int]:
+    """Return the places of at most ``count`` wrong predictions, the most confident first.
+
+    Example:
+        >>> surest_errors(torch.tensor([[9.0, 0.0], [1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1, 1]), count=1)
+        [2]
+    """
+    confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
+    confidence[predicted == labels] = -1
+    order = confidence.argsort(descending=True, stable=True).tolist()
+    return [place for place in order[:count] if confidence[place] >= 0]
+
+
+def interval_text(values: Sequence[float], num_images: int | None) -> str:
+    """Format the 95 % interval of a mean accuracy, and say what it covers; a dash where neither is known.
+
+    Args:
+        values: Accuracy of each seed in percent.
+        num_images: Number of images that it was counted on; ``None`` where that is not known.
+
+    >>> interval_text([70.0], 200), interval_text([70.0, 71.0, 72.0], 200)
+    ('63.3 to 75.9, 200 images', '68.5 to 73.5, 3 seeds')
+    """
+    over_seeds = seed_interval(values)
+    if over_seeds is not None:
+        low, high = np.clip(over_seeds, 0, 100)
+        return f'{low:.1f} to {high:.1f}, {len(values)} seeds'
+    if not len(values) or num_images is None:
+        return '–'
+    low, high = (100 * bound for bound in wilson_interval(round(np.mean(values) / 100 * num_images), num_images))
+    return f'{low:.1f} to {high:.1f}, {num_images} images'
 
 
 def most_confused(shares: NDArray[np.float64], count: int) -> list[tuple[int, int]]:

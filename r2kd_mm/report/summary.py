@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 
 from r2kd_mm.functional import agreement
 from r2kd_mm.metrics import calibration_error
-from r2kd_mm.report.measurements import Measurements
-from r2kd_mm.report.numbers import bins_of, spread_text
+from r2kd_mm.report.measurements import Cost, MeasuredMethod, MeasuredTeacher, Measurements
+from r2kd_mm.report.numbers import bins_of, interval_text, spread_text
 from r2kd_mm.runs import accuracy
 from r2kd_mm.runs.logs import METRIC
 
@@ -32,43 +33,79 @@ class Summary:
 
 
 def make_summary(found: Measurements) -> Summary:
-    """Make a row for each method and one for each teacher.
+    """Make a row for each method and one for each teacher, the most accurate first.
 
     Example:
         >>> from r2kd_mm.report import find_groups, measure
         >>> found = measure(find_groups(['work_dirs']), 100, corruptions=[], report=lambda line: None)
-        >>> [row[0] for row in make_summary(found).rows]
+        >>> sorted(row[0] for row in make_summary(found).rows)
         ['KD', 'R2KD', 'teacher', 'teacher + pruned teacher']
     """
     header = [
-        'method', 'seeds', 'last epoch, %', 'best epoch, %', 'agreement, %', 'ECE, %', 'corrupted, %', 'parameters',
-        'FLOPs', 'latency, ms',
+        'method', 'seeds', 'last epoch, %', '95 % interval, %', 'best epoch, %', 'agreement, %', 'ECE, %',
+        'corrupted, %', 'parameters', 'FLOPs', 'latency, ms',
     ]  # fmt: skip
-    numbers: list[list[Any]] = []
-    for method in found.methods:
-        series = [run.scalars[METRIC].values for run in method.group.runs if METRIC in run.scalars]
-        measured = (
-            [values[-1] for values in series],
-            [values.max() for values in series],
-            [agreement(logits, target) for logits in method.students]
-            if (target := found.target_of(method)) is not None
-            else [],
-            [100 * calibration_error(bins_of(logits, found.labels)) for logits in method.students],
-            np.mean(list(method.corrupted.values()), axis=0) if method.corrupted else [],
-        )
-        numbers.append([method.name, len(method.group.runs), *measured, *astuple(method.cost)])
-    for name, teacher in found.teachers().items():
-        corrupted = list(teacher.corrupted.values())
-        numbers.append(
+    lines = [_line_of_method(found, method) for method in found.methods]
+    lines += [_line_of_teacher(found, name, teacher) for name, teacher in found.teachers().items()]
+    lines.sort(key=lambda line: -np.mean(line.last) if len(line.last) else math.inf)
+    rows, numbers = [], []
+    for line in lines:
+        interval = interval_text(line.last, line.num_images)
+        measured = (line.best, line.agreement, line.ece, line.corrupted)
+        parameters, flops, latency = astuple(line.cost)
+        rows.append(
             [
-                name, '', [accuracy(teacher.logits, found.labels)], [], [],
-                [100 * calibration_error(bins_of(teacher.logits, found.labels))],
-                [np.mean(corrupted)] if corrupted else [], *astuple(teacher.cost),
+                line.name, line.seeds, spread_text(line.last), interval, *map(spread_text, measured),
+                f'{parameters:,}', f'{flops:,}', f'{latency:.2f}',
             ]
         )  # fmt: skip
-    rows = [
-        [row[0], str(row[1]), *map(spread_text, row[2:7]), f'{row[7]:,}', f'{row[8]:,}', f'{row[9]:.2f}']
-        for row in numbers
-    ]
-    plain = [[*row[:2], *(float(np.mean(x)) if len(x) else '' for x in row[2:7]), *row[7:]] for row in numbers]
-    return Summary(header, rows, plain)
+        means = [float(np.mean(values)) if len(values) else '' for values in (line.last, *measured)]
+        numbers.append([line.name, line.seeds, means[0], interval, *means[1:], parameters, flops, latency])
+    return Summary(header, rows, numbers)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Hold the numbers of a network over its seeds; empty where they are not known."""
+
+    name: str
+    seeds: str
+    last: Sequence[float]
+    num_images: int | None
+    best: Sequence[float]
+    agreement: Sequence[float]
+    ece: Sequence[float]
+    corrupted: Sequence[float]
+    cost: Cost
+
+
+def _line_of_method(found: Measurements, method: MeasuredMethod) -> _Line:
+    runs = method.group.runs
+    series = [run.scalars[METRIC].values for run in runs if METRIC in run.scalars]
+    target = found.target_of(method)
+    return _Line(
+        method.name,
+        str(len(runs)),
+        last=[float(values[-1]) for values in series],
+        num_images=runs[0].val_data.get('images'),
+        best=[float(values.max()) for values in series],
+        agreement=[] if target is None else [agreement(logits, target) for logits in method.students],
+        ece=[100 * calibration_error(bins_of(logits, found.labels)) for logits in method.students],
+        corrupted=np.mean(list(method.corrupted.values()), axis=0) if method.corrupted else [],
+        cost=method.cost,
+    )
+
+
+def _line_of_teacher(found: Measurements, name: str, teacher: MeasuredTeacher) -> _Line:
+    corrupted = list(teacher.corrupted.values())
+    return _Line(
+        name,
+        '',
+        last=[accuracy(teacher.logits, found.labels)],
+        num_images=len(found.labels),
+        best=[],
+        agreement=[],
+        ece=[100 * calibration_error(bins_of(teacher.logits, found.labels))],
+        corrupted=[float(np.mean(corrupted))] if corrupted else [],
+        cost=teacher.cost,
+    )

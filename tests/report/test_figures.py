@@ -19,13 +19,18 @@ CURVES = Panel(
     {'a': Line(np.array([1, 2]), np.array([[1.0, 2], [3, 6]])), 'b': Line(np.array([1, 2]), np.array([[5.0, 5]]))},
     {'teacher': 4.0},
 )
-POINTS = {'a': Points(np.array([1.0, 2]), np.array([0.5, 0.25])), 'b': Points(np.array([3.0, 4]), np.full(2, np.nan))}
+NONE = np.full(2, np.nan)
+POINTS = {
+    'a': Points(np.array([1.0, 2]), np.array([0.5, 1.75]), np.array([1.5, 2.25])),
+    'b': Points(np.array([3.0, 4]), NONE, NONE),
+}
 MAPS = {'teacher': np.eye(3), 'a': np.eye(3) - 0.25}
 DRAWERS = dict(
     curves=partial(figures.draw_curves, [CURVES, CURVES], STYLES),
     histograms=partial(figures.draw_histograms, {'p': {'x': np.array([0.1, 0.2, 0.9])}}, 'entropy (nats)', 1.0),
     maps=partial(figures.draw_maps, MAPS, {'a': MAPS['teacher']}, ['cat', 'dog', 'owl']),
     dots=partial(figures.draw_dots, ['x', 'y'], POINTS, STYLES, 'accuracy (%)'),
+    confusions=partial(figures.draw_confusions, {'a': np.array([[90.0, 10], [0, 100]])}, ['cat', 'dog']),
     reliability=partial(
         figures.draw_reliability, {'a': (np.array([0, 4]), np.array([np.nan, 0.9]), np.array([np.nan, 0.5]))}
     ),
@@ -96,6 +101,17 @@ def test_heat_cells_show_their_number_and_can_be_read():
     assert texts == {'1': 'white', '50': 'white', '99': 'black', '70': 'black'}
 
 
+def test_a_confusion_matrix_has_a_row_for_each_class_and_shows_what_occurs():
+    axes = DRAWERS['confusions']().axes[0]
+    texts = {text.get_text(): (text.get_position(), text.get_color()) for text in axes.texts}
+    assert texts == {'90': ((0, 0), 'black'), '10': ((1, 0), 'white'), '100': ((1, 1), 'black')}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['cat', 'dog']
+    assert axes.yaxis_inverted()
+    many = figures.draw_confusions({'a': np.eye(40), 'b': np.eye(40)}, [str(index) for index in range(40)])
+    assert not many.axes[0].texts
+    assert not len(many.axes[0].get_xticks())
+
+
 def test_empty_bins_are_left_out_of_a_reliability_diagram():
     axes = DRAWERS['reliability']().axes[0]
     curve = next(line for line in axes.lines if line.get_label() == 'accuracy')
@@ -116,9 +132,12 @@ def test_a_figure_is_no_window():
 
 
 def test_bars_and_bands_of_percentages_end_at_0_and_100():
-    points = {'a': Points(np.array([99.0, 1.0, 50.0]), np.array([3.0, 2.0, 4.0]))}
-    (bars,) = figures.draw_dots(['x', 'y', 'z'], points, STYLES, 'accuracy (%)').axes[0].collections
-    assert [tuple(bar[:, 0]) for bar in bars.get_segments()] == [(96.0, 100.0), (0.0, 3.0), (46.0, 54.0)]
+    points = {'a': Points(*np.array([[99.0, 1, 50, 60], [96, -1, 46, np.nan], [102, 3, 54, np.nan]]))}
+    names = ['x', 'y', 'z', 'without']
+    (bars,) = figures.draw_dots(names, points, STYLES, 'accuracy (%)').axes[0].collections
+    assert [tuple(bar[:, 0]) for bar in bars.get_segments()] == [
+        (96.0, 100.0), (0.0, 3.0), (46.0, 54.0), (60.0, 60.0)
+    ]  # fmt: skip
 
     lines = {'a': Line(np.array([1, 2]), np.array([[95.0, 0], [100, 4]]))}
     panel = Panel('', 'epoch', 'accuracy (%)', lines, bounds=figures.PERCENT)

@@ -8,8 +8,14 @@ from r2kd_mm.moved import old_names
 from r2kd_mm.report.exhibits.corruptions import show_corruptions
 from r2kd_mm.report.exhibits.costs import show_costs
 from r2kd_mm.report.exhibits.exhibit import Exhibit
-from r2kd_mm.report.exhibits.pictures import show_views
-from r2kd_mm.report.exhibits.students import show_agreements, show_class_accuracies, show_confusions, show_reliability
+from r2kd_mm.report.exhibits.pictures import show_errors, show_views
+from r2kd_mm.report.exhibits.students import (
+    show_agreements,
+    show_class_accuracies,
+    show_confusion_matrices,
+    show_confusions,
+    show_reliability,
+)
 from r2kd_mm.report.exhibits.teachers import show_correlations, show_entropies
 from r2kd_mm.report.exhibits.training import show_accuracy, show_label_noise, show_losses
 from r2kd_mm.report.measurements import Measurements
@@ -36,7 +42,9 @@ def make_exhibits(groups: Sequence[RunGroup], found: Measurements) -> list[Exhib
         show_entropies(found),
         show_correlations(found),
         show_class_accuracies(found),
+        show_confusion_matrices(found),
         show_confusions(found),
+        show_errors(found),
         show_agreements(found),
         show_reliability(found),
         show_corruptions(found),

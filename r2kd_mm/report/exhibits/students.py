@@ -8,15 +8,17 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from r2kd_mm.metrics import calibration_bins, calibration_error
-from r2kd_mm.report.exhibits.exhibit import BAR, Exhibit, mean_and_deviation, styles_of
-from r2kd_mm.report.figures import draw_dots, draw_reliability
+from r2kd_mm.report.exhibits.exhibit import Exhibit, bars_of, points, styles_of
+from r2kd_mm.report.figures import draw_confusions, draw_dots, draw_reliability
 from r2kd_mm.report.measurements import Measurements
 from r2kd_mm.report.numbers import (
     NUM_BINS,
     bins_of,
     class_accuracies,
+    confusion_matrix,
     confusions,
     most_confused,
     split_agreement,
@@ -40,11 +42,11 @@ def show_class_accuracies(found: Measurements) -> Iterator[Exhibit]:
     yield Exhibit(
         'class_accuracy',
         'Accuracy of each class',
-        f'Share of the images of a class that are predicted right, on {found.data}.{which} {BAR}',
+        f'Share of the images of a class that are predicted right, on {found.data}.{which} {bars_of(found)}',
         partial(
             draw_dots,
             [found.classes[place] for place in shown],
-            {name: mean_and_deviation(array[:, shown]) for name, array in values.items()},
+            {name: points(array[:, shown], _class_sizes(found)[shown]) for name, array in values.items()},
             styles_of(found),
             'accuracy (%)',
             'class',
@@ -72,11 +74,11 @@ def show_confusions(found: Measurements) -> Iterator[Exhibit]:
         'confusions',
         'Most confused classes',
         f'Share of the images of the first class that are predicted as the second, on {found.data}. The pairs are '
-        f'those that are confused most, in the mean over methods. {BAR}',
+        f'those that are confused most, in the mean over methods. {bars_of(found)}',
         partial(
             draw_dots,
             [f'{found.classes[i]} → {found.classes[j]}' for i, j in pairs],
-            {name: mean_and_deviation(array[:, rows, columns]) for name, array in shares.items()},
+            {name: points(array[:, rows, columns], _class_sizes(found)[rows]) for name, array in shares.items()},
             styles_of(found),
             'share of the images of the class (%)',
         ),
@@ -86,6 +88,27 @@ def show_confusions(found: Measurements) -> Iterator[Exhibit]:
             for method in found.methods
             for row, seed in enumerate(method.seeds)
             for i, j in zip(*np.nonzero(shares[method.name][row]))
+        ],
+    )
+
+
+def show_confusion_matrices(found: Measurements) -> Iterator[Exhibit]:
+    matrices = {
+        method.name: np.mean([confusion_matrix(logits, found.labels) for logits in method.students], axis=0)
+        for method in found.methods
+    }
+    matrices |= {name: confusion_matrix(teacher.logits, found.labels) for name, teacher in found.teachers().items()}
+    yield Exhibit(
+        'confusion_matrix',
+        'Confusion matrix',
+        f'Share of the images of a class (row) that are predicted as each class (column), on {found.data}. The mean '
+        'over seeds.',
+        partial(draw_confusions, matrices, found.classes),
+        ('network', 'class', 'predicted', 'share_percent'),
+        [
+            (name, found.classes[i], found.classes[j], shares[i, j])
+            for name, shares in matrices.items()
+            for i, j in zip(*np.nonzero(shares))
         ],
     )
 
@@ -102,11 +125,11 @@ def show_agreements(found: Measurements) -> Iterator[Exhibit]:
             'Agreement with the teacher',
             f'Share of {found.data} on which student and teacher predict the same class: of all images, and of the '
             'images on which the teacher is right or wrong. A student without a teacher is compared with the teacher '
-            f'of the others. {BAR}',
+            f'of the others. {bars_of(found)}',
             partial(
                 draw_dots,
                 ('all images', 'teacher right', 'teacher wrong'),
-                {name: mean_and_deviation(array) for name, array in values.items()},
+                {name: points(array, _agreement_sizes(found, name)) for name, array in values.items()},
                 styles_of(found),
                 'same class (%)',
             ),
@@ -140,3 +163,15 @@ def show_reliability(found: Measurements) -> Iterator[Exhibit]:
         ('network', 'bin', 'images', 'confidence', 'accuracy'),
         rows,
     )
+
+
+def _class_sizes(found: Measurements) -> NDArray[np.int64]:
+    return np.bincount(found.labels.numpy(), minlength=len(found.classes))
+
+
+def _agreement_sizes(found: Measurements, name: str) -> NDArray[np.int64]:
+    """Number of all images, and of those on which the teacher of a method is right and wrong."""
+    target = found.target_of(next(method for method in found.methods if method.name == name))
+    assert target is not None
+    right = int((target.argmax(dim=1) == found.labels).sum())
+    return np.array([len(found.labels), right, len(found.labels) - right])
