@@ -47,7 +47,7 @@ STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 TEACHER = ('timm/test_resnet', 32)
 TEACHER_EPOCHS = 25  # on several times as many pictures
-FLIPPED = ('crops', 'icons')  # the kinds whose pictures are mirrored in training
+FLIPPED = ('crops', 'icons', 'two crops', 'two icons')  # the kinds whose pictures are mirrored in training
 ALONE, MEAN = 'alone', 'mean'
 
 
@@ -71,6 +71,38 @@ class Remembered:
         """Forget the samples of another key: folder, side of the images, seed."""
         if key != self.key:
             self.key, self.samples = key, {}
+
+
+class Results:
+    """Keeps a line for each run, with its accuracy and its CPU seconds, in a file ``results.jsonl``.
+
+    Args:
+        out: Folder of the measurement.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.file = out / 'results.jsonl'
+        out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.is_file() else []
+
+    def __contains__(self, run: tuple) -> bool:
+        return list(run) in [line['run'] for line in self.lines]
+
+    def measure(self, run: tuple, cfg: dict[str, Any]) -> Path:
+        """Train a run, write its line, and return its folder."""
+        folder = self.out / 'runs' / '_'.join(map(str, run)).replace(' ', '').replace(',', '')
+        begun = time.process_time()
+        accuracy = train(cfg, folder)
+        line = dict(run=run, accuracy=round(accuracy, 3), seconds=round(time.process_time() - begun, 1))
+        print(line, flush=True)
+        with self.file.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+        return folder
 
 
 def train(cfg: dict[str, Any], folder: Path) -> float:
@@ -193,20 +225,7 @@ def main() -> None:
     parser.add_argument('--methods', nargs='+', default=[ALONE, 'dist_light'])
     args = parser.parse_args()
 
-    results = args.out / 'results.jsonl'
-    args.out.mkdir(parents=True, exist_ok=True)
-    done = {tuple(json.loads(line)['run']) for line in results.read_text().splitlines()} if results.is_file() else set()
-
-    def note(run: tuple, cfg: dict[str, Any]) -> Path:
-        folder = args.out / 'runs' / '_'.join(map(str, run)).replace(' ', '').replace(',', '')
-        begun = time.process_time()
-        accuracy = train(cfg, folder)
-        line = dict(run=run, accuracy=round(accuracy, 3), seconds=round(time.process_time() - begun, 1))
-        print(line, flush=True)
-        with results.open('a') as file:
-            file.write(json.dumps(line) + '\n')
-        return folder
-
+    results = Results(args.out)
     remembered = Remembered()
     folders = [Folder(args.out, kind) for kind in args.data]
     for folder in folders:
@@ -214,16 +233,15 @@ def main() -> None:
             writers(args.skimage, args.fonts)[folder.kind](folder.root)
         if not folder.weights.is_file():
             remembered.only(folder.kind, 'more')
-            trained = note((folder.kind, 'teacher', ALONE, 0), folder.teacher_run())
+            trained = results.measure((folder.kind, 'teacher', ALONE, 0), folder.teacher_run())
             folder.weights.parent.mkdir(parents=True, exist_ok=True)
             (trained / f'epoch_{TEACHER_EPOCHS}.pth').rename(folder.weights)
     for seed, folder, student, method in itertools.product(args.seeds, folders, args.students, args.methods):
         run = (folder.kind, student, method, seed)
-        if run not in done:
+        if run not in results:
             remembered.only(folder.kind, STUDENTS[student][1], seed)
-            note(run, folder.student_run(student, method, seed, args.epochs))
-    lines = (json.loads(line) for line in results.read_text().splitlines())
-    print(to_markdown([line for line in lines if line['run'][-1] in args.seeds]))
+            results.measure(run, folder.student_run(student, method, seed, args.epochs))
+    print(to_markdown([line for line in results.lines if line['run'][-1] in args.seeds]))
 
 
 if __name__ == '__main__':

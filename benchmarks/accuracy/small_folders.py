@@ -17,7 +17,7 @@ Sources and their licences, of which nothing is part of this repository:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ CROPPED = (
     'hubble_deep_field.jpg', 'motorcycle_left.png', 'retina.jpg', 'rocket.jpg',
 )  # fmt: skip
 LETTERS = range(10, 30)  # labels of the Latin capitals A to T in Glyph-100
+LOOK_ALIKES = (12, 16)  # C and G
 CONCEPTS = (
     'anchor', 'bell', 'book', 'bookmark', 'bug', 'camera', 'cloud', 'eye', 'fire', 'flag', 'folder', 'gift', 'heart',
     'key', 'leaf', 'lock', 'rocket', 'star', 'trophy', 'umbrella',
@@ -79,8 +80,17 @@ def write_digits(root: Path, train: int, val: int, more: int) -> None:
             write(root, split, str(label), large)
 
 
-def write_crops(root: Path, skimage: Path, train: int, val: int, more: int) -> None:
-    """Cut squares from the left part of each picture to train on, and from the right part to measure on."""
+def write_crops(root: Path, skimage: Path, train: int, val: int, more: int, names: Sequence[str] | None = None) -> None:
+    """Cut squares from the left part of each picture to train on, and from the right part to measure on.
+
+    Args:
+        root: Folder to make.
+        skimage: Folder ``data`` of scikit-image.
+        train: Number of squares of each picture to train on.
+        val: Number to measure on.
+        more: Number that only the teacher sees.
+        names: Pictures to take; ``None`` takes all.
+    """
     from sklearn.datasets import load_sample_images
 
     pictures = {name.partition('.')[0]: Image.open(skimage / name).convert('RGB') for name in CROPPED}
@@ -88,6 +98,8 @@ def write_crops(root: Path, skimage: Path, train: int, val: int, more: int) -> N
     for name, image in zip(samples.filenames, samples.images):
         pictures[Path(name).stem] = Image.fromarray(image)
     for number, (name, picture) in enumerate(pictures.items()):
+        if names is not None and name not in names:
+            continue
         rng = np.random.default_rng(number)
         for split, count in dict(train=train, more=more).items():
             write(root, split, name, crops(picture, 0, picture.width // 2, count, rng))
@@ -102,8 +114,10 @@ def crops(picture: Image.Image, left: int, right: int, count: int, rng: np.rando
         yield picture.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def write_glyphs(root: Path, difficulty: float, train: int, val: int, more: int) -> None:
-    """Draw the Latin capitals of Glyph-100, each at the contrast that its base config brings pictures to."""
+def write_glyphs(
+    root: Path, difficulty: float, train: int, val: int, more: int, labels: Sequence[int] = LETTERS
+) -> None:
+    """Draw characters of Glyph-100, each at the contrast that its base config brings pictures to."""
     from r2kd_mm.datasets.contrast import NormalizeContrast
     from r2kd_mm.datasets.glyphs import CLASSES, Painter
 
@@ -114,19 +128,19 @@ def write_glyphs(root: Path, difficulty: float, train: int, val: int, more: int)
         ('val', 'val', 0, val),
     ):
         painter = Painter(source, 0, difficulty)
-        for label in LETTERS:
+        for label in labels:
             images = (painter.paint(index * len(CLASSES) + label) for index in range(begin, begin + count))
             drawn = (Image.fromarray(contrast.transform(dict(img=image))['img']) for image in images)
             write(root, split, CLASSES[label].replace(' ', '_'), drawn)
 
 
-def write_icons(root: Path, fonts: Path, train: int, val: int, more: int) -> None:
+def write_icons(root: Path, fonts: Path, train: int, val: int, more: int, concepts: Sequence[str] = CONCEPTS) -> None:
     """Render icons that several families draw; train and val have different families."""
     splits = dict(train=(TRAIN_FAMILIES, train), val=(VAL_FAMILIES, val), more=(MORE_FAMILIES, more))
     for number, (split, (families, count)) in enumerate(splits.items()):
         found = [(ImageFont.truetype(fonts / font_file(fonts, name, 'ttf'), 48), *read(fonts, name, suffix))
                  for name, suffix in families]  # fmt: skip
-        for label, concept in enumerate(CONCEPTS):
+        for label, concept in enumerate(concepts):
             icons = [(font, chr(codes[concept + suffix])) for font, codes, suffix in found if concept + suffix in codes]
             rng = np.random.default_rng((number, label))
             drawn = (render(*icons[index % len(icons)], rng) for index in range(count))
@@ -170,4 +184,7 @@ def writers(skimage: Path, fonts: Path) -> dict[str, Callable[[Path], None]]:
         'glyphs 0': lambda root: write_glyphs(root, 0.0, train=15, val=40, more=70),
         'glyphs 0.25': lambda root: write_glyphs(root, 0.25, train=15, val=40, more=70),
         'icons': lambda root: write_icons(root, fonts, train=16, val=40, more=80),
+        'two crops': lambda root: write_crops(root, skimage, train=32, val=300, more=300, names=('grass', 'gravel')),
+        'two glyphs': lambda root: write_glyphs(root, 0.25, train=32, val=300, more=300, labels=LOOK_ALIKES),
+        'two icons': lambda root: write_icons(root, fonts, train=32, val=300, more=300, concepts=('bell', 'umbrella')),
     }

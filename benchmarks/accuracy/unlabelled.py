@@ -1,0 +1,127 @@
+"""Measure what images without labels add to a distillation: digits with 100 labels, and 1097 without.
+
+python benchmarks/accuracy/unlabelled.py OUT --seeds 0-4
+
+Each run is one line of OUT/results.jsonl; a second call resumes. The teacher starts from one of:
+
+- ``published weights``: trained on the ten digits of Glyph-100, drawn from fonts, and fine-tuned on the 100 labels. It
+  stands for a network with published weights, since none can be downloaded here.
+- ``random weights``: trained on the 100 labels alone.
+
+No label of the other digits is used. The table stands in docs/own_photos.md, "Photos without labels, measured".
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DefaultScope
+from own_data import STUDENTS, TEACHER, Remembered, Results, inputs, seeds, to_markdown
+from small_folders import write_digits, write_glyphs
+
+from r2kd_mm.networks import NamedNetwork, find_network
+from r2kd_mm.photos.config import Data, Recipe, adapted, classifier_run, distillation_run
+
+METHOD = 'dist_light'
+EPOCHS = 60  # of `r2kd-mm distill`; 4 steps each with the labels alone, 7 with as many images without labels
+LONGER = 105  # as many steps with the labels alone
+DRAWN_EPOCHS = 25
+SOURCES = ('published weights', 'random weights')
+CASES = {
+    'alone': dict(epochs=EPOCHS),
+    'alone, as many steps': dict(epochs=LONGER),
+    'distilled': dict(epochs=EPOCHS),
+    'distilled, as many steps': dict(epochs=LONGER),
+    'distilled, unlabelled too': dict(epochs=EPOCHS),
+}
+
+
+class Digits:
+    """Digits with a few labels, the others without, and the teachers.
+
+    Args:
+        out: Folder of the measurement.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.root, self.drawn, self.teachers = out / 'digits', out / 'drawn', out / 'teachers'
+        if not self.root.is_dir():
+            write_digits(self.root, train=10, val=60, more=200)  # the rest: 104 to 113 of each digit
+            files = sorted(path.relative_to(self.root / 'more') for path in (self.root / 'more').rglob('*.png'))
+            (self.root / 'unlabelled.txt').write_text('\n'.join(map(str, files)) + '\n')
+        if not self.drawn.is_dir():
+            write_glyphs(self.drawn, 0.25, train=200, val=20, more=0, labels=range(10))
+
+    def data(self, **fields: Any) -> Data:
+        """Return the labelled digits."""
+        return Data(str(self.root), tuple(map(str, range(10))), workers=0, **fields)
+
+    def checkpoint(self, source: str) -> Path:
+        """Return the file of a teacher."""
+        return self.teachers / f'{source.replace(" ", "_")}.pth'
+
+    def train_teachers(self, results: Results) -> None:
+        """Train the teachers that are missing, and that of drawn digits."""
+        self.teachers.mkdir(exist_ok=True)
+        drawn, recipe = self.teachers / 'drawn.pth', Recipe(LONGER, flip=False)
+        data = Data(str(self.drawn), tuple(map(str, range(10))), workers=0)
+        runs = [('drawn', drawn, 'none', data, replace(recipe, epochs=DRAWN_EPOCHS))]
+        runs += [
+            (source, self.checkpoint(source), weights, self.data(), replace(recipe, pretrained=weights != 'none'))
+            for source, weights in zip(SOURCES, (str(drawn), 'none'))
+        ]
+        for name, file, weights, images, how in runs:
+            if not file.is_file():
+                cfg = classifier_run(network(TEACHER[0], weights), inputs(TEACHER[1]), images, how)
+                folder = results.measure((name, 'teacher', 'alone', 0), cfg)
+                (folder / f'epoch_{how.epochs}.pth').rename(file)
+
+    def student_run(self, student: str, source: str, case: str, seed: int) -> dict[str, Any]:
+        """Config of a student's training."""
+        name, side, fields = STUDENTS[student]
+        pupil = network(name, **fields)
+        recipe = Recipe(flip=False, options={'randomness.seed': seed}, **CASES[case])
+        if case.startswith('alone'):
+            return classifier_run(pupil, inputs(side), self.data(), recipe)
+        free = (str(self.root / 'more'), str(self.root / 'unlabelled.txt')) if 'unlabelled' in case else None
+        teacher = adapted(network(TEACHER[0]).config, inputs(TEACHER[1]))
+        weights = str(self.checkpoint(source))
+        return distillation_run(pupil, inputs(side), teacher, weights, METHOD, self.data(unlabelled=free), recipe)
+
+
+def network(name: str, weights: str = 'none', **fields: Any) -> NamedNetwork:
+    """Return a network with ten logits."""
+    with DefaultScope.overwrite_default_scope('r2kd_mm'):
+        found = find_network(name, 10, weights)
+    return NamedNetwork(name, dict(found.config, **fields))
+
+
+def main() -> None:
+    """Measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--seeds', type=seeds, default=range(5))
+    parser.add_argument('--students', nargs='+', default=['resnet8', 'efficientnet'], choices=list(STUDENTS))
+    args = parser.parse_args()
+
+    results, remembered = Results(args.out), Remembered()
+    digits = Digits(args.out)
+    digits.train_teachers(results)
+    for seed, student, case, source in itertools.product(args.seeds, args.students, CASES, SOURCES):
+        run = (source, student, case, seed)
+        if case.startswith('alone') and source != SOURCES[0]:
+            continue  # no teacher, so the same run
+        if run not in results:
+            remembered.only(case, student, seed)
+            results.measure(run, digits.student_run(student, source, case, seed))
+    lines = [line for line in results.lines if line['run'][1] != 'teacher' and line['run'][-1] in args.seeds]
+    alone = [dict(line, run=[SOURCES[1], *line['run'][1:]]) for line in lines if line['run'][2].startswith('alone')]
+    print(to_markdown([*lines, *alone]))
+
+
+if __name__ == '__main__':
+    main()
