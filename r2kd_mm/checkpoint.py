@@ -62,6 +62,10 @@ def held_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
 
     Raises:
         ValueError: The checkpoint holds no weights.
+
+    Example:
+        >>> list(held_weights({'state_dict': {'module.fc.bias': torch.zeros(1)}}))
+        ['fc.bias']
     """
     taken = next((key for key in WEIGHT_KEYS if key in checkpoint), None)
     weights = checkpoint if taken is None else checkpoint[taken]
@@ -102,6 +106,10 @@ def with_state_dict(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: The checkpoint holds no weights.
+
+    Example:
+        >>> list(with_state_dict({'model': {'fc.bias': torch.zeros(1)}, 'epoch': 3}))
+        ['epoch', 'state_dict']
     """
     return checkpoint if 'state_dict' in checkpoint else _with_weights(checkpoint, held_weights(checkpoint))
 
@@ -135,7 +143,12 @@ def _are_weights(value: Any) -> bool:
 
 
 def digest_of_file(path: str) -> str:
-    """Return the SHA-256 of a local file, and the name of a set of weights in it; return a URL as it is."""
+    """Return the SHA-256 of a local file, and the name of a set of weights in it; return a URL as it is.
+
+    Example:
+        >>> len(digest_of_file('work_dirs/KD/seed_0/epoch_1.pth'))
+        64
+    """
     place, name = split_weights_name(path)
     if not Path(place).is_file():
         return path
@@ -167,6 +180,11 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         FileNotFoundError: The file does not exist.
         ValueError: The path is a folder; or the file is empty, truncated, damaged, not a checkpoint, or wants other
             objects built.
+
+    Example:
+        >>> checkpoint = load_checkpoint_file('work_dirs/KD/seed_0/epoch_1.pth')
+        >>> checkpoint['meta']['epoch']
+        1
     """
     path, name = split_weights_name(path)
     path = Path(path).expanduser()
@@ -243,7 +261,12 @@ def _fault_in_archive(path: Path) -> str | None:
 
 
 def load_from_local(filename: str, map_location: Any) -> dict:
-    """Call :func:`load_checkpoint_file` as a scheme of MMEngine's loader; its log shows the name from character 11."""
+    """Call :func:`load_checkpoint_file` as a scheme of MMEngine's loader; its log shows the name from character 11.
+
+    Example:
+        >>> load_from_local('work_dirs/KD/seed_0/epoch_1.pth', map_location='cpu')['meta']['epoch']
+        1
+    """
     return load_checkpoint_file(filename, map_location)
 
 
@@ -255,6 +278,11 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
         model_dir: Cache folder; ``None`` means ``checkpoints`` in :func:`torch.hub.get_dir`.
         map_location: Device of the tensors, as in :func:`torch.load`.
         progress: Show a progress bar on stderr.
+
+    Example:
+        >>> address = 'https://example.org/epoch_1.pth'  # it is in the cache already
+        >>> load_url(address, model_dir='work_dirs/KD/seed_0')['meta']['epoch']
+        1
     """
     url, name = split_weights_name(url)
     folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')

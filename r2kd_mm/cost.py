@@ -25,7 +25,12 @@ def count_flops(network: nn.Module, images: Tensor) -> int:
 
 
 def measure_latency(predict: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Return the median time of :data:`RUNS` calls in milliseconds, after a warm-up."""
+    """Return the median time of :data:`RUNS` calls in milliseconds, after a warm-up.
+
+    Example:
+        >>> measure_latency(nn.Linear(3, 2), torch.ones(1, 3)) > 0
+        True
+    """
     times = []
     with torch.no_grad():
         for _ in range(WARM_UP + RUNS):

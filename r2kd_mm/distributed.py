@@ -15,7 +15,12 @@ DEFAULT_MASTER_PORT = '29500'  # that of torch.distributed and of mmengine
 
 
 def process_rank() -> int:
-    """Return the rank of this process, also before the processes have been joined."""
+    """Return the rank of this process, also before the processes have been joined.
+
+    Example:
+        >>> process_rank()
+        0
+    """
     rank, world_size = get_dist_info()
     if world_size > 1:
         return rank
@@ -33,6 +38,9 @@ def init_cpu_process_group(launcher: str) -> None:
 
     Raises:
         ValueError: The launcher is unknown, or its environment variables are missing.
+
+    Example:
+        >>> init_cpu_process_group('none')  # one process
     """
     if launcher == 'none' or torch.cuda.is_available() or is_distributed():
         return
@@ -94,6 +102,10 @@ def gather_rows(blocks: Sequence[Tensor], capacity: int = 0) -> list[list[Tensor
 
     Returns:
         For each rank, this one included, the list of its blocks of shape ``(N, K)``, without gradient.
+
+    Example:
+        >>> gather_rows([torch.zeros(4, 3)])[0][0].shape  # of one process
+        torch.Size([4, 3])
     """
     dtype = blocks[0].dtype
     rows = torch.cat([block.detach() for block in blocks])

@@ -24,6 +24,14 @@ def wrap_import(name: str, wrapper: Wrapper) -> None:
     Args:
         name: Full name of the module; or ``'package.*'`` for all modules below a package, from now on.
         wrapper: Calls the function that it is given, once or more.
+
+    Example:
+        >>> def announce(load):
+        ...     load()
+        ...     print('tabnanny can be used')
+        >>> wrap_import('tabnanny', announce)
+        >>> import tabnanny
+        tabnanny can be used
     """
     if not any(isinstance(finder, _WrappingFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _WrappingFinder())

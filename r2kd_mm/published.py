@@ -21,7 +21,12 @@ CONTENTS_FILE = 'contents.json'
 
 @dataclass(frozen=True)
 class PublishedTeacher:
-    """Top-1 accuracy in percent, the number of images it was measured on, and who says so."""
+    """Top-1 accuracy in percent, the number of images it was measured on, and who says so.
+
+    Example:
+        >>> PublishedTeacher(72.34, images=10_000, source='CRD').accuracy
+        72.34
+    """
 
     accuracy: float
     images: int
@@ -63,6 +68,10 @@ class Contents:
     Attributes:
         classes: Number of classes.
         images: Number of images of each split, training first.
+
+    Example:
+        >>> print(Contents(4, dict(train=12, test=8)))
+        4 classes, 12 train images and 8 test images
     """
 
     classes: int
@@ -82,6 +91,10 @@ class Publication:
         url: Page that offers it.
         archives: Names of the files that are needed, as they are published.
         contents: Classes and images with public labels.
+
+    Example:
+        >>> PUBLISHED['cub200'].contents.classes
+        200
     """
 
     title: str
@@ -147,6 +160,10 @@ def expected_contents(key: str, data_root: Path) -> Contents:
 
     Raises:
         ValueError: ``contents.json`` cannot be read.
+
+    Example:
+        >>> print(expected_contents('cub200', Path('data/cub200')))  # a miniature
+        4 classes, 12 train images and 8 test images
     """
     published = PUBLISHED[key].contents
     path = data_root / CONTENTS_FILE
@@ -161,7 +178,14 @@ def expected_contents(key: str, data_root: Path) -> Contents:
 
 
 def write_contents(contents: Contents, data_root: Path) -> None:
-    """Let the folder of a miniature or of a subset state its own numbers; :func:`expected_contents` reads them."""
+    """Let the folder of a miniature or of a subset state its own numbers; :func:`expected_contents` reads them.
+
+    Example:
+        >>> Path('small_set').mkdir()
+        >>> write_contents(Contents(2, dict(train=6, test=4)), Path('small_set'))
+        >>> print(expected_contents('cub200', Path('small_set')))
+        2 classes, 6 train images and 4 test images
+    """
     (data_root / CONTENTS_FILE).write_text(json.dumps(asdict(contents)) + '\n')
 
 
@@ -170,6 +194,12 @@ def check_contents(expected: Contents, split: str, classes: int, images: int) ->
 
     Raises:
         ValueError: They differ.
+
+    Example:
+        >>> check_contents(Contents(4, dict(train=12, test=8)), 'train', classes=4, images=11)
+        Traceback (most recent call last):
+        ...
+        ValueError: found 4 classes and 11 train images, expected 4 and 12 ...
     """
     if (classes, images) != (expected.classes, expected.images[split]):
         raise ValueError(

@@ -40,6 +40,10 @@ class SiblingRegistry(Registry):
 
     Args:
         parent: Root registry above this one, which also gives the name.
+
+    Example:
+        >>> MODELS.get('R2KD').__module__, MODELS.get('ImageClassifier').__module__
+        ('r2kd_mm.distillers.r2kd', 'mmpretrain.models.classifiers.image')
     """
 
     def __init__(self, parent: Registry) -> None:
@@ -173,7 +177,12 @@ def _find_type(name: str, kind: str, package: str) -> type | Callable:
 
 
 def find_types(name: str) -> list[type | Callable]:
-    """Find the classes and functions that are called ``name`` in any registry of this scope."""
+    """Find the classes and functions that are called ``name`` in any registry of this scope.
+
+    Example:
+        >>> [found.__name__ for found in find_types('R2KD')]
+        ['R2KD']
+    """
     found = []
     for registry in [value for value in globals().values() if isinstance(value, SiblingRegistry)]:
         try:
