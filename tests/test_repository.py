@@ -181,3 +181,16 @@ def test_the_places_that_wait_for_the_owner_are_known():
     places = ('setup.py', 'CITATION.cff', 'CODE_OF_CONDUCT.md', 'SECURITY.md', '.github/workflows/release.yml')
     for place in places:
         assert (ROOT / place).read_text().count('OWNER:') == 1, place
+
+
+def test_a_file_can_be_read_in_one_sitting():
+    """About 350 lines a file, 20 methods a class; check_env.py runs as one file, without the package."""
+    long = []
+    for source in sorted((ROOT / 'r2kd_mm').rglob('*.py')):
+        text = source.read_text()
+        if text.count('\n') > 360 and source.name != 'check_env.py':
+            long.append(source.name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and sum(isinstance(part, ast.FunctionDef) for part in node.body) > 20:
+                long.append(f'{source.name}: {node.name}')
+    assert long == []

@@ -41,17 +41,17 @@ class Options:
         teacher_lr: Learning rate of the teacher; ``None`` takes that of the recipe.
         batch_size: Images a step.
         image_size: Side of the student's images; ``None`` takes that which its collection states.
-        teacher_image_size: The same of the teacher.
+        teacher_image_size: Side of the teacher's images; ``None`` takes that which its collection states.
         teacher_mean: Mean of the teacher's pixels, for each channel in RGB, in units of 0 to 255; ``None`` takes what
             its collection or its file states.
-        teacher_std: Their standard deviation.
+        teacher_std: Standard deviation of the teacher's pixels, for each channel in RGB.
         flip: Mirror pictures in training.
         amp: Mixed precision.
         seeds: Number of runs of the student, each with another seed.
         baseline: Train the student alone too.
         val_split: Share of each class that is set aside where there is no validation folder.
         unlabelled: Folder of photos without labels, for the distillation alone; ``None`` takes those among ``data``.
-        unlabelled_share: Their share in a batch of the distillation, where there are any.
+        unlabelled_share: Share of photos without labels in a batch of the distillation, if there are any.
         replay: Number of epochs after which images and their crops repeat. The teachers are asked in the first ones,
             and their stored logits are read later. ``None`` asks them in every epoch.
         loggers: Where each run is shown too.

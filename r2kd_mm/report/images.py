@@ -72,7 +72,7 @@ def chosen_images(config: Config, places: Sequence[int]) -> tuple[Any, list[str]
 
     Args:
         config: Has a ``val_dataloader``.
-        places: Their positions in the data set.
+        places: Positions of the images in the data set.
     """
     loader = Runner.build_dataloader(
         {**copy.deepcopy(config.val_dataloader), 'num_workers': 0, 'persistent_workers': False}

@@ -36,7 +36,7 @@ class WrongImage:
         file: Its file; empty where the data set has none.
         label: Its class.
         predicted: The predicted class.
-        probability: Of the predicted class, in percent.
+        probability: Probability of the predicted class, in percent.
     """
 
     picture: Picture

@@ -1,5 +1,6 @@
 """The examples in the docstrings of the library print what they show."""
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -29,6 +30,30 @@ def test_everything_public_has_an_example(module):
     own = [(name, value) for name, value in public if module in PACKAGES or value.__module__ == module]
     assert own or module in PACKAGES
     assert [name for name, value in own if '>>> ' not in (value.__doc__ or '')] == []
+
+
+def test_an_argument_is_described_by_a_phrase_that_stands_alone():
+    """Not by "Of the run.", "Those of the photos." or "Likewise.", which are understood only with the line above."""
+    described = re.compile(r'^\s+\w+: (Of|That of|Those|Their|The same of|Likewise|As above)\b.*')
+    lines = [
+        f'{source.relative_to(ROOT)}:{number}: {line.strip()}'
+        for source in sorted(PACKAGE.rglob('*.py'))
+        for number, line in enumerate(source.read_text().splitlines(), 1)
+        if described.match(line)
+    ]
+    assert lines == []
+
+
+def test_a_docstring_opens_with_a_verb_or_a_noun():
+    opening = re.compile(r'(What|Whether|How|Of|That|Those|As for|Likewise|Where|Which)\b')
+    found = [
+        f'{source.relative_to(ROOT)}:{node.body[0].lineno}'
+        for source in sorted(PACKAGE.rglob('*.py'))
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and opening.match(ast.get_docstring(node) or '')
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize('module', MODULES)
