@@ -1,4 +1,4 @@
-"""Export the student of a run in six formats, with its preprocessing and a model card."""
+"""Export the student of a run with its preprocessing and a model card, or its teachers as files to learn from."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from r2kd_mm.export.predictor import Prediction, Predictor
     from r2kd_mm.export.preprocessing import Preprocessing
     from r2kd_mm.export.student import Student, load_student
+    from r2kd_mm.export.teachers import ExportedTeacher, export_teachers
 
 __all__ = [
     'ExportError',
     'Exported',
+    'ExportedTeacher',
     'FORMATS',
     'Format',
     'Prediction',
@@ -23,6 +25,7 @@ __all__ = [
     'Student',
     'TOLERANCE',
     'export_student',
+    'export_teachers',
     'load_student',
     'network_source',
     'require_packages',

@@ -38,7 +38,7 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
         quantization.quantize_static(
             prepared,
             folder / 'model.onnx',
-            _reader(seen),
+            calibration_reader(seen),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -79,7 +79,7 @@ def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[st
         tensors = []
         for model in (shown / 'prepared.onnx', quantised / 'model.onnx'):
             debug.modify_model_output_intermediate_tensors(model, shown / 'shown.onnx')
-            tensors.append(debug.collect_activations(str(shown / 'shown.onnx'), _reader(images)))
+            tensors.append(debug.collect_activations(str(shown / 'shown.onnx'), calibration_reader(images)))
         errors = debug.compute_activation_error(debug.create_activation_matching(tensors[1], tensors[0]))
     ratios = {layer: error['xmodel_err'] for layer, error in errors.items() if 'xmodel_err' in error}
     layers = _layers(float32 / 'model.onnx')
@@ -100,8 +100,8 @@ def _layers(model: Path) -> dict[str, str]:
     return layers
 
 
-def _reader(images: Tensor) -> Any:
-    """Return what gives ONNX Runtime one image after the other."""
+def calibration_reader(images: Tensor) -> Any:
+    """Return what gives ONNX Runtime one of the images ``(N, C, H, W)`` after the other."""
 
     class Reader(importlib.import_module('onnxruntime.quantization').CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.engine.run_config import read_changed_config
 from r2kd_mm.engine.wrapped_data import short_name
 from r2kd_mm.report.table import markdown_table
-from r2kd_mm.report.teacher_engine import build_distiller
+from r2kd_mm.runs.networks import build_distiller
 from r2kd_mm.teachers.engine import TeacherEngine
 
 ROUNDS = 10

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2kd_mm import functional
 from r2kd_mm.engine.run_config import read_changed_config
-from r2kd_mm.registry import MODELS
+from r2kd_mm.runs.networks import build_distiller
 from r2kd_mm.teachers.engine import TeacherEngine
 
 REPETITIONS = 5
@@ -38,14 +37,6 @@ def load_config(args: argparse.Namespace) -> Config:
         raise ValueError(f'{args.config} has no val_dataloader to take images from')
     init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
     return cfg
-
-
-def build_distiller(cfg: Config) -> nn.Module:
-    """Build the model of ``cfg`` as a Runner does, on the device of a Runner, with teachers in place of a replay."""
-    model = {name: value for name, value in cfg.model.items() if name != 'replay'}
-    if model.get('data_preprocessor') is None:
-        model['data_preprocessor'] = cfg.get('data_preprocessor')
-    return MODELS.build(model).to(get_device())
 
 
 def load_batches(cfg: Config, distiller: Any, count: int) -> list[Tensor]:

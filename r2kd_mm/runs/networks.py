@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -46,6 +47,20 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
         network = MODELS.build({'data_preprocessor': data_preprocessor_of(cfg), **model.get('architecture', model)})
     load_weights_(network, str(checkpoint), logger='silent')
     return network.eval()
+
+
+def build_distiller(cfg: Config) -> nn.Module:
+    """Build the model of ``cfg`` as a Runner does, on the device of a Runner, with teachers in place of a replay.
+
+    Example:
+        >>> list(build_distiller(Config.fromfile('r2kd.py')).teachers)
+        ['teacher', 'pruned_teacher']
+    """
+    init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
+    model = {name: value for name, value in cfg.model.items() if name != 'replay'}
+    if model.get('data_preprocessor') is None:
+        model['data_preprocessor'] = cfg.get('data_preprocessor')
+    return MODELS.build(model).to(get_device())
 
 
 def trained_student(run: Run) -> tuple[nn.Module, Config]:

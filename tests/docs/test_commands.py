@@ -244,6 +244,8 @@ COMMANDS = {
     'make gpu PYTHON=python3': shown,
     f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
     f'python tools/check_teacher_engine.py {R2KD} --choose': as_it_stands,
+    f'python tools/model_converters/export_teachers.py {R2KD} work_dirs/teachers': as_it_stands,
+    f'{TRAIN} work_dirs/teachers/config.py': Short(EPOCH),
     'python tools/cache_teacher.py configs/r2kd/r2kd-replay_res50_mbv1_imagenet.py': Short(
         (*SMALL_IMAGES, *FEW, *TEN_CLASSES, *UNTRAINED, *SMALL_REPLAY)
     ),
