@@ -8,6 +8,7 @@ from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 Load = Callable[[], None]
 Wrapper = Callable[[Load], None]
@@ -63,6 +64,9 @@ class _WrappingLoader(Loader):
     def __init__(self, loader: Loader, wrappers: list[Wrapper]) -> None:
         self.loader = loader
         self.wrappers = wrappers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)  # get_code, for `python -m`, and whatever else it can
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import runpy
 import sys
 
 import pytest
@@ -47,6 +48,12 @@ def test_the_order_of_imports_does_not_matter(package, imported_first):
         wrap_import('wrapped.a', change)
     assert importlib.import_module('wrapped.b').value == (1 if imported_first and change.calls == 0 else 2)
     assert change.calls == 1
+
+
+def test_a_wrapped_module_runs_as_a_script(package):
+    """As `python -m wrapped.a` does."""
+    wrap_import('wrapped.*', Change())
+    assert runpy.run_module('wrapped.a', run_name='__main__')['value'] == 1
 
 
 def test_nothing_is_imported_for_a_wrapper(package):
