@@ -1,10 +1,13 @@
 """The command `r2kd-mm distill`: from a folder of photos to an exported student, again, and by its config files."""
 
+import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
 import toolbox
+from PIL import Image
 
 pytest.importorskip('timm', reason='the networks of this test are those of timm')
 
@@ -95,6 +98,25 @@ def test_two_teachers_are_asked_once_for_each_image(out, photos, tmp_path):
     assert '2 of 2 rounds are complete' in log
     scalars = next((tmp_path / 'again').glob('*/vis_data/scalars.json')).read_text().splitlines()
     assert [row['accuracy/top1'] for row in map(json.loads, scalars) if 'accuracy/top1' in row] == found['accuracy']
+
+
+def test_three_photos_of_each_class_are_enough(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, label, index in itertools.product(('train', 'val'), (0, 2), range(3)):
+        pixels = rng.integers(0, 90, (40, 40, 3), dtype=np.uint8)
+        pixels[..., label] += 160  # red or blue
+        folder = tmp_path / 'photos' / part / ('red', '', 'blue')[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f'{index}.png')
+    small = ('--epochs', '20', '--batch-size', '6', '--workers', '0', '--no-page', '--teacher-lr', '2e-3')
+    small += ('--teacher-init', 'none', '--student-init', 'none')
+    networks = ('--teacher', 'r2kd/cifar/resnet14', '--student', 'r2kd/cifar/resnet8')
+    out = tmp_path / 'out'
+    done = toolbox.run_forked('distill.py', tmp_path / 'photos', *networks, *small, '--out', out)
+    assert done.returncode == 0, done.stderr
+    assert '6 validation images say little: an accuracy of 50 % has the 95 % interval [19, 81]' in done.stdout
+    assert result(out / 'runs' / 'teacher' / 'seed_0')['accuracy'][-1] > 80
+    assert (out / 'export' / 'torchscript' / 'README.md').is_file()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,20 @@ def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
 
 
 @pytest.mark.slow
+def test_a_wheel_distils_photos(installed, trained):
+    """The command is the whole way: scan, teacher, student, export, with what the wheel brings."""
+    mini = ('dataset_converters:make_mini', 'imagenet', 'mini', '--classes', '2', '--train', '12', '--val', '4')
+    done = mim(installed, trained, 'run', 'r2kd_mm', *mini)
+    assert done.returncode == 0, done.stdout + done.stderr
+    networks = ('--teacher', 'r2kd/cifar/resnet14', '--student', 'r2kd/cifar/resnet8')
+    random = ('--teacher-init', 'none', '--student-init', 'none', '--image-size', '32', '--teacher-image-size', '32')
+    short = ('--epochs', '3', '--workers', '0', '--no-page', '--no-baseline', '--out', 'distilled')
+    done = mim(installed, trained, 'run', 'r2kd_mm', 'distill', 'mini', *networks, *random, *short)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (trained / 'distilled/export/torchscript/README.md').is_file()
+
+
+@pytest.mark.slow
 def test_mim_finds_an_editable_installation_as_the_readme_has_it(tree, tmp_path):
     venv.create(tmp_path / 'env', symlinks=True)
     python = tmp_path / 'env/bin/python'
@@ -140,12 +154,19 @@ def test_mim_finds_an_editable_installation_as_the_readme_has_it(tree, tmp_path)
 
 @pytest.mark.slow
 def test_a_config_of_the_package_goes_by_its_name(installed, trained):
+    (trained / 'mine.py').write_text(
+        'from mmengine.config import read_base\n'
+        'with read_base():\n'
+        '    from r2kd_mm.configs.kd.kd_res14_res6_digits import *\n'
+        'train_cfg.max_epochs = 10\n'
+    )
     code = (
-        'import r2kd_mm; from mmengine.hub import get_config; '
-        "print(get_config('r2kd_mm::kd/kd_res14_res6_digits.py').model.type.__name__)"
+        'import r2kd_mm; from mmengine.config import Config; from mmengine.hub import get_config; '
+        "print(get_config('r2kd_mm::kd/kd_res14_res6_digits.py').model.type.__name__); "
+        "mine = Config.fromfile('mine.py'); print(mine.train_cfg.max_epochs, mine.model.type.__name__)"
     )
     done = in_python('-W', 'ignore', '-c', code, cwd=trained, PYTHONPATH=str(installed))
-    assert done.stdout.splitlines()[-1:] == ['LogitDistiller'], done.stderr
+    assert done.stdout.splitlines()[-2:] == ['LogitDistiller', '10 LogitDistiller'], done.stderr
     tool = installed / 'r2kd_mm/.mim/tools/train.py'
     name = 'r2kd_mm::supervised/res6_digits.py'
     done = in_python('-W', 'ignore', tool, name, *SHORT, cwd=trained, PYTHONPATH=str(installed))
