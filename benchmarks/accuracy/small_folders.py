@@ -80,7 +80,15 @@ def write_digits(root: Path, train: int, val: int, more: int) -> None:
             write(root, split, str(label), large)
 
 
-def write_crops(root: Path, skimage: Path, train: int, val: int, more: int, names: Sequence[str] | None = None) -> None:
+def write_crops(
+    root: Path,
+    skimage: Path,
+    train: int,
+    val: int,
+    more: int,
+    names: Sequence[str] | None = None,
+    side: int = SIDE,
+) -> None:
     """Cut squares from the left part of each picture to train on, and from the right part to measure on.
 
     Args:
@@ -90,6 +98,7 @@ def write_crops(root: Path, skimage: Path, train: int, val: int, more: int, name
         val: Number to measure on.
         more: Number that only the teacher sees.
         names: Pictures to take; ``None`` takes all.
+        side: Pixels of a square.
     """
     from sklearn.datasets import load_sample_images
 
@@ -102,16 +111,18 @@ def write_crops(root: Path, skimage: Path, train: int, val: int, more: int, name
             continue
         rng = np.random.default_rng(number)
         for split, count in dict(train=train, more=more).items():
-            write(root, split, name, crops(picture, 0, picture.width // 2, count, rng))
-        write(root, 'val', name, crops(picture, picture.width // 2, picture.width, val, rng))
+            write(root, split, name, crops(picture, 0, picture.width // 2, count, rng, side))
+        write(root, 'val', name, crops(picture, picture.width // 2, picture.width, val, rng, side))
 
 
-def crops(picture: Image.Image, left: int, right: int, count: int, rng: np.random.Generator) -> Pictures:
-    """Cut squares of different sizes between two columns of a picture."""
+def crops(
+    picture: Image.Image, left: int, right: int, count: int, rng: np.random.Generator, side: int = SIDE
+) -> Pictures:
+    """Cut squares of different sizes between two columns of a picture; ``side`` is what they are resized to."""
     for _ in range(count):
-        side = int(rng.uniform(0.12, 0.3) * min(picture.width // 2, picture.height))
-        x, y = int(rng.integers(left, right - side)), int(rng.integers(0, picture.height - side))
-        yield picture.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        cut = int(rng.uniform(0.12, 0.3) * min(picture.width // 2, picture.height))
+        x, y = int(rng.integers(left, right - cut)), int(rng.integers(0, picture.height - cut))
+        yield picture.crop((x, y, x + cut, y + cut)).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def write_glyphs(
