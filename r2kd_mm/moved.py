@@ -48,7 +48,6 @@ NAMES = {
     'r2kd_mm.distillers.FixedWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.LearnedWeights': 'r2kd_mm.teachers',
     'r2kd_mm.distillers.TeacherEnsemble': 'r2kd_mm.teachers',
-    'r2kd_mm.report.Measurements': 'r2kd_mm.report.measurements',
     'r2kd_mm.report.Method': 'r2kd_mm.report.measurements:MeasuredMethod',
     'r2kd_mm.report.comparison.plot_pruned_teachers': 'r2kd_mm.report.pruned',
     'r2kd_mm.report.exhibits.Summary': 'r2kd_mm.report.summary',

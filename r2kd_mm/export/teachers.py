@@ -42,7 +42,7 @@ class ExportedTeacher:
         correlation: Pearson correlation of the logits of an image, mean over the images.
         top1: Percent of the images that get the same class.
         difference: Largest difference of a logit, as a share of the largest logit.
-        milliseconds: Of a batch, of the network by the teacher engine of the config and of the file.
+        milliseconds: Time of a batch, for the network by the teacher engine of the config and for the file.
 
     Example:
         >>> ExportedTeacher(Path('teacher.onnx'), 0.9995, 99.6, 0.05, milliseconds=(14.0, 6.5)).top1
@@ -228,7 +228,7 @@ def learning_from(cfg: Config, files: Mapping[str, str], shares: Sequence[float]
     Args:
         cfg: Config of the distillation; left as it is.
         files: Name of each teacher to its file.
-        shares: Of the teachers in the mixed logits.
+        shares: Shares of the teachers in the mixed logits.
 
     Example:
         >>> learning_from(Config.fromfile('kd.py'), dict(teacher='teacher.onnx'), [1.0]).model.teacher

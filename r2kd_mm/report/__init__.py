@@ -5,6 +5,7 @@ from r2kd_mm.report.analyze import analyze
 from r2kd_mm.report.comparison import plot_accuracy, plot_class_correlations, plot_differences, write_comparison
 from r2kd_mm.report.exhibits import Exhibit, make_exhibits
 from r2kd_mm.report.measure import measure
+from r2kd_mm.report.measurements import MeasuredMethod, MeasuredTeacher, Measurements
 from r2kd_mm.report.page import write_page
 from r2kd_mm.report.pruned import PrunedTeacher, judge, plot_pruned_teachers, pruned_to_csv, pruned_to_markdown
 from r2kd_mm.report.summary import Summary, make_summary
@@ -13,6 +14,9 @@ from r2kd_mm.report.trained_runs import RunError, RunGroup, TrainedRun, find_gro
 
 __all__ = [
     'Exhibit',
+    'MeasuredMethod',
+    'MeasuredTeacher',
+    'Measurements',
     'PrunedTeacher',
     'Row',
     'RunError',

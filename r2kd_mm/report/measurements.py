@@ -55,6 +55,11 @@ class MeasuredTeacher:
         logits: Logits for the images, shape ``(images, classes)``.
         cost: Cost of the first network.
         corrupted: Corruption and severity to accuracy in percent.
+
+    Example:
+        >>> cost = Cost(parameters=76_170, flops=3_000_000, latency=1.5)
+        >>> MeasuredTeacher(('teacher', 'pruned_teacher'), torch.zeros(2, 3), cost).name
+        'teacher + pruned teacher'
     """
 
     names: tuple[str, ...]
@@ -83,6 +88,11 @@ class MeasuredMethod:
         errors: The surest errors of the first student, the surest first.
         pictures: Rows of pictures of the views; empty without augmentation.
         augmentation: The augmentation as text.
+
+    Example:
+        >>> cost = Cost(parameters=450, flops=20_000, latency=0.3)
+        >>> MeasuredMethod(RunGroup('KD'), students=[torch.zeros(2, 3)], cost=cost).name
+        'KD'
     """
 
     group: RunGroup
@@ -117,6 +127,13 @@ class Measurements:
         classes: Names of the classes.
         data: Number and origin of the images, for captions.
         notes: Measurements that were left out, each with the reason.
+
+    Example:
+        >>> cost = Cost(parameters=450, flops=20_000, latency=0.3)
+        >>> alone = MeasuredMethod(RunGroup('alone'), students=[torch.zeros(2, 3)], cost=cost)
+        >>> found = Measurements([alone], torch.tensor([0, 2]), ['cat', 'dog', 'eel'], data='2 images', notes=[])
+        >>> found.teachers(), found.target_of(alone)
+        ({}, None)
     """
 
     methods: list[MeasuredMethod]

@@ -28,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, and its 95 % confidence interval, see :func:`seed_interval`.
+    """Mean of paired differences, and its 95 % confidence interval, see ``seed_interval``.
 
     Example:
         >>> paired_difference({0: 71.0}, {0: 70.0})  # one seed has no interval
