@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
@@ -14,6 +16,7 @@ from mmengine.registry import DefaultScope
 from toolbox import ROOT
 from torch import nn
 
+from r2kd_mm.export import FORMATS
 from r2kd_mm.registry import DATASETS, MODELS
 
 DISTILLED_DIGITS = 'r2kd/r2kd_res14_res6_digits.py'
@@ -75,3 +78,15 @@ def write_photos(folder: Path, count: int = 3, height: int = 48, width: int = 64
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         cv2.imwrite(str(path), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     return paths
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    packages = FORMATS[name].packages + FORMATS[name].write_packages
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    return pytest.mark.skipif(bool(missing), reason=f'{name} needs {", ".join(missing)}: requirements/export.txt')
+
+
+FORMAT = pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name != 'torch')]) for name in FORMATS],
+)

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the test data of a config; of a distillation, the student, without any teacher."""
+"""Evaluate a checkpoint or an export on the test data of a config; of a distillation, the student without a teacher."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from r2kd_mm.engine.arguments import add_run_arguments
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 PICKLED = ('.pkl', '.pickle')
 METRIC_FILES = (*PICKLED, '.json', '.yaml', '.yml')
@@ -20,7 +21,10 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint of a run of this config')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint of a run of this config, or the folder of an export, of any format; code in it is run',
+    )
     parser.add_argument('--out', help='write the results there: .pkl, or for metrics also .json and .yaml')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what to write (default: pred)')
     parser.add_argument('--show-dir', help='save images with their predictions in this folder')
@@ -37,10 +41,15 @@ def parse_args() -> argparse.Namespace:
 
 def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Change ``cfg`` as the flags that only testing has say."""
+    from r2kd_mm.export.scoring import is_export, put_export_
     from r2kd_mm.weights import forget_initial_weights_
 
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    if is_export(args.checkpoint):
+        if args.amp:
+            raise ValueError('--amp is for a checkpoint; an export computes in the precision that it was written in')
+        put_export_(cfg, args.checkpoint)
     if 'teacher' in cfg.model:  # not asked when testing, so neither loaded nor downloaded
         cfg.model.teacher = cfg.model.teacher_ckpt = None
     forget_initial_weights_(cfg.model)
@@ -51,6 +60,21 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         if not hooks.get('visualization'):
             hooks['visualization'] = dict(type='mmpretrain.VisualizationHook')
         hooks['visualization'].update(enable=True, out_dir=args.show_dir, interval=args.interval)
+
+
+def _log_intervals(runner: Runner, metrics: dict[str, float]) -> None:
+    """Say how much the number of images leaves open."""
+    try:
+        from r2kd_mm.runs.statistics import accuracy_interval
+    except ImportError:  # scipy, which no test needs
+        return
+    count = len(runner.test_dataloader.dataset)
+    for name, value in metrics.items():
+        if name.startswith('accuracy/top'):
+            low, high = accuracy_interval(value, count)
+            runner.logger.info(
+                f'{name}: {value:.2f} % of {count} images, 95 % interval {low:.2f} to {high:.2f} (Wilson)'
+            )
 
 
 def main() -> None:
@@ -65,6 +89,7 @@ def main() -> None:
         from r2kd_mm.engine.classes import check_same_classes, classes_of
         from r2kd_mm.engine.fileio import check_writable
         from r2kd_mm.engine.run_config import load_run_config
+        from r2kd_mm.export.scoring import check_test_data, is_export
 
         class TestRunner(Runner):
             """A Runner that leaves the config of the training in the work dir; its own is next to its log."""
@@ -77,8 +102,10 @@ def main() -> None:
             check_writable(Path(args.out).parent, 'folder', '--out')  # before the whole set is scored
         apply_test_arguments(cfg, args)
         runner = TestRunner.from_cfg(cfg)
-        loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-        if runner.test_loop is not None:  # without test data the Runner says so
+        if is_export(args.checkpoint):
+            check_test_data(runner)
+        elif runner.test_loop is not None:  # without test data the Runner says so
+            loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
             check_same_classes(
                 classes_of(runner.test_dataloader.dataset),
                 (loaded.get('meta') or {}).get('dataset_meta', {}).get('classes'),
@@ -89,6 +116,7 @@ def main() -> None:
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()
+        _log_intervals(runner, metrics)
         if args.out and args.out_item == 'metrics' and runner.rank == 0:
             mmengine.dump(metrics, args.out)
 

@@ -14,50 +14,56 @@ from r2kd_mm.cost import RUNS, count_flops, measure_latency
 from r2kd_mm.engine.wrapped_data import innermost_datasets, short_types
 from r2kd_mm.environment import processor
 from r2kd_mm.export.formats import FLOAT32
+from r2kd_mm.export.licence import licence_lines
 from r2kd_mm.export.measurement import Measurement
+from r2kd_mm.export.snippets import snippet
 from r2kd_mm.export.student import Student
 from r2kd_mm.teachers.build import RECORD_KEY
 from r2kd_mm.version import __version__
 
-LICENCE = 'unknown  # of the photos, the teacher and the student: put yours here before you publish them'
+MEMBER = ('teacher', 'teacher_ckpt', 'copy_of')  # of an ensemble
+UNKNOWN_LICENCE = 'unknown  # of the photos, the teacher and the student: put yours here before you publish them'
 
 
 def model_card(
     student: Student,
-    name: str,
+    description: Mapping[str, Any],
     predict: Callable[[Tensor], Tensor],
     difference: float,
     checkpoint: str,
-    precision: str = FLOAT32,
     measured: Measurement | None = None,
 ) -> str:
-    """Return the card in Markdown: data, teacher, method, accuracy, versions, size, cost, and all classes.
+    """Return the card in Markdown: use, data, teacher, method, accuracy, versions, size, cost, and all classes.
 
     It begins with what model hubs read, such as the licence.
 
     Args:
         student: The exported student.
-        name: Name of the format.
+        description: Content of ``export.json``.
         predict: Exported network, whose latency is measured here.
         difference: Largest difference between its logits and the student's, over the largest logit.
         checkpoint: Name of the file with the student.
-        precision: Precision of the exported network.
         measured: What a precision below float32 changes.
     """
     meta = student.checkpoint.get('meta') or {}
     record = meta.get(RECORD_KEY) or {}
     preprocessing = student.preprocessing
     shape = ' x '.join(map(str, preprocessing.shape))
+    precision, inside, output = description['precision'], description['inside'], description['output']['name']
+    normalise = f'mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)} (of values 0 to 255)'
+    if inside['normalisation'] is not None:
+        normalise = 'from 0 to 255; the network normalises them'
     rows = {
-        'format': f'{name}, written by r2kd_mm {__version__}; see export.json for preprocessing and classes',
-        'input': f'{shape} pixels, {preprocessing.channel_order}, mean {_numbers(preprocessing.mean)}, '
-        f'std {_numbers(preprocessing.std)} (of values 0 to 255)',
+        'format': f'{description["format"]}, written by r2kd_mm {__version__}; see export.json for preprocessing and '
+        'classes',
+        'input': f'{shape} pixels, {preprocessing.channel_order}, {normalise}',
+        'output': f'{output}{"; softmax is in the network" if inside["softmax"] else ""}',
         'classes': f'{len(student.classes)}: {_some(student.classes)}',
         'network': _network(student),
         **_cost(student, predict),
         **({} if measured is None else _lowered(measured, precision)),
-        'checked': f'in float32, on {len(student.images)} images: logits within {difference:.1e} of the largest one '
-        'of the student',
+        'checked': f'in float32, on {len(student.images)} images: {output} within {difference:.1e} of the largest '
+        'one of the student',
     }
     origin = {
         'run': meta.get('experiment_name', 'unknown'),
@@ -75,17 +81,19 @@ def model_card(
     }
     title = f'{_network(student).split("(")[0]} for {len(student.classes)} classes'
     return (
-        f'{_front_matter(name)}\n# {title}\n\n{_table("export", rows)}\n'
+        f'{_front_matter(description)}\n# {title}\n\n{_table("export", rows)}\n'
+        f'## Use it\n\nIn this folder:\n\n```python\n{snippet(description)}```\n\n'
         f'## Where it comes from\n\n{_table("run", origin)}\n'
         f'## Classes\n\n{_listed(student.classes)}\n'
     )
 
 
-def _front_matter(name: str) -> str:
+def _front_matter(description: Mapping[str, Any]) -> str:
     """The lines between two rules that model hubs read; nobody but the owner knows the licence."""
+    licence = description['license']
     lines = {
-        'license': LICENCE,
-        'library_name': 'onnx' if name == 'onnx' else 'pytorch',
+        **(dict(license=UNKNOWN_LICENCE) if licence is None else licence_lines(licence)),
+        'library_name': 'onnx' if description['format'] == 'onnx' else 'pytorch',
         'pipeline_tag': 'image-classification',
         'tags': '[image-classification, knowledge-distillation, r2kd]',
         'metrics': '[accuracy]',
@@ -104,14 +112,20 @@ def _table(head: str, rows: Mapping[str, Any]) -> str:
 
 def _network(student: Student) -> str:
     classifier = student.network.classifier
-    config = (student.config or {}).get('backbone')
-    return _call(config) if config else type(getattr(classifier, 'backbone', classifier)).__name__
+    config = student.config or {}
+    if config.get('backbone') or config.get('model_name'):
+        return _call(config.get('backbone') or config)
+    return type(getattr(classifier, 'backbone', classifier)).__name__
 
 
 def _call(config: Mapping[str, Any]) -> str:
     """Write a config as a constructor call, without nested configs."""
     config = short_types(dict(config))
-    arguments = [f'{key}={value}' for key, value in config.items() if key != 'type' and not isinstance(value, dict)]
+    arguments = [
+        f'{key}={Path(value).name if str(value).startswith("/") else value}'  # no folders of this machine
+        for key, value in config.items()
+        if key != 'type' and not isinstance(value, dict)
+    ]
     return f'{config.get("type")}({", ".join(arguments)})'
 
 
@@ -170,14 +184,25 @@ def _method(model: Mapping[str, Any]) -> str:
 def _teacher(model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if 'architecture' not in model:
         return 'none'
-    teacher = model.get('teacher')
-    if isinstance(teacher, Mapping):
-        teacher = _call(teacher.get('backbone') or teacher)
+    teacher, weights = model.get('teacher'), model.get('teacher_ckpt')
+    members = (teacher.get('members') if isinstance(teacher, Mapping) else None) or {
+        'teacher': dict(teacher=teacher, teacher_ckpt=weights)
+    }
+    named = [_member(**{name: member.get(name) for name in MEMBER}) for member in members.values()]
     accuracies = ', '.join(
         f'{key.replace("_", " ")} {value:.2f} %' for key, value in (record.get('teacher_accuracies') or {}).items()
     )
-    weights = Path(str(model.get('teacher_ckpt'))).name
-    return f'{teacher}, weights {weights}' + (f'; top-1 accuracy: {accuracies}' if accuracies else '')
+    return ' and '.join(named) + (f'; top-1 accuracy: {accuracies}' if accuracies else '')
+
+
+def _member(teacher: Any, teacher_ckpt: str | None, copy_of: str | None) -> str:
+    if copy_of is not None:
+        return f'a copy of {copy_of}'
+    if isinstance(teacher, Mapping):
+        within = teacher.get('network')  # of AdaptedInputs
+        teacher = within if isinstance(within, Mapping) else teacher
+        teacher = _call(teacher.get('backbone') or teacher)
+    return f'{teacher}, weights {"of its own" if teacher_ckpt is None else Path(teacher_ckpt).name}'
 
 
 def _data(run: Mapping[str, Any], record: Mapping[str, Any]) -> str:

@@ -6,17 +6,28 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from r2kd_mm.export.card import model_card
-from r2kd_mm.export.formats import DESCRIPTION, FLOAT32, FORMATS, INT8, Predict, require_packages
+from r2kd_mm.export.formats import (
+    DESCRIPTION,
+    FLOAT32,
+    FORMATS,
+    INT8,
+    LOGITS,
+    PROBABILITIES,
+    Predict,
+    require_packages,
+)
 from r2kd_mm.export.images import calibration_images, validation_images
+from r2kd_mm.export.licence import spdx_licence
 from r2kd_mm.export.measurement import MAX_DROP, SCORED_IMAGES, Measurement, measure, other_kind, refusal
 from r2kd_mm.export.network import ExportError
+from r2kd_mm.export.preprocessing import Preprocessing
 from r2kd_mm.export.quantization import CONVERTERS, onnx_in_float32, onnx_worst_layers
 from r2kd_mm.export.student import Student, load_student
 
@@ -58,6 +69,9 @@ def export_student(
     precision: str = FLOAT32,
     max_drop: float = MAX_DROP,
     calibration: str | os.PathLike | None = None,
+    normalise: bool = False,
+    softmax: bool = False,
+    licence: str | None = None,
 ) -> Exported:
     """Export the student in a checkpoint to a folder that does not need this package.
 
@@ -75,6 +89,9 @@ def export_student(
         max_drop: How many points of accuracy a lower precision may cost.
         calibration: Folder of images from which ``'int8'`` takes the range of each layer; ``None`` takes the training
             data of the run.
+        normalise: Normalise in the network, which then takes pixels from 0 to 255.
+        softmax: Apply softmax in the network, which then gives probabilities.
+        licence: For the card and ``export.json``, as SPDX calls it; ``None`` leaves it to the owner.
 
     Raises:
         FileExistsError: ``out`` exists.
@@ -98,18 +115,20 @@ def export_student(
         raise FileExistsError(f'{str(out)!r} exists; give another folder, or remove it')
     if calibration is not None and precision != INT8:
         raise ValueError(f'--calibration-images is for --precision {INT8}, got --precision {precision}; leave it out')
+    licence = None if licence is None else spdx_licence(licence)
     require_packages(name, to_write=True, precision=precision)
-    student = load_student(checkpoint, config, images)
+    plain = load_student(checkpoint, config, images)
+    student = plain.wrapped(normalise, softmax)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
     temporary.mkdir()
     try:
-        description = describe(student, name, precision)
+        description = dict(describe(student, name, precision, plain.preprocessing), license=licence)
         predict, difference = _write(student, description, temporary)
         measured = None
         if precision != FLOAT32:
             predict, measured = _lower(student, description, temporary, max_drop, calibration)
-        card = model_card(student, name, predict, difference, Path(checkpoint).name, precision, measured)
+        card = model_card(student, description, predict, difference, Path(checkpoint).name, measured)
         (temporary / 'README.md').write_text(card, encoding='utf-8')
         files = tuple(sorted(path.name for path in temporary.iterdir()))
         temporary.rename(out)
@@ -119,15 +138,46 @@ def export_student(
     return Exported(out, files, difference, len(student.images), measured)
 
 
-def describe(student: Student, name: str, precision: str = FLOAT32) -> dict[str, Any]:
-    """Return the content of ``export.json``."""
+def describe(student: Student, name: str, precision: str, of_run: Preprocessing) -> dict[str, Any]:
+    """Return the content of ``export.json``.
+
+    Args:
+        student: As it is exported.
+        name: Name of the format.
+        precision: Precision of the exported network.
+        of_run: The preprocessing of the run, of which a part may be in the network.
+    """
+    prepared, network = student.preprocessing, student.network
+    normalise = None if network.normalise is None else dict(mean=of_run.mean, std=of_run.std)
+    softmax = network.softmax is not None
     return dict(
         format=name,
         precision=precision,
-        input=dict(name='images', dtype='float32', shape=['N', *student.preprocessing.shape]),
-        output=dict(name='logits', dtype='float32', shape=['N', len(student.classes)]),
-        preprocessing=student.preprocessing.describe(),
+        input=dict(
+            name='images',
+            dtype='float32',
+            shape=['N', *prepared.shape],
+            values='normalised as under preprocessing' if normalise is None else 'pixels from 0 to 255',
+            interpolation=prepared.interpolation,
+        ),
+        output=dict(name=PROBABILITIES if softmax else LOGITS, dtype='float32', shape=['N', len(student.classes)]),
+        inside=dict(normalisation=normalise, softmax=softmax),
+        preprocessing=prepared.describe(),
         classes=list(student.classes),
+    )
+
+
+def options_of(folder: Path) -> dict[str, Any]:
+    """Return the arguments ``normalise``, ``softmax`` and ``licence`` that an export was made with.
+
+    Exports of earlier versions had none.
+    """
+    stated = json.loads((folder / DESCRIPTION).read_text(encoding='utf-8'))
+    inside = stated.get('inside') or {}
+    return dict(
+        normalise=inside.get('normalisation') is not None,
+        softmax=inside.get('softmax', False),
+        licence=stated.get('license'),
     )
 
 
@@ -142,7 +192,8 @@ def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple
     difference = ((given - expected).abs().max() / expected.abs().max()).item()
     if not difference <= TOLERANCE:  # NaN too
         raise ExportError(
-            f'the {name} export does not say what the student says: on {len(expected)} images their logits differ by '
+            f'the {name} export does not say what the student says: on {len(expected)} images their '
+            f'{description["output"]["name"]} differ by '
             f'{difference:.1e} of the largest one, more than {TOLERANCE:.0e}; nothing was written. Take another format'
         )
     return predict, difference
@@ -175,8 +226,21 @@ def _lower(
         if not measured.drop(precision) <= max_drop:  # NaN too
             worst = onnx_worst_layers(float32, folder, student.images) if names_layers else []
             raise ExportError(refusal(measured, precision, max_drop, worst))
-    _write_description(dict(description, measured=measured.describe()), folder)
-    return networks[precision], measured
+    return networks[precision], _add_measurement(measured, description, folder)
+
+
+def _add_measurement(measured: Measurement, description: dict[str, Any], folder: Path) -> Measurement:
+    """Write what was measured into ``export.json`` and into the file of the network, whose size it changes."""
+    add = FORMATS[description['format']].describe
+    assert add is not None
+    precision, size = description['precision'], -1
+    while size != measured.bytes[precision]:  # the size itself is a part of it
+        size = measured.bytes[precision]
+        stated = dict(description, measured=measured.describe())
+        add(stated, folder)
+        _write_description(stated, folder)
+        measured = replace(measured, bytes={**measured.bytes, precision: _network_bytes(folder)})
+    return measured
 
 
 def _write_description(description: dict[str, Any], folder: Path) -> None:

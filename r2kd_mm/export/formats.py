@@ -11,11 +11,13 @@ import json
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = 'export.json'  # in every export: preprocessing and classes
 BATCH = 'batch'
+STACK_TRACE = 'pkg.torch.onnx.stack_trace'
 FLOAT32, INT8 = 'float32', 'int8'
+LOGITS, PROBABILITIES = 'logits', 'probabilities'  # what a network gives
 
-Predict = Callable[['Tensor'], 'Tensor']  # normalised images (N, C, H, W) to logits (N, num_classes)
+Predict = Callable[['Tensor'], 'Tensor']  # images (N, C, H, W) to logits or probabilities (N, num_classes)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Format:
         packages: Further packages that reading needs.
         write_packages: Further packages that writing needs.
         precisions: The precisions below float32, each with the further packages that writing needs.
+        describe: Replaces the description in the file of the network; of the formats with such precisions.
 
     Example:
         >>> FORMATS['onnx'].packages
@@ -52,6 +57,7 @@ class Format:
     packages: tuple[str, ...] = ()
     write_packages: tuple[str, ...] = ()
     precisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    describe: Callable[[dict[str, Any], Path], None] | None = None
 
 
 def require_packages(name: str, to_write: bool = False, precision: str = FLOAT32) -> None:
@@ -89,6 +95,11 @@ def _write_mmpretrain(student: Student, description: dict[str, Any], folder: Pat
     from r2kd_mm.export.network import ExportError
     from r2kd_mm.registry import TRANSFORMS
 
+    if student.is_wrapped:
+        raise ExportError(
+            'plain mmpretrain normalises images and applies softmax outside of the network, as its config says; leave '
+            'out --with-normalization and --with-softmax, or take another format'
+        )
     if student.config is None:
         raise ExportError(
             'this student was pruned by mmrazor, or can be, and plain mmpretrain cannot build it; take another format'
@@ -151,31 +162,32 @@ def _load_mmpretrain(folder: Path) -> Predict:
 
 
 # ----------------------------------------------------------------------------------------------- a file of its own
-def _write_network(student: Student, folder: Path, weights: str) -> None:
+def _write_network(student: Student, description: dict[str, Any], folder: Path, weights: str) -> None:
     from r2kd_mm.export.network import network_source
 
     classifier = student.network.classifier
     title = f'{type(getattr(classifier, "backbone", classifier)).__name__} for {len(student.classes)} classes.'
-    source = network_source(classifier, title, student.preprocessing.shape, len(student.classes), weights)
+    shape, output = student.preprocessing.shape, description['output']['name']
+    source = network_source(student.network, title, shape, len(student.classes), weights, output)
     (folder / 'network.py').write_text(source)
-
-
-def _weights_of_layers(student: Student) -> dict[str, Tensor]:
-    return {name: value.contiguous() for name, value in student.network.classifier.state_dict().items()}
 
 
 def _write_torch(student: Student, description: dict[str, Any], folder: Path) -> None:
     import torch
 
-    _write_network(student, folder, 'weights.pth')
-    torch.save(dict(meta=description, state_dict=_weights_of_layers(student)), folder / 'weights.pth')
+    from r2kd_mm.export.network import weights_of
+
+    _write_network(student, description, folder, 'weights.pth')
+    torch.save(dict(meta=description, state_dict=weights_of(student.network)), folder / 'weights.pth')
 
 
 def _write_safetensors(student: Student, description: dict[str, Any], folder: Path) -> None:
+    from r2kd_mm.export.network import weights_of
+
     save_file = importlib.import_module('safetensors.torch').save_file
-    _write_network(student, folder, 'weights.safetensors')
+    _write_network(student, description, folder, 'weights.safetensors')
     metadata = {DESCRIPTION: json.dumps(description)}  # the format allows text only
-    save_file(_weights_of_layers(student), folder / 'weights.safetensors', metadata=metadata)
+    save_file(weights_of(student.network), folder / 'weights.safetensors', metadata=metadata)
 
 
 def _load_network(folder: Path, weights: str) -> Predict:
@@ -213,6 +225,17 @@ def _write_torchscript(student: Student, description: dict[str, Any], folder: Pa
     with quietly(), torch.no_grad():
         traced = torch.jit.trace(student.network, student.images)
         torch.jit.save(traced, folder / 'model.pt', _extra_files={DESCRIPTION: json.dumps(description)})
+    _drop_debug_records(folder / 'model.pt')
+
+
+def _drop_debug_records(path: Path) -> None:
+    """Take out the places in the sources of this machine, which a network is loaded without."""
+    whole = path.rename(path.with_suffix('.whole'))
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(path, 'w') as kept:  # stored, not compressed, as torch reads
+        for entry in given.infolist():
+            if not entry.filename.endswith('.debug_pkl'):
+                kept.writestr(entry, given.read(entry))
+    whole.unlink()
 
 
 def _load_torchscript(folder: Path) -> Predict:
@@ -229,6 +252,9 @@ def _write_exported(student: Student, description: dict[str, Any], folder: Path)
         program = torch.export.export(
             student.network, (student.images,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False
         )
+        for module in program.graph_module.modules():
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop('stack_trace', None)  # the sources of this machine
         torch.export.save(program, folder / 'model.pt2', extra_files={DESCRIPTION: json.dumps(description)})
 
 
@@ -251,12 +277,21 @@ def write_onnx(student: Student, description: dict[str, Any], folder: Path) -> N
             dynamo=True,
             verbose=False,
             input_names=['images'],
-            output_names=['logits'],
+            output_names=[description['output']['name']],
             dynamic_shapes=({0: torch.export.Dim(BATCH)},),
         )
     assert program is not None
+    for node in importlib.import_module('onnx_ir').traversal.RecursiveGraphIterator(program.model.graph):
+        node.metadata_props.pop(STACK_TRACE, None)  # the sources of this machine
     program.model.metadata_props[DESCRIPTION] = json.dumps(description)
     program.save(folder / 'model.onnx')  # weights of more than 2 GB go to a second file
+
+
+def _describe_onnx(description: dict[str, Any], folder: Path) -> None:
+    onnx = importlib.import_module('onnx')
+    model = onnx.load(folder / 'model.onnx', load_external_data=False)
+    onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(description)})
+    onnx.save(model, folder / 'model.onnx')
 
 
 def _load_onnx(folder: Path) -> Predict:
@@ -266,7 +301,7 @@ def _load_onnx(folder: Path) -> Predict:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(folder / 'model.onnx', options, providers=['CPUExecutionProvider'])
-    return lambda images: torch.from_numpy(session.run(['logits'], {'images': images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(None, {'images': images.numpy()})[0])
 
 
 # -------------------------------------------------------------------------------------------------------- OpenVINO
@@ -282,6 +317,14 @@ def save_openvino(model: Path, description: dict[str, Any], folder: Path, compre
     converted = openvino.convert_model(model)
     converted.set_rt_info(json.dumps(description), [DESCRIPTION])
     openvino.save_model(converted, folder / 'model.xml', compress_to_fp16=compress_to_fp16)
+
+
+def _describe_openvino(description: dict[str, Any], folder: Path) -> None:
+    tree = ElementTree.parse(folder / 'model.xml')
+    stated = tree.find(f'rt_info/{DESCRIPTION}')
+    assert stated is not None
+    stated.set('value', json.dumps(description))
+    tree.write(folder / 'model.xml', xml_declaration=True)
 
 
 def _load_openvino(folder: Path) -> Predict:
@@ -313,6 +356,7 @@ FORMATS = {
         ('onnxruntime',),
         ('onnx', 'onnxscript'),
         dict(fp16=('scipy',), int8=('scipy', 'sympy')),
+        _describe_onnx,
     ),
     'openvino': Format(
         _write_openvino,
@@ -321,5 +365,6 @@ FORMATS = {
         ('openvino',),
         ('onnx', 'onnxscript', 'onnxruntime'),
         dict(fp16=('scipy',), int8=('scipy', 'sympy')),
+        _describe_openvino,
     ),
 }

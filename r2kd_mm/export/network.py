@@ -11,8 +11,9 @@ import inspect
 import keyword
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from mmpretrain.models.utils import channel_shuffle
 from torch import Tensor, fx, nn
 
@@ -22,10 +23,10 @@ PLAIN_FUNCTIONS = ('torch.', '_operator.', 'builtins.')  # operators are written
 LINE_LENGTH = 120
 FILE = '''"""{title}
 
-Written by r2kd_mm; needs torch alone. The images are normalised as export.json says.
+Written by r2kd_mm; needs torch alone. The images are prepared as export.json says.
 
     network = load({weights!r})  # in eval mode
-    logits = network(images)  # {shape} to (N, {num_classes})
+    {output} = network(images)  # {shape} to (N, {num_classes})
 """
 
 {imports}
@@ -64,26 +65,60 @@ class ExportError(ValueError):
 
 
 class Logits(nn.Module):
-    """Network from normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``: only the classifier."""
+    """Network from images ``(N, C, H, W)`` to logits ``(N, num_classes)``: a classifier and what is put around it.
 
-    def __init__(self, classifier: nn.Module) -> None:
+    Args:
+        classifier: mmpretrain classifier.
+        normalise: Layer before it; ``None`` takes images that are normalised.
+        softmax: Layer behind it, which makes probabilities of the logits; ``None`` gives the logits.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, normalise: nn.Module | None = None, softmax: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.classifier = classifier
+        self.normalise = normalise
+        self.softmax = softmax
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(images, mode='tensor')
+        if self.normalise is not None:
+            images = self.normalise(images)
+        logits = self.classifier(images, mode='tensor')
+        return logits if self.softmax is None else self.softmax(logits)
 
 
-def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], num_classes: int, weights: str) -> str:
+def normalisation_layer(mean: Sequence[float], std: Sequence[float]) -> nn.BatchNorm2d:
+    """Return a layer that subtracts ``mean`` and divides by ``std``; every format has batch normalisation.
+
+    Example:
+        >>> normalisation_layer([1.0], [2.0])(torch.full((1, 1, 1, 1), 5.0)).item()
+        2.0
+    """
+    layer = nn.BatchNorm2d(len(mean), eps=0.0, affine=False)
+    layer.running_mean = torch.tensor(mean, dtype=torch.float32)
+    layer.running_var = torch.tensor(std, dtype=torch.float64).square().float()
+    return layer.eval()
+
+
+def weights_of(network: Logits) -> dict[str, Tensor]:
+    """Return the weights under the names that they have in the written ``Network``."""
+    return {name.removeprefix('classifier.'): value.contiguous() for name, value in network.state_dict().items()}
+
+
+def network_source(
+    classifier: nn.Module, title: str, shape: tuple[int, ...], num_classes: int, weights: str, output: str = 'logits'
+) -> str:
     """Write the Python code of a ``Network`` with the weight names of ``classifier``, and of a function ``load``.
 
     Args:
-        classifier: mmpretrain classifier in eval mode; it is not changed.
+        classifier: mmpretrain classifier in eval mode, or :class:`Logits` around one; it is not changed.
         title: First line of the file.
         shape: Shape of one image, ``(C, H, W)``, for the docstring of the file.
         num_classes: Number of classes, for the docstring of the file.
         weights: Name of the file with the weights. With the suffix ``.safetensors``, ``load`` reads that format, else a
             file of :func:`torch.save` with ``{'state_dict': ...}``.
+        output: What the network gives, for the docstring of the file.
 
     Raises:
         ExportError: The path through the network depends on its input, or a layer or function is not torch's.
@@ -95,7 +130,7 @@ def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], nu
         >>> 'class Network(nn.Module):' in source
         True
     """
-    graph, layers = _trace(classifier)
+    graph, layers = _trace(classifier if isinstance(classifier, Logits) else Logits(classifier))
     forward = re.sub(r';  [\w, =]+ = None', '', graph.python_code('self').src)  # fx lets go of what is used up
     forward = re.sub(r'def forward\(.*', 'def forward(self, images: torch.Tensor) -> torch.Tensor:', forward.strip())
     safetensors = weights.endswith('.safetensors')
@@ -104,6 +139,7 @@ def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], nu
         weights=weights,
         shape=str(('N', *shape)).replace("'", ''),
         num_classes=num_classes,
+        output=output,
         imports='\n'.join(
             ['import torch', *(['from safetensors.torch import load_file'] * safetensors), 'from torch import nn']
         ),
@@ -113,9 +149,8 @@ def network_source(classifier: nn.Module, title: str, shape: tuple[int, ...], nu
     )
 
 
-def _trace(classifier: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
+def _trace(root: Logits) -> tuple[fx.Graph, dict[str, nn.Module]]:
     """Trace the calls from images to logits, and the torch layers that they use, by name."""
-    root = Logits(classifier)
     try:
         # it asserts on the shape, which is not known here
         graph = fx.Tracer(autowrap_functions=(channel_shuffle,)).trace(root)

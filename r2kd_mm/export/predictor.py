@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from mmengine.registry import DefaultScope
+from torch import Tensor
 
-from r2kd_mm.export.formats import DESCRIPTION, FORMATS, require_packages
+from r2kd_mm.export.formats import DESCRIPTION, FORMATS, PROBABILITIES, require_packages
 from r2kd_mm.export.preprocessing import Preprocessing
 
 
@@ -63,8 +64,18 @@ class Predictor:
         said = json.loads(description.read_text(encoding='utf-8'))
         self.preprocessing = Preprocessing.read(said['input']['shape'][1:], said['preprocessing'])
         self.classes = said['classes']
+        self.gives_probabilities = said['output']['name'] == PROBABILITIES
         require_packages(said['format'])
         self.network = FORMATS[said['format']].load(Path(folder))
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the probabilities ``(N, num_classes)`` of images ``(N, C, H, W)`` as :attr:`preprocessing` gives them.
+
+        Softmax is applied where it is not in the network.
+        """
+        given = self.network(images)
+        return given if self.gives_probabilities else given.softmax(1)
 
     @torch.no_grad()
     def __call__(self, path: str | os.PathLike, top: int = 5) -> list[Prediction]:
@@ -78,7 +89,7 @@ class Predictor:
             raise ValueError(f'top must be at least 1, got {top}')
         with DefaultScope.overwrite_default_scope('r2kd_mm'):
             images = self.preprocessing(path)[None]
-        probabilities = self.network(images)[0].softmax(0)
+        probabilities = self.probabilities(images)[0]
         values, indices = probabilities.topk(min(top, len(self.classes)))
         return [
             Prediction(self.classes[index], index, value) for value, index in zip(values.tolist(), indices.tolist())

@@ -20,6 +20,7 @@ from r2kd_mm.engine.cli import RunStopped
 from r2kd_mm.registry import TRANSFORMS
 
 CHANNELS = {'RGB': 3, 'BGR': 3, 'GRAY': 1}
+DEFAULT_INTERPOLATION = 'bilinear'  # of the transforms of mmcv and mmpretrain
 EDGES = ('short', 'long', 'width', 'height')
 
 
@@ -64,6 +65,12 @@ class Preprocessing:
         """Read the fields of :meth:`describe` from JSON, and restore tuples, which some transforms need."""
         channels, height, width = shape
         return cls((channels, height, width), **_with_tuples(described))
+
+    @property
+    def interpolation(self) -> str | None:
+        """How images are resized: the last such step; ``None`` where none is."""
+        sizing = [step for step in self.transforms if 'scale' in step or 'scale_factor' in step]
+        return sizing[-1].get('interpolation', DEFAULT_INTERPOLATION) if sizing else None
 
     def __call__(self, path: str | os.PathLike) -> Tensor:
         """Return the normalised image of a file, ``(C, H, W)``.

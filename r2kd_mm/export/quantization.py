@@ -30,11 +30,12 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
     on quantisation of ONNX Runtime), and the same file would say other things on other machines.
     """
     assert seen is not None
-    quantization = importlib.import_module('onnxruntime.quantization')
+    onnx, quantization = importlib.import_module('onnx'), importlib.import_module('onnxruntime.quantization')
     prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
     prepared = folder / 'prepared.onnx'
     with quietly():
         prepare(folder / 'model.onnx', prepared)
+        names = _nodes_at_the_ends(onnx.load(prepared, load_external_data=False).graph, student)
         quantization.quantize_static(
             prepared,
             folder / 'model.onnx',
@@ -44,6 +45,7 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=names,
         )
     prepared.unlink()
 
@@ -53,8 +55,32 @@ def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen:
     onnx = importlib.import_module('onnx')
     convert = importlib.import_module('onnxruntime.transformers.float16').convert_float_to_float16
     with quietly():
-        model = convert(onnx.load(folder / 'model.onnx'), keep_io_types=True)
+        given = onnx.load(folder / 'model.onnx')
+        model = convert(given, keep_io_types=True, node_block_list=_nodes_at_the_ends(given.graph, student))
+        if student.network.softmax is not None:
+            _drop_rounding(model.graph)
     onnx.save(model, folder / 'model.onnx')
+
+
+def _nodes_at_the_ends(graph: Any, student: Student) -> list[str]:
+    """Name the nodes of normalisation and softmax in the network, which stay in float32.
+
+    Eight bits cannot hold pixels and normalised pixels alike, and probabilities of eight bits do not sum to 1.
+    """
+    first, last = graph.input[0].name, graph.output[0].name
+    normalise = [node.name for node in graph.node if first in node.input] if student.network.normalise else []
+    softmax = [node.name for node in graph.node if last in node.output] if student.network.softmax else []
+    return normalise + softmax
+
+
+def _drop_rounding(graph: Any) -> None:
+    """Give the probabilities as softmax computes them, in float32; the converter rounds them to half precision."""
+    makers = {output: node for node in graph.node for output in node.output}
+    to_float32 = makers[graph.output[0].name]
+    to_float16 = makers[to_float32.input[0]]
+    makers[to_float16.input[0]].output[0] = graph.output[0].name
+    for cast in (to_float32, to_float16):
+        graph.node.remove(cast)
 
 
 def onnx_in_float32(folder: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmrazor.registry import sub_model
 from mmrazor.structures import export_fix_subnet
-from torch import Tensor
+from torch import Tensor, nn
 
 from r2kd_mm.checkpoint import load_checkpoint_file
 from r2kd_mm.classifiers import classifier_logits
@@ -21,9 +21,9 @@ from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.engine.classes import check_same_classes
 from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.run_config import read_changed_config
-from r2kd_mm.engine.wrapped_data import short_types
+from r2kd_mm.engine.wrapped_data import data_preprocessor_of, short_types
 from r2kd_mm.export.images import look_at_images
-from r2kd_mm.export.network import Logits
+from r2kd_mm.export.network import Logits, normalisation_layer
 from r2kd_mm.export.parts import check_parts
 from r2kd_mm.export.preprocessing import Preprocessing
 from r2kd_mm.registry import MODELS
@@ -61,8 +61,34 @@ class Student:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """Return the logits of ``images``, ``(N, num_classes)``."""
+        """Return the logits of ``images``, ``(N, num_classes)``; probabilities where softmax is in the network."""
         return self.network(self.images)
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether normalisation or softmax is in the network."""
+        return self.network.normalise is not None or self.network.softmax is not None
+
+    def wrapped(self, normalise: bool, softmax: bool) -> Student:
+        """Return the student with normalisation or softmax in its network, and with the images that it then takes.
+
+        Its preprocessing then has mean 0 and standard deviation 1: nothing is left to do outside.
+
+        Args:
+            normalise: Take pixels from 0 to 255.
+            softmax: Give probabilities.
+        """
+        prepared, run, images = self.preprocessing, self.run, self.images
+        layer = None
+        if normalise:
+            layer = normalisation_layer(prepared.mean, prepared.std)
+            mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (prepared.mean, prepared.std))
+            images = images * std + mean
+            zero, one = (0.0,) * len(prepared.mean), (1.0,) * len(prepared.mean)
+            run = dict(run, model={**run['model'], 'data_preprocessor': _pixels(data_preprocessor_of(run))})
+            prepared = replace(prepared, mean=zero, std=one)
+        network = Logits(self.network.classifier, layer, nn.Softmax(dim=1) if softmax else None).eval()
+        return replace(self, network=network, preprocessing=prepared, run=run, images=images)
 
 
 def load_student(
@@ -127,6 +153,11 @@ def load_student(
         run=run,
         checkpoint=loaded,
     )
+
+
+def _pixels(data_preprocessor: dict[str, Any]) -> dict[str, Any]:
+    """A data preprocessor that orders the channels as the given one, and leaves the pixels as they are."""
+    return {name: value for name, value in data_preprocessor.items() if name not in ('mean', 'std')}
 
 
 # ---------------------------------------------------------------------------------------------------- the config

@@ -181,8 +181,13 @@ def inputs_of_export(stated: Mapping[str, Any]) -> Inputs:
     """Return what the network of an export wants to see.
 
     Raises:
-        ValueError: It takes grey images, or images that are not square.
+        ValueError: It takes grey images, or images that are not square; or it gives probabilities.
     """
+    if stated.get('inside', {}).get('softmax'):  # exports of earlier versions do not say
+        raise ValueError(
+            'an export that teaches gives logits, and this one has softmax inside; export the network again without '
+            '--with-softmax'
+        )
     channels, height, width = stated['input']['shape'][1:]
     prepared = stated['preprocessing']
     if channels != 3 or height != width:

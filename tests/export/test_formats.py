@@ -75,17 +75,7 @@ with torch.no_grad():
 assert not set(BLOCKED) & {name.split('.')[0] for name in sys.modules}
 """
 
-
-def needs(name: str) -> pytest.MarkDecorator:
-    packages = FORMATS[name].packages + FORMATS[name].write_packages
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    return pytest.mark.skipif(bool(missing), reason=f'{name} needs {", ".join(missing)}: requirements/export.txt')
-
-
-FORMAT = pytest.mark.parametrize(
-    'name',
-    [pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name != 'torch')]) for name in FORMATS],
-)
+SLOW = ('exported', 'onnx', 'openvino')  # to write
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +84,7 @@ def checkpoint(tmp_path_factory):
     return exports.write_checkpoint(tmp_path_factory.mktemp('run') / 'student.pth')
 
 
-@FORMAT
+@exports.FORMAT
 def test_an_export_works_without_this_package(checkpoint, name, tmp_path):
     done = export_student(checkpoint, tmp_path / 'export', name)
     student = load_student(checkpoint)
@@ -145,7 +135,9 @@ def metadata(name, folder) -> str | dict:
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(name, marks=[needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx', 'openvino'))])
+        pytest.param(
+            name, marks=[exports.needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx', 'openvino'))]
+        )
         for name in FORMATS
         if name != 'mmpretrain'
     ],

@@ -50,6 +50,18 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='folder of images from which int8 takes the range of each layer (default: the training data of the run)',
     )
+    parser.add_argument(
+        '--with-normalization', action='store_true', help='normalise in the network, which then takes pixels 0 to 255'
+    )
+    parser.add_argument(
+        '--with-softmax', action='store_true', help='apply softmax in the network, which then gives probabilities'
+    )
+    parser.add_argument(
+        '--license',
+        '--licence',
+        metavar='ID',
+        help='licence for the card and export.json, as SPDX calls it, such as Apache-2.0',
+    )
     return parser.parse_args()
 
 
@@ -68,10 +80,13 @@ def main() -> None:
             args.precision,
             args.max_drop,
             args.calibration_images,
+            args.with_normalization,
+            args.with_softmax,
+            args.license,
         )
         print(
             f'largest difference to the student on {done.num_images} images: {done.difference:.1e} of the largest '
-            f'logit (allowed: {TOLERANCE:.0e})'
+            f'{"probability" if args.with_softmax else "logit"} (allowed: {TOLERANCE:.0e})'
         )
         print(_lowered(done.measured), end='')
         print(f'wrote {done.folder}: {", ".join(done.files)}')
