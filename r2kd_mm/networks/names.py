@@ -123,7 +123,7 @@ def _with_weights(found: NamedNetwork, weights: str) -> NamedNetwork:
 
 # -------------------------------------------------------------------------------------------------- the collections
 def _timm(name: str, num_classes: int) -> NamedNetwork:
-    _require('timm', 'timm')
+    _require('timm', 'timm', "'r2kd_mm[photos]'")
     import timm
     from timm.models import get_pretrained_cfg, is_model
 
@@ -171,7 +171,7 @@ def _torchvision(name: str, num_classes: int) -> NamedNetwork:
 
 
 def _transformers(name: str, num_classes: int) -> NamedNetwork:
-    _require('transformers', 'hf')
+    _require('transformers', 'hf', 'transformers')
     from transformers import AutoConfig
 
     try:
@@ -291,9 +291,11 @@ def _without_weights(config: Any) -> Any:
     return kept
 
 
-def _require(package: str, library: str) -> None:
+def _require(package: str, library: str, installed_by: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ImportError(f'{library}/... needs the package {package}: pip install {package}')
+        raise ImportError(
+            f'{library}/... needs the package {package}, which is not installed: pip install {installed_by}'
+        )
 
 
 def _unknown(library: str, name: str, known: Iterable[str]) -> ValueError:

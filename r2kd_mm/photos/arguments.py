@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('unlabelled', 'folder of photos without labels, for the distillation', type=Path, metavar='DIR')
     add('unlabelled_share', 'their share in a batch of the distillation', type=float, metavar='SHARE')
     add('replay', 'ask the teachers in the first N epochs only, and store their logits', type=int, metavar='N')
+    add('devices', 'cpu, gpu, or the number of processes that train each run together, one a GPU', metavar='WHAT')
     add('jobs', 'runs of the student at a time', type=int, metavar='N')
     add('workers', 'processes that load images, in each run', type=int, metavar='N')
     parser.add_argument(
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults['formats'],
         help=f'what the student is exported to (default: {" ".join(Options.formats)})',
     )
+    add(
+        'with_normalization', 'normalise in the exported network, which then takes pixels 0 to 255', action='store_true'
+    )
+    add('with_softmax', 'apply softmax in the exported network, which then gives probabilities', action='store_true')
+    license_help = 'licence of the exported student, as SPDX calls it, such as Apache-2.0'
+    parser.add_argument('--license', '--licence', default=defaults['license'], metavar='ID', help=license_help)
     add('amp', 'mixed precision', action='store_true')
     add('allow_duplicates', 'accept images that are in both parts', action='store_true')
     for name, help in (

@@ -81,13 +81,14 @@ class Recipe:
 
     Args:
         epochs: Length of the run.
-        batch_size: Images a step.
+        batch_size: Images a step, over all processes.
         lr: Learning rate; ``None`` takes that of the recipe for this batch size.
         pretrained: Whether the network starts from weights, for which the recipe has a lower learning rate.
         flip: Whether pictures are mirrored in training.
         amp: Mixed precision.
         loggers: Names in :data:`LOGGERS`.
         options: Further fields, as ``--cfg-options``.
+        processes: Their number; the batch size in the config is that of one.
     """
 
     epochs: int
@@ -98,6 +99,7 @@ class Recipe:
     amp: bool = False
     loggers: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    processes: int = 1
 
 
 def classifier_run(network: NamedNetwork, inputs: Inputs, data: Data, recipe: Recipe) -> dict[str, Any]:
@@ -202,7 +204,8 @@ def _photos(inputs: Inputs, data: Data, recipe: Recipe) -> dict[str, Any]:
     )
     for part, split in (('train', data.train), ('val', data.val)):
         loader = cfg[f'{part}_dataloader']
-        loader.update(batch_size=recipe.batch_size, num_workers=data.workers, persistent_workers=data.workers > 0)
+        size = recipe.batch_size // recipe.processes
+        loader.update(batch_size=size, num_workers=data.workers, persistent_workers=data.workers > 0)
         loader['dataset'].update(data_root=data.root, split=split, pipeline=pipelines[part])
     cfg['data_preprocessor'] = dict(type='ClsDataPreprocessor', **inputs.normalisation)
     cfg['val_evaluator'] = dict(type='Accuracy', topk=(1, 5) if len(data.classes) > ALL_CLASSES else (1,))

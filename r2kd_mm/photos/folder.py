@@ -100,6 +100,11 @@ def look_at_photos(
     train, val = found.train.files, {} if found.val is None else found.val.files
     listed = [train] if found.val is None else [train, val]
     notes = []
+    if unlabelled is not None and found.unlabelled is not None:
+        notes.append(
+            f'--unlabelled {str(unlabelled)!r} takes the place of the {len(found.unlabelled.files)} photos without '
+            f'labels among {str(data)!r}; put all into one folder to use both'
+        )
     if found.val is not None:
         notes += _check_classes(found)
     elif keep and has_lists(out):

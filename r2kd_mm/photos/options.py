@@ -8,15 +8,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from r2kd_mm.export.licence import spdx_licence
 from r2kd_mm.photos.teachers import OWN, PUBLISHED, SHARED, AskedTeacher, absolute, check_teachers, for_each_teacher
 
 AUTO = 'auto'
+CPU, GPU = 'cpu', 'gpu'
 # Files of configs/_base_/methods
 METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino')  # of r2kd_mm.export
 # What may differ in a later call with the same folder, because no finished stage depends on it.
 LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
-FREE = ('loggers', 'out', 'seeds', 'baseline', 'formats', 'page', 'jobs', 'allow_duplicates')
+FREE = (
+    'loggers',
+    'out',
+    'seeds',
+    'baseline',
+    'formats',
+    'with_normalization',
+    'with_softmax',
+    'license',
+    'page',
+    'jobs',
+    'allow_duplicates',
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,12 @@ class Options:
             and their stored logits are read later. ``None`` asks them in every epoch.
         loggers: Where each run is shown too.
         formats: What the student is exported to.
+        with_normalization: Normalise in the exported network, which then takes pixels from 0 to 255.
+        with_softmax: Apply softmax in the exported network, which then gives probabilities.
+        license: Of the exported student, as SPDX calls it.
         page: Write a page with figures.
+        devices: ``'cpu'``, ``'gpu'`` for one, or the number of processes that train each run together: one a GPU, or
+            on the CPU where there is none. ``None`` takes a GPU where there is one.
         jobs: Runs of the student at a time.
         workers: Processes that load images, in each run.
         allow_duplicates: Accept images that are in both parts.
@@ -101,7 +120,11 @@ class Options:
     replay: int | None = None
     loggers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ('torchscript',)
+    with_normalization: bool = False
+    with_softmax: bool = False
+    license: str | None = None
     page: bool = True
+    devices: str | int | None = None
     jobs: int = 1
     workers: int = 2
     allow_duplicates: bool = False
@@ -136,14 +159,34 @@ class Options:
                 f'--unlabelled-share is a share of the {self.batch_size} images of a batch, with at least one image of '
                 f'each kind, got {self.unlabelled_share}'
             )
+        if self.license is not None:
+            object.__setattr__(self, 'license', spdx_licence(self.license))
         if self.method not in (AUTO, *METHODS):
             raise ValueError(f'--method must be one of {", ".join((AUTO, *METHODS))}, got {self.method!r}')
+        object.__setattr__(self, 'devices', _devices(self.devices))
+        count = self.processes
+        each = self.batch_size // count
+        if self.batch_size % count or each < 2:
+            raise ValueError(
+                f'--batch-size {self.batch_size} is that of all processes: --devices {count} must divide it, and leave '
+                'at least 2 images to each'
+            )
         for name in self.loggers:
             if name not in LOGGERS:
                 raise ValueError(f'--logger must be one of {", ".join(LOGGERS)}, got {name!r}')
         for name in self.formats:
             if name not in FORMATS:
                 raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
+        if 'mmpretrain' in self.formats and (self.with_normalization or self.with_softmax):
+            raise ValueError(
+                '--format mmpretrain has normalisation and softmax in its config, outside of the network; leave out '
+                '--with-normalization and --with-softmax, or this format'
+            )
+
+    @property
+    def processes(self) -> int:
+        """Return the number of processes that train a run together."""
+        return self.devices if isinstance(self.devices, int) else 1
 
     @property
     def teachers(self) -> tuple[AskedTeacher, ...]:
@@ -159,7 +202,20 @@ class Options:
         """Return the options that decide the results, as JSON takes them."""
         found = {name: value for name, value in asdict(self).items() if name not in FREE}
         unlabelled = None if self.unlabelled is None else str(self.unlabelled.resolve())
-        return dict(found, data=str(self.data.resolve()), unlabelled=unlabelled)
+        devices = self.processes if self.processes > 1 else None  # the kind of a device does not make another run
+        return dict(found, devices=devices, data=str(self.data.resolve()), unlabelled=unlabelled)
+
+
+def _devices(given: str | int | None) -> str | int | None:
+    """A number where it is written as one.
+
+    Raises:
+        ValueError: It is neither a kind of device nor a number of processes.
+    """
+    number = int(given) if isinstance(given, str) and given.isdecimal() else given
+    if number is None or number in (CPU, GPU) or (isinstance(number, int) and number >= 1):
+        return number
+    raise ValueError(f'--devices must be {CPU}, {GPU} or a number of processes, at least 1, got {given!r}')
 
 
 def flag_of(name: str) -> str:

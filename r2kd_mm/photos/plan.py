@@ -111,13 +111,16 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         options.flip,
         options.amp,
         options.loggers,
+        processes=options.processes,
     )
 
     def planned(name: str, cfg: Mapping[str, Any], says: str, seed: int = 0) -> Run:
         path = folder / 'configs' / f'{name}.py'
-        again = f'python tools/train.py {path} --work-dir work_dirs/{name} trains it again with the same result.'
-        write_config(cfg, path, [says, again])
-        return Run(Method(name, str(path)), seed, runs / name / f'seed_{seed}')
+        train = f'python tools/train.py {path}'
+        if options.processes > 1:
+            train = f'bash tools/dist_train.sh {path} {options.processes}'
+        write_config(cfg, path, [says, f'{train} --work-dir work_dirs/{name} trains it again with the same result.'])
+        return Run(Method(name, str(path)), seed, runs / name / f'seed_{seed}', options.processes)
 
     teacher_runs: list[Run] = []
     members: dict[str, dict[str, Any]] = {}

@@ -19,8 +19,10 @@ from r2kd_mm.engine import AtomicLocalBackend, RunStopped
 from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.export import export_student
+from r2kd_mm.export.export import options_of
 from r2kd_mm.export.formats import require_packages
 from r2kd_mm.hooks.guessing import chance_limit
+from r2kd_mm.photos.devices import check_devices, kept_on
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
 from r2kd_mm.photos.options import Options
 from r2kd_mm.photos.pictures import look_into_photos
@@ -34,7 +36,7 @@ from r2kd_mm.runs import (
     last_checkpoint,
     load_result,
 )
-from r2kd_mm.runs.statistics import wilson_interval
+from r2kd_mm.runs.statistics import accuracy_interval
 
 RECORD = 'distill.json'
 PHOTOS = 'photos'  # in the record: the digest of their names
@@ -110,6 +112,7 @@ def distill(
     for name in asked.loggers:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'--logger {name} needs the package {name}, which is not installed: pip install {name}')
+    check_devices(asked.devices)
     if asked.page:
         _require_page()
     refuse_within(asked.out, asked.data)
@@ -131,21 +134,22 @@ def distill(
     print(describe(plan), flush=True)
 
     threads = torch.get_num_threads()
-    if plan.teacher_runs:
-        print('\nTeacher', flush=True)
-        _train(plan.teacher_runs, asked.jobs, max(1, threads // asked.jobs))
-        for run in plan.teacher_runs:
-            _check_teacher(run, photos)
-    print('\nStudent', flush=True)
-    _train(plan.student_runs, asked.jobs, max(1, threads // asked.jobs))
+    with kept_on(asked.devices):
+        if plan.teacher_runs:
+            print('\nTeacher', flush=True)
+            _train(plan.teacher_runs, asked.jobs, max(1, threads // asked.jobs))
+            for run in plan.teacher_runs:
+                _check_teacher(run, photos)
+        print('\nStudent', flush=True)
+        _train(plan.student_runs, asked.jobs, max(1, threads // asked.jobs))
 
     found = _measured(plan)
     accuracy = {name: math.fsum(values.values()) / len(values) for name, values in found.items()}
-    interval = {name: _interval(value, photos.num_val) for name, value in accuracy.items()}
+    interval = {name: accuracy_interval(value, photos.num_val) for name, value in accuracy.items()}
     table = table_of(plan, found, interval, costs) + guessing(accuracy, photos)
     AtomicLocalBackend().put_text(table, asked.out / TABLE)
     print(f'\n{table}', flush=True)
-    exports, failures = _export(plan.distilled, asked.out / 'export', asked.formats)
+    exports, failures = _export(plan.distilled, asked)
     page = _page(plan) if asked.page else None
     checkpoint = Path(last_checkpoint(plan.distilled))
     print(f'{places(asked, checkpoint, exports, page)}', flush=True)
@@ -211,14 +215,23 @@ def _check_teacher(run: Run, photos: Photos) -> None:
         )
 
 
-def _export(run: Run, folder: Path, formats: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+def _export(run: Run, options: Options) -> tuple[dict[str, Path], list[str]]:
     """The exports by format, made where they are not there, and why some cannot be made."""
     exports, failures = {}, []
-    for name in formats:
+    asked: dict[str, Any] = dict(
+        normalise=options.with_normalization, softmax=options.with_softmax, licence=options.license
+    )
+    for name in options.formats:
+        folder = options.out / 'export' / name
         try:
-            if not (folder / name).is_dir():
-                export_student(last_checkpoint(run), folder / name, name)
-            exports[name] = folder / name
+            if not folder.is_dir():
+                export_student(last_checkpoint(run), folder, name, **asked)
+            elif options_of(folder) != asked:
+                raise ValueError(
+                    f'{str(folder)!r} was made with another --with-normalization, --with-softmax or --license; move it '
+                    'away'
+                )
+            exports[name] = folder
         except Exception as error:  # whatever torch.jit, torch.export and onnx raise
             failures.append(f'{name}: {readable_message(error)}')
     return exports, failures
@@ -260,8 +273,3 @@ def _measured(plan: Plan) -> dict[str, dict[int, float]]:
     teaching = {f'{name}{TEACHING}': {0: score} for name, score in scores.items() if name != PRUNED_MEMBER}
     students = {name: {seed: result.last for seed, result in by.items()} for name, by in results.items()}
     return {**teachers, **teaching, **students}
-
-
-def _interval(accuracy: float, count: int) -> tuple[float, float]:
-    low, high = wilson_interval(round(accuracy / 100 * count), count)
-    return 100 * low, 100 * high

@@ -50,7 +50,10 @@ def describe(plan: Plan) -> str:
     if options.replay is not None:
         lines.append(['replay', f'images and logits repeat after {options.replay} epochs'])
     lines.append(['method', plan.method + (' (auto)' if options.method == 'auto' else '')])
-    lines.append(['training', f'{options.epochs} epochs, batch {options.batch_size}, {options.seeds} seed(s)'])
+    processes = '' if options.processes == 1 else f' over {options.processes} processes'
+    lines.append(
+        ['training', f'{options.epochs} epochs, batch {options.batch_size}{processes}, {options.seeds} seed(s)']
+    )
     code = [side.network.name for side in (*plan.teachers, plan.student) if side.network.runs_code]
     notes = [*photos.notes, *(f'{name} runs code of yours' for name in code)]
     return markdown_table(lines) + ''.join(f'- {note}\n' for note in notes)

@@ -46,6 +46,12 @@ class Method:
 class Run:
     """A method with a seed, and the folder for its logs, checkpoints and result.
 
+    Args:
+        method: What is trained.
+        seed: Its seed.
+        folder: Of the run.
+        processes: Number of processes that train it together; the batch size of the config is that of one.
+
     Example:
         >>> run = Run(Method('KD', 'kd.py'), seed=1, folder=Path('runs/KD/seed_1'))
         >>> str(run), str(run.set_aside)
@@ -55,6 +61,7 @@ class Run:
     method: Method
     seed: int
     folder: Path
+    processes: int = 1
 
     @property
     def set_aside(self) -> Path:

@@ -103,6 +103,16 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
     return Difference(spread(differences).mean, low, high, len(seeds))
 
 
+def accuracy_interval(accuracy: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of an accuracy that was measured on ``count`` images, all in percent.
+
+    >>> [round(bound, 1) for bound in accuracy_interval(100 * 80 / 96, 96)]
+    [74.6, 89.5]
+    """
+    low, high = wilson_interval(round(accuracy / 100 * count), count)
+    return 100 * low, 100 * high
+
+
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share that was counted on ``count`` images (Wilson, JASA 22, 1927).
 

@@ -19,6 +19,7 @@ from mmpretrain.evaluation import Accuracy
 from r2kd_mm.engine import AtomicLocalBackend, set_resume
 from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.resume import AUTO, POINTER
+from r2kd_mm.runs.launch import train_by_processes
 from r2kd_mm.runs.lock import hold
 from r2kd_mm.runs.logs import METRIC, read_accuracies
 from r2kd_mm.runs.plan import Run, load_config
@@ -71,7 +72,8 @@ def _train_in_folder(run: Run, report_progress: Callable[[float], None] | None) 
         _set_aside(run)
         AtomicLocalBackend().put_text(settings_digest(cfg), run.folder / DIGEST_FILE)
     try:
-        result = _train(run, cfg, _ProgressHook(run.folder / _SHARE_FILE, report_progress))
+        train_here = _train if run.processes == 1 else _train_by_processes
+        result = train_here(run, cfg, _ProgressHook(run.folder / _SHARE_FILE, report_progress))
     except Exception:
         if run.set_aside.is_dir() and not (run.folder / POINTER).is_file():
             _put_back(run)
@@ -94,7 +96,7 @@ def _put_back(run: Run) -> None:
     run.set_aside.rename(run.folder)
 
 
-def _train(run: Run, cfg: Config, progress: Hook) -> Result:
+def _train(run: Run, cfg: Config, progress: _ProgressHook) -> Result:
     set_resume(cfg, AUTO)
     stopwatch = _StopwatchHook()
     runner = Runner.from_cfg(cfg)
@@ -115,6 +117,15 @@ def _train(run: Run, cfg: Config, progress: Hook) -> Result:
 
     accuracy, teachers = read_accuracies(run.folder)
     return Result(list(accuracy), list(accuracy.values()), teachers, seconds, cpu_seconds, _test(runner))
+
+
+def _train_by_processes(run: Run, cfg: Config, progress: _ProgressHook) -> Result:
+    if has_test_set(cfg):
+        raise ValueError('a run of several processes is measured on its validation set; take the test set out')
+    began = time.monotonic()
+    train_by_processes(cfg, run.processes, progress.say)
+    accuracy, teachers = read_accuracies(run.folder)
+    return Result(list(accuracy), list(accuracy.values()), teachers, round(time.monotonic() - began, 1))
 
 
 def _check_measured(runner: Runner) -> None:
@@ -165,7 +176,10 @@ class _ProgressHook(Hook):
         self.path, self.report = path, report
 
     def after_train_epoch(self, runner: Runner) -> None:
-        share = (runner.epoch + 1) / runner.max_epochs
+        self.say((runner.epoch + 1) / runner.max_epochs)
+
+    def say(self, share: float) -> None:
+        """Say that a share of the training is done."""
         with contextlib.suppress(OSError):  # of a full disk the checkpoint tells, and what to do
             self.path.write_text(str(share))
         if self.report is not None:

@@ -306,6 +306,10 @@ COMMANDS = {
         'a student of one epoch loses more than is allowed',
     ),
     'python tools/predict.py exports/student photos --json': as_it_stands,
+    f'{TEST} {R2KD} exports/student': Covered(
+        'tests/export/test_scoring.py::test_an_export_has_the_metrics_of_its_checkpoint_and_their_interval',
+        'the export of the line above is of another run',
+    ),
     # docs/compose.md
     f'{TRAIN} configs/compose/compose-fitnet_res14_res6_digits.py': digits,
     f'{TRAIN} configs/compose/compose-l1_res14_res14_digits.py --work-dir run --cfg-options train_cfg.max_epochs=11 '

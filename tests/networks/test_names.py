@@ -1,5 +1,7 @@
 """One name finds a network of any collection, with a head of the right size and what it wants to see."""
 
+import re
+
 import pytest
 import torch
 import toys
@@ -157,3 +159,13 @@ def test_a_network_begins_from_a_file_of_another_head(name, tmp_path):
     same = [key for key in after if after[key].shape == before[key].shape]
     assert len(same) >= len(after) - 2
     assert all(torch.equal(after[key], before[key]) for key in same)
+
+
+@pytest.mark.parametrize(
+    ('name', 'package', 'command'),
+    [('timm/resnet18', 'timm', "pip install 'r2kd_mm[photos]'"), ('hf/x', 'transformers', 'pip install transformers')],
+)
+def test_a_missing_package_is_named_with_what_installs_it(name, package, command, monkeypatch):
+    monkeypatch.setattr('r2kd_mm.networks.names.importlib.util.find_spec', lambda package: None)
+    with pytest.raises(ImportError, match=re.escape(f'needs the package {package}, which is not installed: {command}')):
+        find_network(name, 3)

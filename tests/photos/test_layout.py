@@ -115,6 +115,19 @@ def test_a_folder_of_unlabelled_photos_is_no_class(tmp_path, below):
     assert found.unlabelled.files == ['deep/x.jpg']
 
 
+def test_unlabelled_photos_that_are_left_out_for_others_are_named(tmp_path):
+    for name in ('photos/cat/1', 'photos/cat/2', 'photos/dog/1', 'photos/dog/2', 'photos/unlabelled/x', 'more/y'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f'{name}.jpg').write_text(name)
+    photos, more = tmp_path / 'photos', tmp_path / 'more'
+    found = look_at_photos(photos, tmp_path / 'out', unlabelled=more)
+    assert found.unlabelled.files == ['y.jpg']
+    said = f"--unlabelled '{more}' takes the place of the 1 photos without labels among '{photos}'; put all into one"
+    assert [note for note in found.notes if note.startswith(said)]
+    found = look_at_photos(photos, tmp_path / 'out')
+    assert not any('--unlabelled' in note for note in found.notes)
+
+
 def test_a_validation_folder_among_the_classes_is_refused(tmp_path):
     for name in ('cat/1', 'dog/2', 'Val/cat/3', 'test/4'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

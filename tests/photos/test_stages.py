@@ -1,21 +1,35 @@
 """What is made from a trained student: one fault does not cost the rest."""
 
+from dataclasses import replace
+
 import pytest
 
 from r2kd_mm.photos import stages as module
+from r2kd_mm.photos.options import Options
 
 
 class TestExports:
     def test_one_that_fails_leaves_the_others(self, tmp_path, monkeypatch):
-        def export(checkpoint, folder, name):
+        def export(checkpoint, folder, name, normalise, softmax, licence):
             if name != 'torch':
                 raise dict(onnx=RuntimeError, exported=AssertionError)[name](f'{name} cannot')
 
         monkeypatch.setattr(module, 'export_student', export)
         monkeypatch.setattr(module, 'last_checkpoint', lambda run: 'x.pth')
-        exports, failures = module._export(None, tmp_path, ('onnx', 'exported', 'torch'))
-        assert exports == dict(torch=tmp_path / 'torch')
+        asked = Options('photos', 'timm/a', 'timm/b', tmp_path, formats=('onnx', 'exported', 'torch'))
+        exports, failures = module._export(None, asked)
+        assert exports == dict(torch=tmp_path / 'export' / 'torch')
         assert failures == ['onnx: onnx cannot', 'exported: exported cannot']
+
+    def test_one_that_was_made_otherwise_is_named(self, tmp_path, monkeypatch):
+        folder = tmp_path / 'export' / 'torch'
+        folder.mkdir(parents=True)
+        (folder / 'export.json').write_text('{}')  # of an earlier version
+        asked = Options('photos', 'timm/a', 'timm/b', tmp_path, formats=('torch',), with_softmax=True)
+        exports, (failure,) = module._export(None, asked)
+        assert exports == {}
+        assert failure.endswith('was made with another --with-normalization, --with-softmax or --license; move it away')
+        assert module._export(None, replace(asked, with_softmax=False)) == (dict(torch=folder), [])
 
 
 def test_an_output_folder_among_the_photos_is_not_made(tmp_path):
