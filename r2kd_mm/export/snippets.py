@@ -25,6 +25,7 @@ inferencer = ImageClassificationInferencer('config.py', pretrained='weights.pth'
 found = inferencer('{PHOTO}')[0]
 print(found['pred_class'], found['pred_score'])
 """
+GREY_OF_MMPRETRAIN = OF_MMPRETRAIN.replace(f"'{PHOTO}'", f"imread('{PHOTO}', flag='grayscale')")  # reads colours itself
 OF_THIS_PACKAGE = f"""from r2kd_mm.export import Predictor  # which knows the transforms of this network
 
 found = Predictor('.')('{PHOTO}', top=1)[0]
@@ -39,13 +40,13 @@ def snippet(description: Mapping[str, Any]) -> str:
         description: Content of ``export.json``.
 
     Example:
-        >>> print(snippet(dict(format='mmpretrain')).splitlines()[0])
+        >>> print(snippet(dict(format='mmpretrain', preprocessing=dict(channel_order='RGB'))).splitlines()[0])
         from mmpretrain import ImageClassificationInferencer
     """
-    name = description['format']
+    name, prepared = description['format'], description['preprocessing']
     if name == 'mmpretrain':
-        return OF_MMPRETRAIN
-    prepared = description['preprocessing']
+        grey = f'from mmcv import imread\n{GREY_OF_MMPRETRAIN}'
+        return grey if prepared['channel_order'] == 'GRAY' else OF_MMPRETRAIN
     backends = {step.get('backend', OPENCV) for step in prepared['transforms'] if 'scale' in step}
     steps = [_step(step, OPENCV in backends) for step in prepared['transforms']]
     if len(backends) > 1 or None in steps:
