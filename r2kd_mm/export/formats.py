@@ -281,10 +281,15 @@ def write_onnx(student: Student, description: dict[str, Any], folder: Path) -> N
             dynamic_shapes=({0: torch.export.Dim(BATCH)},),
         )
     assert program is not None
-    for node in importlib.import_module('onnx_ir').traversal.RecursiveGraphIterator(program.model.graph):
-        node.metadata_props.pop(STACK_TRACE, None)  # the sources of this machine
+    drop_sources(program)
     program.model.metadata_props[DESCRIPTION] = json.dumps(description)
     program.save(folder / 'model.onnx')  # weights of more than 2 GB go to a second file
+
+
+def drop_sources(program: Any) -> None:
+    """Take the places in the sources of this machine out of what :func:`torch.onnx.export` returns."""
+    for node in importlib.import_module('onnx_ir').traversal.RecursiveGraphIterator(program.model.graph):
+        node.metadata_props.pop(STACK_TRACE, None)
 
 
 def _describe_onnx(description: dict[str, Any], folder: Path) -> None:

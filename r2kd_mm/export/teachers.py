@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from r2kd_mm.engine.wrapped_data import short_name
-from r2kd_mm.export.formats import FLOAT32, quietly
+from r2kd_mm.export.formats import FLOAT32, drop_sources, quietly
 from r2kd_mm.export.network import ExportError, Logits
 from r2kd_mm.export.quantization import calibration_reader
 from r2kd_mm.functional import agreement, pearson
@@ -144,6 +144,7 @@ def _write(network: nn.Module, images: Tensor, path: Path, precision: str) -> No
         dynamic_shapes=({0: torch.export.Dim('batch')},),
     )
     assert program is not None
+    drop_sources(program)
     program.save(path)
     if precision != FLOAT32:
         _quantise(path, images)
