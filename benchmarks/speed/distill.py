@@ -45,7 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='folder for photos and runs')
     parser.add_argument('--skimage', type=Path, required=True, help='folder data of scikit-image')
-    parser.add_argument('--students', nargs='+', default=STUDENTS, help='default: one of each library')
+    parser.add_argument(
+        '--students', nargs='*', default=STUDENTS, help='default: one of each library; none: photos alone'
+    )
     parser.add_argument('--epochs', type=common.positive, default=20, help='default: %(default)s')
     parser.add_argument('--image-size', type=common.positive, default=48, help='default: %(default)s')
     parser.add_argument('--threads', type=common.positive, default=2, help='default: %(default)s')
@@ -98,8 +100,8 @@ def measure(student: str, args: argparse.Namespace) -> dict[str, Any]:
     command += ['--teacher', TEACHER, '--student', name, '--out', str(folder), '--epochs', str(args.epochs)]
     seconds, printed = timed([*command, *random, *sizes], args.threads)
     (folder / 'printed.txt').write_text(printed)
-    table = [line.split('|')[1:4] for line in printed.splitlines() if line.startswith(('| teacher  ', '| student '))]
-    accuracies = {cells[0].strip(): cells[1].strip() for cells in table if cells[1].strip()[:1].isdigit()}
+    table = printed[printed.index('\n' + MARKS['export, page']) :].split('\n\n')[0].strip().splitlines()[2:]
+    accuracies = {name.strip(): float(value) for name, value in (line.split('|')[1:3] for line in table)}
     return dict(student=student, seconds=seconds, total=sum(seconds.values()), accuracy_percent=accuracies)
 
 
@@ -118,6 +120,8 @@ def main() -> None:
     args = parse_args()
     if not (args.out / 'photos').is_dir():
         make_photos(args.out / 'photos', args.skimage)
+    if not args.students:
+        return
     before = environment()
     found = [measure(student, args) for student in args.students]
     settings = dict(epochs=args.epochs, image_size=args.image_size, threads=args.threads, photos=480)

@@ -26,7 +26,7 @@ PERCENT = (0.0, 100.0)
 MOST_MAPS = 5  # side by side
 MOST_TICKS = 30  # names on an axis that can still be read
 FEW_TICKS = 12  # that leave room for numbers
-LIGHT = 0.55  # of the colours of a map: black can be read on them
+LIGHT = 0.55  # of the range of a map: from here on, or up to here, black can be read on its colours
 
 
 class Line(NamedTuple):
@@ -178,10 +178,10 @@ def draw_confusions(maps: Mapping[str, NDArray[np.float64]], classes: Sequence[s
     columns = min(2 if len(classes) > FEW_TICKS or _are_long(classes) else COLUMNS, len(maps))
     figure, grid = grid_of_panels(len(maps), columns, height=min(WIDTH / columns, 5.0))
     for axes, (name, shares) in zip(grid, maps.items()):
-        image = _map(axes, shares, 'cividis', PERCENT, name, classes)
+        image = _map(axes, shares, 'Blues', PERCENT, name, classes)
         axes.set(xlabel='predicted', ylabel='is')
         for row, column in np.argwhere(shares > 0) if len(classes) <= FEW_TICKS else ():
-            color = 'white' if shares[row, column] < LIGHT * PERCENT[1] else 'black'
+            color = 'black' if shares[row, column] < LIGHT * PERCENT[1] else 'white'
             axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=7, color=color)
     figure.colorbar(image, ax=grid, label='share of the images of the class (%)', shrink=0.6)
     return figure

@@ -262,6 +262,20 @@ COMMANDS = {
     'r2kd-mm distill photos --teacher timm/resnet34 --student timm/resnet18 --out runs/photos': Covered(
         'tests/e2e/test_distill.py::test_it_leaves_a_student_its_configs_and_a_table', 'the weights are downloaded'
     ),
+    # docs/tutorial_photos.md
+    'python benchmarks/speed/distill.py runs/tutorial --skimage scikit-image/skimage/data --students': Covered(
+        'tests/benchmarks/speed/test_distill.py::test_without_students_the_photos_are_made', 'needs scikit-image'
+    ),
+    'r2kd-mm distill runs/tutorial/photos --teacher timm/test_resnet --student timm/test_efficientnet '
+    '--teacher-init none --student-init none --epochs 30 --image-size 48 --teacher-image-size 48 '
+    '--out runs/tutorial/student': Covered(
+        'tests/benchmarks/speed/test_distill.py::test_the_command_goes_through_all_stages', 'takes minutes'
+    ),
+    'python tools/predict.py runs/tutorial/student/export/torchscript runs/tutorial/photos/val/coffee/0.png '
+    '--top 3': Covered('tests/tools/test_predict.py::*', 'needs the student of the command above'),
+    f'{TRAIN} runs/tutorial/student/configs/student_distilled.py --work-dir work_dirs/student_distilled': Covered(
+        'tests/e2e/test_distill.py::test_tools_train_gives_the_same_result_from_the_config_of_a_stage', 'likewise'
+    ),
     'mim train r2kd_mm res14_digits.py --gpus 0': Covered(
         f'{MIM}::test_mim_train_trains_a_config_of_the_package', 'mim looks for an installed package'
     ),

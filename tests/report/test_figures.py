@@ -104,7 +104,7 @@ def test_heat_cells_show_their_number_and_can_be_read():
 def test_a_confusion_matrix_has_a_row_for_each_class_and_shows_what_occurs():
     axes = DRAWERS['confusions']().axes[0]
     texts = {text.get_text(): (text.get_position(), text.get_color()) for text in axes.texts}
-    assert texts == {'90': ((0, 0), 'black'), '10': ((1, 0), 'white'), '100': ((1, 1), 'black')}
+    assert texts == {'90': ((0, 0), 'white'), '10': ((1, 0), 'black'), '100': ((1, 1), 'white')}
     assert [label.get_text() for label in axes.get_yticklabels()] == ['cat', 'dog']
     assert axes.yaxis_inverted()
     many = figures.draw_confusions({'a': np.eye(40), 'b': np.eye(40)}, [str(index) for index in range(40)])

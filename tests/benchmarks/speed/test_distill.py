@@ -6,6 +6,7 @@ from argparse import Namespace
 import distill
 import pytest
 import toolbox
+from PIL import Image
 
 
 def test_a_stage_begins_with_its_line():
@@ -18,6 +19,17 @@ def test_a_stage_begins_with_its_line():
 def test_a_call_that_fails_ends_the_benchmark():
     with pytest.raises(SystemExit, match='failed:\nsaid'):
         distill.timed([sys.executable, '-c', 'print("said"); raise SystemExit(1)'], threads=1)
+
+
+def test_without_students_the_photos_are_made(tmp_path, monkeypatch):
+    for name in distill.CROPPED:
+        Image.new('RGB', (80, 60), 'red').save(tmp_path / name)
+    monkeypatch.setattr(sys, 'argv', ['distill.py', str(tmp_path / 'out'), '--skimage', str(tmp_path), '--students'])
+    distill.main()
+    found = sorted((tmp_path / 'out' / 'photos').rglob('*.png'))
+    assert len(found) == 480
+    assert Image.open(found[0]).size == (96, 96)
+    assert len({path.parent.name for path in found}) == 12
 
 
 @pytest.mark.slow
