@@ -139,6 +139,7 @@ ALLOWED = {
         'version',
         'weights',
     },
+    'planning': {'classifiers', 'distillers', 'engine', 'hooks', 'registry', 'teachers'},
     'photos': {
         'classifiers',
         'cost',

@@ -277,13 +277,13 @@ def compiled(device: str) -> Found:
 
 
 def speed(device: str) -> Found:
-    """Time the step of the flagship with random images."""
+    """Time the step of the flagship with random images, and compare time and memory with the plan."""
     from argparse import Namespace
 
     from common import Networks, RandomBatch, read_config
 
-    found = Found('settings', 'ms a step', 'images a second', 'peak GiB')
-    cfg = read_config(Namespace(config=str(ROOT / FLAGSHIP), cfg_options=None, threads=1))
+    found = Found('settings', 'ms a step', 'images a second', 'peak GiB', 'planned GiB', 'times the roofline')
+    cfg = read_config(Namespace(config=str(ROOT / FLAGSHIP), cfg_options=None, threads=4))
     networks = Networks(cfg)
     batch = RandomBatch(SPEED_BATCH, SPEED_IMAGE, networks)
     for name, fields, amp in (
@@ -304,22 +304,62 @@ def speed(device: str) -> Found:
             times.append(time.perf_counter() - start)
         median = statistics.median(times[6:])
         peak = torch.cuda.max_memory_allocated() / 2**30
-        found.add(name, f'{1e3 * median:.1f}', f'{SPEED_BATCH / median:.0f}', f'{peak:.1f}')
+        planned, roofline = _planned(cfg, fields, amp)
+        found.add(
+            name,
+            f'{1e3 * median:.1f}',
+            f'{SPEED_BATCH / median:.0f}',
+            f'{peak:.2f}',
+            f'{planned / 2**30:.2f} ({100 * (planned / 2**30 / peak - 1):+.0f} %)',
+            f'{median / roofline:.1f}' if roofline else 'a card without figures',
+        )
         del model, wrapper
+    return found
+
+
+def _planned(cfg: Any, fields: dict, amp: bool) -> tuple[float, float | None]:
+    """Return the planned peak of a step in bytes, and its seconds at the roofline of this card."""
+    import copy
+
+    from r2kd_mm.planning import find_card
+    from r2kd_mm.planning.step import PlannedStep
+
+    cfg = copy.deepcopy(cfg)
+    cfg.model.update(fields)
+    cfg.custom_hooks = []  # the timed step has none
+    if amp:
+        cfg.optim_wrapper.type = 'r2kd_mm.AutocastOptimWrapper'
+    step = PlannedStep(cfg, SPEED_IMAGE)
+    trace = step.trace(SPEED_BATCH)
+    try:
+        roofline = find_card('cuda').roofline(trace.operators)
+    except ValueError:
+        roofline = None
+    return max(trace.peak, step.preparation), roofline
+
+
+def fsdp(device: str) -> Found:
+    """Train with FSDP on all cards, at most two."""
+    found = Found('run', 'seen')
+    _launch(found, 'NCCL, FullyShardedDataParallel', min(2, torch.cuda.device_count()), 'fsdp')
     return found
 
 
 def cards(device: str) -> Found:
     """Train on two cards with SyncBN; the weights of both must be the same."""
     found = Found('run', 'seen')
+    _launch(found, 'NCCL, DistributedDataParallel, SyncBN', 2, 'ddp')
+    return found
+
+
+def _launch(found: Found, title: str, processes: int, wrapper: str) -> None:
     script = Path(__file__).with_name('two_cards.py')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', str(script)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)]
+    done = subprocess.run([*command, str(script), wrapper], capture_output=True, text=True)
     last = ([line for line in done.stdout.splitlines() if line.startswith('same weights')] or ['nothing'])[-1]
-    found.add('NCCL, DistributedDataParallel, SyncBN', last, is_right=not done.returncode)
+    found.add(title, last, is_right=not done.returncode)
     if done.returncode:
         print(done.stderr[-2000:])
-    return found
 
 
 PARTS: dict[str, Callable[[str], Found]] = {
@@ -335,6 +375,7 @@ PARTS: dict[str, Callable[[str], Found]] = {
         determinism,
         compiled,
         speed,
+        fsdp,
         cards,
     )
 }

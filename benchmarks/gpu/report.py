@@ -56,7 +56,8 @@ PARTS = (
     Part('precision', 'Mixed precision, and a fused optimizer under a gradient scaler', 90, needs_cards=1),
     Part('determinism', 'Two runs with deterministic=True', 60, needs_cards=1),
     Part('compiled', 'torch.compile and CUDA graphs', 150, needs_cards=1),
-    Part('speed', 'Step time of ResNet-50 to MobileNetV1', 150, needs_cards=1),
+    Part('speed', 'Step time and memory of ResNet-50 to MobileNetV1, next to tools/plan_run.py', 150, needs_cards=1),
+    Part('fsdp', 'FullyShardedDataParallel, on one card or two', 90, needs_cards=1),
     Part('cards', 'Two cards: NCCL, DistributedDataParallel, SyncBN', 90, needs_cards=2),
 )
 

@@ -21,6 +21,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.profiler import ProfilerActivity, profile
 
 from r2kd_mm.engine import SampleIndex, clear_errors
 from r2kd_mm.engine.arguments import add_config_options
@@ -249,6 +250,18 @@ def peak_extra_bytes(action: Callable[[], object]) -> int:
     before = resident_bytes('VmRSS')
     action()
     return max(0, resident_bytes('VmHWM') - before)
+
+
+def most_allocated(action: Callable[[], object]) -> int:
+    """Measure, by the profiler, the most bytes that PyTorch's CPU allocator holds at one time during ``action``."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        action()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
+    total = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        total += event.nbytes()
+        peak = max(peak, total)
+    return peak
 
 
 def resident_bytes(field: str) -> int:

@@ -243,6 +243,10 @@ COMMANDS = {
     # docs/speed.md
     'make gpu PYTHON=python3': shown,
     f'python tools/check_teacher_engine.py {R2KD} --engine fast': as_it_stands,
+    'python tools/plan_run.py configs/r2kd/r2kd_res50_mbv1_imagenet.py --device h100 --batch-size 256': Covered(
+        'tests/tools/test_plan_run.py::test_a_batch_that_does_not_fit_is_a_plan_and_one_line',
+        'networks for ImageNet take a minute',
+    ),
     f'python tools/check_teacher_engine.py {R2KD} --choose': as_it_stands,
     f'python tools/model_converters/export_teachers.py {R2KD} work_dirs/teachers': as_it_stands,
     f'{TRAIN} work_dirs/teachers/config.py': Short(EPOCH),

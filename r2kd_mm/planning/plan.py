@@ -1,0 +1,375 @@
+"""Say what a step of a config takes: arithmetic, memory, the largest batch, and the least time on a card."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from r2kd_mm.distillers import LogitDistiller
+from r2kd_mm.distillers.student import unwrap_student
+from r2kd_mm.engine.run_config import read_changed_config
+from r2kd_mm.planning.cards import GIGA, Card, find_card, read_bytes
+from r2kd_mm.planning.step import SMALL_BATCH, PlannedStep
+from r2kd_mm.planning.trace import Operator
+from r2kd_mm.teachers.store import RowFormat
+
+AS_CONFIGURED = 'as configured'
+ACCUMULATED = 4
+MOST_IMAGES = 65536  # where the search for the largest batch ends
+SIZES = ('crop_size', 'scale', 'size')  # of the transforms that end with images of one size
+LISTED = 0.001  # of the memory at the peak
+TIMES = ['ms at the peak', 'ms at the roofline']
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one setting needs.
+
+    Attributes:
+        batch_size: Images of one forward pass.
+        memory: At the peak, in bytes.
+        by_part: The same, by part.
+        operators: Of one batch and one update.
+        most: The most bytes that each part alone had at one time.
+        largest: Largest batch that fits the memory of the card; 0 where none does, ``None`` where no memory is known.
+        failure: Why the setting is not possible, or empty.
+    """
+
+    batch_size: int
+    memory: float = 0
+    by_part: Mapping[str, float] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+    most: Mapping[str, float] = field(default_factory=dict)
+    largest: int | None = None
+    failure: str = ''
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step of a config needs, in several settings.
+
+    Attributes:
+        name: Of the config.
+        image_size: Height and width, in pixels.
+        needs: What each setting needs, by its name; that of the config is the first.
+        card: What it runs on, or ``None``.
+        memory: Of the card, in bytes, or ``None``.
+        replay: Bytes of the replay store on disk for one image, or ``None``.
+        num_images: Size of the training set, or ``None``.
+        notes: What the plan leaves out.
+    """
+
+    name: str
+    image_size: int
+    needs: dict[str, Needs]
+    card: Card | None
+    memory: float | None
+    replay: int | None
+    num_images: int | None
+    notes: list[str]
+
+    @property
+    def problem(self) -> str:
+        """Return why the step does not fit the memory; empty where it does, or where no memory is known."""
+        asked = self.needs[AS_CONFIGURED]
+        if self.memory is None or asked.memory <= self.memory:
+            return ''
+        smaller = f'the largest batch is {asked.largest}' if asked.largest else 'not even a batch of 2 does'
+        ways = [
+            f'{name} needs {_size(needs.memory)}'
+            for name, needs in self.needs.items()
+            if not needs.failure and needs.memory <= self.memory
+        ]
+        return (
+            f'a batch of {asked.batch_size} does not fit: it needs {_size(asked.memory)}, and there are '
+            f'{_size(self.memory)}; {smaller}. {"; ".join(ways) or "No other setting that was tried fits"}'
+        )
+
+    def to_markdown(self) -> str:
+        """Format the plan."""
+        asked = self.needs[AS_CONFIGURED]
+        where = f' on {self.card.title}' if self.card else ''
+        lines = [
+            f'# {self.name}: {asked.batch_size} images of {self.image_size} x {self.image_size}{where}',
+            '',
+            *self._parts(asked),
+            '',
+            *_table(['memory at the peak', ''], _memory_rows(asked)),
+            '',
+            *self._settings(),
+        ]
+        if self.replay is not None:
+            whole = f', {_size(self.replay * self.num_images)} for all' if self.num_images else ''
+            lines += ['', f'The replay takes {self.replay / 1000:.1f} kB on disk for each training image{whole}.']
+        lines += ['', *(f'- {note}.' for note in self.notes)]
+        return '\n'.join(lines)
+
+    def _parts(self, asked: Needs) -> list[str]:
+        flops: Counter[str] = Counter()
+        moved: Counter[str] = Counter()
+        operators: dict[str, list[Operator]] = {}
+        for operator in asked.operators:
+            flops[operator.part] += operator.flops
+            moved[operator.part] += operator.bytes
+            operators.setdefault(operator.part, []).append(operator)
+        head = ['part of a step', 'GFLOP', 'read and written', 'most memory']
+        parts = sorted(operators, key=lambda part: -moved[part])
+        rows = [
+            [part, _rounded(flops[part] / GIGA), _size(moved[part]), _size(asked.most.get(part, 0))] for part in parts
+        ]
+        rows.append(['all', _rounded(flops.total() / GIGA), _size(moved.total()), ''])
+        if self.card:
+            head += TIMES
+            for row, ran in zip(rows, [*(operators[part] for part in parts), asked.operators]):
+                row += self._times(ran)
+        return _table(head, rows)
+
+    def _settings(self) -> list[str]:
+        head = ['setting', 'images at once', 'peak']
+        head += ['largest batch'] * (self.memory is not None)
+        head += TIMES if self.card else []
+        rows = []
+        for name, needs in self.needs.items():
+            row = [name, str(needs.batch_size), needs.failure or _size(needs.memory)]
+            if self.memory is not None and not needs.failure:
+                row.append(
+                    {None: '', 0: 'none', MOST_IMAGES: f'{MOST_IMAGES} or more'}.get(
+                        needs.largest or 0, str(needs.largest)
+                    )
+                )
+            if self.card and not needs.failure:
+                row += self._times(needs.operators)
+            rows.append(row + [''] * (len(head) - len(row)))
+        return _table(head, rows)
+
+    def _times(self, operators: list[Operator]) -> list[str]:
+        assert self.card is not None
+        return [_rounded(1e3 * self.card.arithmetic(operators)), _rounded(1e3 * self.card.roofline(operators))]
+
+
+def make_plan(
+    config: str,
+    options: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    memory: str | None = None,
+    flops: float | None = None,
+    bandwidth: float | None = None,
+    num_images: int | None = None,
+    only_config: bool = False,
+) -> Plan:
+    """Plan the runs of a config.
+
+    Args:
+        config: Config file.
+        options: Dotted keys and their values, which change it.
+        device: Name of a card, see :func:`~r2kd_mm.planning.find_card`.
+        batch_size: Images of a batch; ``None`` takes that of the config.
+        image_size: Height and width; ``None`` takes what the training pipeline states.
+        memory: That of the card, such as ``'80GB'``; ``None`` takes that of ``device``.
+        flops: Floating-point operations a second; with ``bandwidth``, in place of ``device``.
+        bandwidth: Bytes a second.
+        num_images: Size of the training set, for the size of a replay.
+        only_config: Plan the setting of the config alone.
+
+    Raises:
+        ValueError: The card is not known or not there, or the config trains nothing.
+    """
+    card = _card(device, flops, bandwidth)
+    limit = read_bytes(memory) if memory else card.memory if card and card.memory else None
+    cfg = read_changed_config(config, dict(options or {}))
+    init_default_scope(cfg.get('default_scope', 'r2kd_mm'))
+    MMLogger.get_current_instance().setLevel(logging.ERROR)
+    image_size = image_size or _image_size(cfg)
+    batch_size = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size')
+    if not batch_size:
+        raise ValueError(f'{config} states no batch_size of a train_dataloader; give --batch-size')
+    step = PlannedStep(cfg, image_size)
+    needs = {AS_CONFIGURED: _needs(step, batch_size, limit)}
+    notes = list(step.notes)
+    if not only_config:
+        for name, changed, images in _settings(cfg, step.model, batch_size):
+            try:
+                other = PlannedStep(changed, image_size)
+                needs[name] = _needs(other, images, limit)
+            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                needs[name] = Needs(images, failure=f'not possible: {reason[:80]}')
+    if cfg.model.get('replay'):
+        step.forget_teachers()
+        needs['from a full replay'] = _needs(step, batch_size, limit)
+    notes += [
+        'Memory is what PyTorch asks for; the CUDA context, the workspace of cuDNN and gaps in the memory come on top: '
+        'leave 1 or 2 GB',
+    ]
+    if card:
+        notes.append(
+            'No step takes less time than its arithmetic at the peak. At the roofline, operators run one after the '
+            'other and read and write memory; only caches and joined operators can be faster'
+        )
+    replay = _replay_bytes(cfg, step) if cfg.model.get('replay') else None
+    return Plan(Path(config).stem, image_size, needs, card, limit, replay, num_images, notes)
+
+
+def _card(device: str | None, flops: float | None, bandwidth: float | None) -> Card | None:
+    if (flops is None) != (bandwidth is None):
+        raise ValueError(f'--flops and --bandwidth belong together, got {flops} and {bandwidth}; give both')
+    if device is not None and flops is not None:
+        raise ValueError(f'--device {device} states flops and bandwidth already; give it or the two numbers')
+    if flops is None or bandwidth is None:
+        return None if device is None else find_card(device)
+    if min(flops, bandwidth) <= 0:
+        raise ValueError(
+            f'--flops and --bandwidth are numbers above 0, such as 300e12 and 2e12, got {flops}, {bandwidth}'
+        )
+    return Card('a card of your own', 0, bandwidth, flops, flops, flops, flops)
+
+
+def _image_size(cfg: Config) -> int:
+    """Return the size of the images that the training pipeline makes."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    for transform in reversed(dataset.get('pipeline') or []):
+        for name in SIZES:
+            size = transform.get(name)
+            size = size[0] if isinstance(size, (list, tuple)) and len(set(size)) == 1 else size
+            if isinstance(size, int) and not isinstance(size, bool):
+                return size
+    raise ValueError(f'the training pipeline of {cfg.filename} states no size of its images; give --image-size')
+
+
+def _settings(cfg: Config, model: nn.Module, batch_size: int) -> Iterator[tuple[str, Config, int]]:
+    """Yield what else can be set: its name, the config with it, and the images of one forward pass."""
+    amp = {'optim_wrapper.type': 'r2kd_mm.AutocastOptimWrapper'}
+    last = {'model.channels_last': True}
+    changes: dict[str, dict] = {}
+    kind = str(cfg.optim_wrapper.get('type'))
+    if 'Autocast' not in kind and 'Amp' not in kind and 'constructor' not in cfg.optim_wrapper:
+        changes['--amp'] = amp
+    if isinstance(model, LogitDistiller) and not cfg.model.get('channels_last'):
+        changes['channels_last'] = last
+        if '--amp' in changes:
+            changes['--amp, channels_last'] = {**amp, **last}
+    names = _checkpointed(model)
+    if names and not cfg.get('activation_checkpointing'):
+        changes[f'activation_checkpointing of {len(names)} modules'] = dict(activation_checkpointing=names)
+    for name, fields in changes.items():
+        changed = copy.deepcopy(cfg)
+        changed.merge_from_dict(fields)
+        yield name, changed, batch_size
+    count = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if count == 1 and batch_size % ACCUMULATED == 0 and batch_size // ACCUMULATED >= SMALL_BATCH:
+        changed = copy.deepcopy(cfg)
+        changed.optim_wrapper.accumulative_counts = ACCUMULATED
+        yield f'accumulative_counts={ACCUMULATED}', changed, batch_size // ACCUMULATED
+
+
+def _checkpointed(model: nn.Module) -> list[str]:
+    """Return the stages of the student's backbone that a checkpoint can surround.
+
+    MMEngine's checkpoints need an input with a gradient, so the stage that sees the images is left out.
+    """
+    student: Any = unwrap_student(getattr(model, 'architecture', model))
+    stages, prefix = getattr(student, 'backbone', None), 'backbone'
+    while isinstance(stages, nn.Module):
+        children = [(name, child) for name, child in stages.named_children() if list(child.parameters())]
+        if len(children) != 1:
+            break
+        prefix, stages = f'{prefix}.{children[0][0]}', children[0][1]
+    else:
+        return []
+    if hasattr(model, 'architecture'):
+        prefix = f'architecture.{prefix}'
+    return [f'{prefix}.{name}' for name, child in children[1:] if len(list(child.children())) > 1]
+
+
+def _needs(step: PlannedStep, batch_size: int, limit: float | None) -> Needs:
+    """Trace the step, and search for the largest batch."""
+    peaks: dict[int, float] = {}
+
+    def peak(images: int) -> float:
+        if images not in peaks:
+            peaks[images] = max(step.trace(images).peak, step.preparation)
+        return peaks[images]
+
+    trace = step.trace(batch_size)
+    peaks[batch_size] = max(trace.peak, step.preparation)
+    by_part, most, operators = dict(trace.at_peak), dict(trace.most), trace.operators
+    if step.accumulation > 1:  # what ran was two batches and one update
+        operators = step.trace(batch_size, accumulation=1).operators
+    needs = Needs(batch_size, peaks[batch_size], by_part, operators, most)
+    return needs if limit is None else replace(needs, largest=largest_batch(peak, limit, batch_size))
+
+
+def largest_batch(peak: Callable[[int], float], limit: float, start: int) -> int:
+    """Return the largest batch, to 1 %, whose peak is within the limit; 0 if none is, at most :data:`MOST_IMAGES`.
+
+    Args:
+        peak: Maps a number of images to bytes.
+        limit: In bytes.
+        start: Where to begin.
+
+    Example:
+        >>> largest_batch(lambda images: 100 + 10 * images, limit=1000, start=8)
+        90
+    """
+    if peak(SMALL_BATCH) > limit:
+        return 0
+    low, high = SMALL_BATCH, max(start, SMALL_BATCH + 1)
+    while peak(high) <= limit:
+        if high >= MOST_IMAGES:
+            return MOST_IMAGES
+        slope = (peak(high) - peak(low)) / (high - low)
+        guess = int(high + (limit - peak(high)) / slope) + 1 if slope > 0 else MOST_IMAGES
+        low, high = high, min(max(guess, high + 1), MOST_IMAGES)
+    while high - low > max(1, low // 100):
+        width = high - low
+        between = low + int((limit - peak(low)) / (peak(high) - peak(low)) * width)
+        # where the peak is no line, as with losses of all pairs, the middle is the better guess
+        for guess in (between, between + max(1, between // 100), (low + high) // 2):
+            if low < guess < high and high - low > width / 2:
+                low, high = (guess, high) if peak(guess) <= limit else (low, guess)
+    return low
+
+
+def _replay_bytes(cfg: Config, step: PlannedStep) -> int:
+    """Return the bytes of a replay store for one image."""
+    replay = cfg.model.replay
+    layout = RowFormat(step.num_classes, replay.get('dtype', 'float16'), replay.get('top_k')).layout
+    views = len(step.model.step.views.names)
+    return layout.itemsize * views * (cfg.get('train_cfg') or {}).get('cycle', 1)
+
+
+def _memory_rows(needs: Needs) -> list[list[str]]:
+    listed = {part: size for part, size in needs.by_part.items() if size >= LISTED * needs.memory}
+    rows = [[part, _size(size)] for part, size in sorted(listed.items(), key=lambda item: -item[1])]
+    return [*rows, ['all', _size(needs.memory)]]
+
+
+def _size(number: float) -> str:
+    """Format bytes.
+
+    >>> _size(2.5e9), _size(300)
+    ('2.5 GB', '0.0003 MB')
+    """
+    return f'{_rounded(number / GIGA)} GB' if number >= GIGA else f'{_rounded(number / 1e6)} MB'
+
+
+def _rounded(number: float) -> str:
+    return f'{number:.3g}' if number < 1000 else f'{number:.0f}'
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ['| ' + ' | '.join(row) + ' |' for row in (head, ['---'] * len(head), *rows)]
