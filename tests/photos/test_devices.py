@@ -84,8 +84,8 @@ def test_two_processes_give_what_one_gives_with_the_same_images_a_step(tmp_path)
         assert found.accuracy['student_distilled'] > 80
         rows = [
             json.loads(line)
-            for run in sorted((out / 'runs').iterdir())
-            for line in next((run / 'seed_0').glob('*/vis_data/scalars.json')).read_text().splitlines()
+            for run in sorted((out / 'runs').glob('*/seed_0'))
+            for line in next(run.glob('*/vis_data/scalars.json')).read_text().splitlines()
         ]
         losses[devices] = [row['loss'] for row in rows if 'loss' in row]
     assert len(losses[2]) == 12  # of the last step of each epoch
