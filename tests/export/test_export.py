@@ -1,6 +1,7 @@
 """An export is right, or it is not there."""
 
 import dataclasses
+import json
 
 import exports
 import pytest
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from r2kd_mm.export import FORMATS, ExportError, export_student
+from r2kd_mm.export.card import _teacher as teacher_row
 
 
 @pytest.fixture(scope='module')
@@ -104,3 +106,29 @@ def test_the_card_of_a_classifier_without_teacher_says_so(tmp_path):
     card = (tmp_path / 'export/README.md').read_text()
     assert '| teacher | none |' in card
     assert '| method | training on labels, without a teacher |' in card
+
+
+def test_the_licence_stands_in_card_and_description(checkpoint, tmp_path):
+    export_student(checkpoint, tmp_path / 'export', 'torch', licence='mit')
+    assert (tmp_path / 'export/README.md').read_text().startswith('---\nlicense: mit\n')
+    assert json.loads((tmp_path / 'export/export.json').read_text())['license'] == 'MIT'
+    with pytest.raises(ValueError, match='--license takes an identifier of SPDX'):
+        export_student(checkpoint, tmp_path / 'other', 'torch', licence='free')
+    assert not (tmp_path / 'other').exists()
+
+
+def test_the_card_names_the_networks_of_all_teachers_without_their_folders():
+    timm = dict(type='TimmClassifier', model_name='resnet34', num_classes=3)
+    local = dict(type='HuggingFaceClassifier', model_name='/home/me/vit', num_labels=3)
+    members = dict(
+        teacher=dict(teacher=dict(type='AdaptedInputs', size=40, network=timm), teacher_ckpt='/runs/a.pth'),
+        teacher_2=dict(teacher=dict(type='AdaptedInputs', network=local)),
+        pruned=dict(copy_of='teacher', pruner=dict(type='MagnitudePruner')),
+    )
+    model = dict(architecture={}, teacher=dict(type='TeacherEnsemble', members=members))
+    assert teacher_row(model, dict(teacher_accuracies=dict(teacher=92.0))) == (
+        'TimmClassifier(model_name=resnet34, num_classes=3), weights a.pth and HuggingFaceClassifier(model_name=vit, '
+        'num_labels=3), weights of its own and a copy of teacher; top-1 accuracy: teacher 92.00 %'
+    )
+    alone = dict(architecture={}, teacher=dict(type='FileNetwork', path='/home/me/model.onnx'), teacher_ckpt=None)
+    assert teacher_row(alone, {}) == 'FileNetwork(path=model.onnx), weights of its own'
