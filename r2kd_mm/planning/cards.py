@@ -22,11 +22,11 @@ class Card:
     Attributes:
         title: Its name.
         memory: In bytes.
-        bandwidth: Of its memory, in bytes a second.
+        bandwidth: Bytes a second between the card and its memory.
         float32: Floating-point operations a second.
-        tf32: Those of float32 convolutions, which PyTorch runs in TF32; ``None`` where the card has none.
-        fp16: Those in float16, summed in float32.
-        bf16: Those in bfloat16; ``None`` where the card has none.
+        tf32: The rate of float32 convolutions, which PyTorch runs in TF32; ``None`` where the card has none.
+        fp16: The rate in float16, summed in float32.
+        bf16: The rate in bfloat16; ``None`` where the card has none.
 
     Example:
         >>> find_card('t4').bandwidth

@@ -39,7 +39,7 @@ class Needs:
         batch_size: Images of one forward pass.
         memory: At the peak, in bytes.
         by_part: The same, by part.
-        operators: Of one batch and one update.
+        operators: What runs in one batch and one update.
         most: The most bytes that each part alone had at one time.
         largest: Largest batch that fits the memory of the card; 0 where none does, ``None`` where no memory is known.
         failure: Why the setting is not possible, or empty.
@@ -59,11 +59,11 @@ class Plan:
     """What a step of a config needs, in several settings.
 
     Attributes:
-        name: Of the config.
+        name: Name of the config.
         image_size: Height and width, in pixels.
         needs: What each setting needs, by its name; that of the config is the first.
         card: What it runs on, or ``None``.
-        memory: Of the card, in bytes, or ``None``.
+        memory: Bytes of the card, or ``None``.
         replay: Bytes of the replay store on disk for one image, or ``None``.
         num_images: Size of the training set, or ``None``.
         notes: What the plan leaves out.
@@ -177,7 +177,7 @@ def make_plan(
         device: Name of a card, see :func:`~r2kd_mm.planning.find_card`.
         batch_size: Images of a batch; ``None`` takes that of the config.
         image_size: Height and width; ``None`` takes what the training pipeline states.
-        memory: That of the card, such as ``'80GB'``; ``None`` takes that of ``device``.
+        memory: Size of the card's memory, such as ``'80GB'``; ``None`` takes that of ``device``.
         flops: Floating-point operations a second; with ``bandwidth``, in place of ``device``.
         bandwidth: Bytes a second.
         num_images: Size of the training set, for the size of a replay.

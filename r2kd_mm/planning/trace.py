@@ -30,7 +30,7 @@ class Operator:
         part: The part of the step that it belongs to.
         flops: Floating-point operations of products and convolutions; others count as 0.
         bytes: Memory that it reads and writes.
-        dtype: Of its numbers.
+        dtype: Type of its numbers.
         is_convolution: Whether it is one, or the gradient of one.
     """
 
