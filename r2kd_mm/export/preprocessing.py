@@ -68,7 +68,7 @@ class Preprocessing:
 
     @property
     def interpolation(self) -> str | None:
-        """How images are resized: the last such step; ``None`` where none is."""
+        """Return the interpolation of the last step that resizes; ``None`` without one."""
         sizing = [step for step in self.transforms if 'scale' in step or 'scale_factor' in step]
         return sizing[-1].get('interpolation', DEFAULT_INTERPOLATION) if sizing else None
 

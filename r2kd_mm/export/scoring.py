@@ -59,8 +59,8 @@ def put_export_(cfg: Config, folder: str | os.PathLike) -> None:
     """Let a run test an export in the place of its network, with the preprocessing of the export.
 
     Args:
-        cfg: Of the run.
-        folder: Of the export.
+        cfg: Config of the run.
+        folder: Folder of the export.
 
     Raises:
         ValueError: The run is started by a launcher, or has no test data.

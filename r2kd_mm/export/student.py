@@ -66,7 +66,7 @@ class Student:
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether normalisation or softmax is in the network."""
+        """Tell whether normalisation or softmax is in the network."""
         return self.network.normalise is not None or self.network.softmax is not None
 
     def wrapped(self, normalise: bool, softmax: bool) -> Student:

@@ -77,7 +77,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hold what a user may change of the training.
+    """The part of a training that a user may change.
 
     Args:
         epochs: Length of the run.
@@ -88,7 +88,7 @@ class Recipe:
         amp: Mixed precision.
         loggers: Names in :data:`LOGGERS`.
         options: Further fields, as ``--cfg-options``.
-        processes: Their number; the batch size in the config is that of one.
+        processes: Number of processes; the batch size in the config is that of one.
     """
 
     epochs: int

@@ -18,7 +18,7 @@ def check_devices(devices: str | int | None) -> None:
     """Refuse devices that this machine does not have.
 
     Args:
-        devices: Of :class:`~r2kd_mm.photos.options.Options`.
+        devices: Field of :class:`~r2kd_mm.photos.options.Options`.
 
     Raises:
         ValueError: It does not have them.

@@ -72,7 +72,7 @@ class Options:
         formats: What the student is exported to.
         with_normalization: Normalise in the exported network, which then takes pixels from 0 to 255.
         with_softmax: Apply softmax in the exported network, which then gives probabilities.
-        license: Of the exported student, as SPDX calls it.
+        license: Licence of the exported student, as SPDX calls it.
         page: Write a page with figures.
         devices: ``'cpu'``, ``'gpu'`` for one, or the number of processes that train each run together: one a GPU, or
             on the CPU where there is none. ``None`` takes a GPU where there is one.

@@ -26,8 +26,8 @@ def train_by_processes(cfg: Config, processes: int, report_progress: Callable[[f
     """Train in ``cfg.work_dir`` from where it stopped, by processes that torchrun starts.
 
     Args:
-        cfg: Of the run; its batch size is that of one process.
-        processes: Their number: one a GPU, or on the CPU where there is none.
+        cfg: Config of the run; its batch size is that of one process.
+        processes: Number of processes: one a GPU, or on the CPU where there is none.
         report_progress: Called with the share of the epochs that are done.
 
     Raises:

@@ -47,9 +47,9 @@ class Run:
     """A method with a seed, and the folder for its logs, checkpoints and result.
 
     Args:
-        method: What is trained.
-        seed: Its seed.
-        folder: Of the run.
+        method: Method that is trained.
+        seed: Seed of the run.
+        folder: Folder of the run.
         processes: Number of processes that train it together; the batch size of the config is that of one.
 
     Example:
