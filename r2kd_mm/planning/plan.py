@@ -33,7 +33,7 @@ TIMES = ['ms at the peak', 'ms at the roofline']
 
 @dataclass(frozen=True)
 class Needs:
-    """What one setting needs.
+    """Needs of one setting.
 
     Attributes:
         batch_size: Images of one forward pass.
@@ -56,7 +56,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step of a config needs, in several settings.
+    """Needs of a step of a config, in several settings.
 
     Attributes:
         name: Name of the config.
