@@ -7,6 +7,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,10 @@ from r2kd_mm.augmentations import BatchAugmentation, ViewContext
 from r2kd_mm.augmentations.draws import BatchDraws
 from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.distillers.student import compile_backbone_, keep_channels_last_, logits_module
+from r2kd_mm.export.teachers import write_teacher
+from r2kd_mm.networks.files import FileNetwork
 from r2kd_mm.registry import MODELS, build_component
+from r2kd_mm.teachers.frozen import FrozenNetworks
 from r2kd_mm.teachers.replay import Replay
 
 PUBLISHED = 'published recipe'
@@ -35,12 +39,14 @@ class Variant:
         amp: Whether the student runs under bf16 autocast.
         exact: Whether the losses must be those of the published recipe.
         replay: Whether the teachers' logits are read from disk, where the first step has put them.
+        files: Precision of the ONNX files that the teachers are; ``None`` for networks of PyTorch.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     amp: bool = False
     exact: bool = False
     replay: bool = False
+    files: str | None = None
 
     @property
     def floor(self) -> tuple[bool, bool, bool]:
@@ -54,7 +60,11 @@ VARIANTS = {
     'fast': Variant(dict(teacher_engine='fast', channels_last=True), amp=True),
     'replay': Variant(dict(channels_last=True), replay=True),
     'replay fast': Variant(dict(channels_last=True), amp=True, replay=True),
+    'files': Variant(dict(channels_last=True), exact=True, files='float32'),
+    'int8 files': Variant(dict(channels_last=True), files='int8'),
 }
+# files are computed on the CPU, by a package of the extra export
+DEFAULT_VARIANTS = [(name, variant) for name, variant in VARIANTS.items() if variant.files is None]
 
 
 class Case(ABC):
@@ -296,9 +306,16 @@ def task_loss(student: Any) -> nn.Module:
 
 
 def build_cases(
-    networks: Networks, variants: Mapping[str, Variant], num_images: int
+    networks: Networks, variants: Mapping[str, Variant], num_images: int, seen: Tensor
 ) -> tuple[dict[str, Case], dict[str, str]]:
-    """Build every case by name, and name the floor of each variant; batches have ``num_images`` images."""
+    """Build every case by name, and name the floor of each variant.
+
+    Args:
+        networks: Networks that all cases start from.
+        variants: Name to settings.
+        num_images: Images of a batch.
+        seen: Normalised images that teachers in int8 are calibrated on.
+    """
     augmentation = networks.cfg.model.get('augmentation')
     if augmentation is not None:
         augmentation = build_component(augmentation, 'augmentation', 'r2kd_mm.augmentations')
@@ -313,6 +330,8 @@ def build_cases(
         model = networks.distiller(variant.fields, **parts)
         if variant.replay:
             model.open_replay({}, seed=0, num_images=num_images, cycle=1)
+        if variant.files:
+            model.step.targets.networks = written(model.teachers, seen, variant.files)
         return model
 
     source = distiller(Variant())
@@ -326,6 +345,14 @@ def build_cases(
             cases[floors[name]] = StudentAlone(networks, source.data_preprocessor, num_views, *variant.floor)
     cases[MMRAZOR] = MMRazor(networks, source.data_preprocessor)
     return cases, floors
+
+
+def written(teachers: Mapping[str, nn.Module], seen: Tensor, precision: str) -> FrozenNetworks:
+    """Write the teachers as ONNX files, and return these."""
+    folder = Path(tempfile.mkdtemp(prefix='step_time_'))
+    for name, network in teachers.items():
+        write_teacher(copy.deepcopy(network), seen, folder / f'{name}.onnx', precision)
+    return FrozenNetworks({name: FileNetwork(str(folder / f'{name}.onnx')) for name in teachers})
 
 
 def floor_name(amp: bool, channels_last: bool, compiled: bool) -> str:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from cases import PUBLISHED, VARIANTS, Case, Variant, build_cases
+from cases import DEFAULT_VARIANTS, PUBLISHED, VARIANTS, Case, Variant, build_cases
 from common import (
     MIB,
     Networks,
@@ -90,8 +90,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     batch_size = args.batch_size or cfg.train_dataloader.batch_size
     batch = RandomBatch(batch_size, args.image_size, networks)
     preprocessor = MODELS.build(networks.cfg.model.data_preprocessor)
-    networks.settle_teacher(preprocessor(dict(inputs=batch.images[:16]))['inputs'])
-    cases, floors = build_cases(networks, args.ours, batch_size)
+    seen = preprocessor(dict(inputs=batch.images[:16]))['inputs']
+    networks.settle_teacher(seen)
+    cases, floors = build_cases(networks, args.ours, batch_size, seen)
     differences = check_agreement(cases, args.ours, batch)
 
     def timed(case: Case) -> Callable[[], float]:
@@ -230,9 +231,9 @@ def parse_args() -> argparse.Namespace:
         '--ours',
         nargs='+',
         type=read_variant,
-        default=list(VARIANTS.items()),
+        default=DEFAULT_VARIANTS,
         metavar='NAME[:KEY=VALUE,...]',
-        help=f'ways to set up our distiller: {", ".join(VARIANTS)} (default: all), or fields of the model',
+        help=f'ways to set up our distiller: {", ".join(VARIANTS)} (default: all but files), or fields of the model',
     )
     args = parser.parse_args()
     args.ours = dict(args.ours)

@@ -104,7 +104,7 @@ def export_teachers(
                 raise ExportError(f'{member} is in train mode, where a batch decides its logits; set its mode to eval')
             path = folder / f'{member}.onnx'
             with quietly():
-                _write(network, calibrated, path, precision)
+                write_teacher(network, calibrated, path, precision)
             done[member] = _compare(distiller, member, path, checked, batch)
             _check(done[member], member, precision)
         files = {member: str(out / f'{member}.onnx') for member in done}
@@ -133,7 +133,21 @@ def _images(cfg: Config, distiller: Any, count: int) -> Tensor:
     return torch.stack(found[:count]).cpu()
 
 
-def _write(network: nn.Module, images: Tensor, path: Path, precision: str) -> None:
+def write_teacher(network: nn.Module, images: Tensor, path: Path, precision: str = FLOAT32) -> None:
+    """Write a network as an ONNX file for batches of any size, unchecked.
+
+    Args:
+        network: Classifier in eval mode.
+        images: Images ``(N, C, H, W)`` that ``int8`` is calibrated on, at least 2.
+        path: The file.
+        precision: ``'float32'`` or ``'int8'``.
+
+    Example:
+        >>> write_teacher(build_distiller(Config.fromfile('kd.py')).teachers['teacher'], torch.zeros(2, 1, 8, 8),
+        ...               Path('one.onnx'))
+        >>> FileNetwork('one.onnx')(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 10])
+    """
     program = torch.onnx.export(
         Logits(network).cpu().eval(),
         (images[:2],),
