@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from r2kd_mm.engine.wrapped_data import short_name
-from r2kd_mm.export.formats import FLOAT32, drop_sources, quietly
+from r2kd_mm.export.formats import FLOAT32, drop_sources, quietly, require_packages
 from r2kd_mm.export.network import ExportError, Logits
 from r2kd_mm.export.quantization import calibration_reader
 from r2kd_mm.functional import agreement, pearson
@@ -78,12 +78,14 @@ def export_teachers(
         ExportError: A file disagrees with its network; or the config matches features, learns the weights of its
             teachers, or replays them.
         FileExistsError: There is such a folder.
+        ImportError: ONNX Runtime, or a package that writes ONNX files, is not installed.
 
     Example:
         >>> done = export_teachers(Config.fromfile('r2kd.py'), Path('teachers'), num_images=60)
         >>> list(done), done['teacher'].top1
         (['teacher', 'pruned_teacher'], 100.0)
     """
+    require_packages('onnx', to_write=True, precision=precision)
     _refuse(cfg)
     if out.exists():
         raise FileExistsError(f'{str(out)!r} exists already; give another folder, or delete it')
@@ -110,7 +112,7 @@ def export_teachers(
         files = {member: str(out / f'{member}.onnx') for member in done}
         learning_from(cfg, files, weighting.shares.tolist()).dump(folder / CONFIG)
         folder.rename(out)
-    return done
+    return {member: replace(teacher, path=out / teacher.path.name) for member, teacher in done.items()}
 
 
 def _refuse(cfg: Config) -> None:
@@ -149,7 +151,7 @@ def write_teacher(network: nn.Module, images: Tensor, path: Path, precision: str
         torch.Size([5, 10])
     """
     program = torch.onnx.export(
-        Logits(network).cpu().eval(),
+        Logits(copy.deepcopy(network)).cpu().eval(),  # the network itself stays on its device
         (images[:2],),
         dynamo=True,
         verbose=False,

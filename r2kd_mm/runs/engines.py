@@ -53,7 +53,7 @@ def make_engine(args: argparse.Namespace, folder: Path) -> Engine:
         return RayEngine(args.jobs, args.cpus, args.jobs_per_gpu)
     gpus = visible_gpus() if args.jobs_per_gpu else ()
     if not gpus:
-        return LocalEngine(args.jobs or 1, args.cpus)
+        return LocalEngine(args.jobs or 1, args.cpus, gpus)
     room = args.jobs_per_gpu * len(gpus)
     return LocalEngine(min(args.jobs or room, room), args.cpus, gpus)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from r2kd_mm.runs import lock
-from r2kd_mm.runs.plan import Run
-from r2kd_mm.runs.result import has_result
+from r2kd_mm.runs.plan import Run, load_config
+from r2kd_mm.runs.state import State, state_of
 from r2kd_mm.runs.training import read_share, train
 
 
@@ -102,14 +102,16 @@ def train_all(runs: Sequence[Run], engine: Engine, listener: Listener) -> None:
                 if outcome is Outcome.HELD:
                     held[run] = _Orphan(run)
                     continue
-                if outcome is Outcome.DIED and not has_result(run):
+                if outcome is Outcome.DIED and _is_finished(run):
+                    outcome = Outcome.FINISHED
+                if outcome is Outcome.DIED:
                     before, deaths[run] = deaths.get(run), read_share(run)
                     if before is None or deaths[run] > before:
                         listener.restarted(run, reason)
                         engine.submit([run])
                         continue
                 del waiting[run]
-                if has_result(run) and outcome is not Outcome.FAILED:
+                if outcome is Outcome.FINISHED:
                     listener.finished(run)
                 else:
                     listener.failed(run, f'{reason}; see {run.output_file}')
@@ -122,6 +124,11 @@ def train_all(runs: Sequence[Run], engine: Engine, listener: Listener) -> None:
             listener.tick()
     finally:
         engine.stop()
+
+
+def _is_finished(run: Run) -> bool:
+    """Tell whether the folder holds this run, finished; it may hold a run of another config until the work begins."""
+    return state_of(run, load_config(run)) is State.FINISHED
 
 
 class _Orphan:

@@ -37,7 +37,7 @@ class ProgressPrinter:
 
     def advanced(self, run: Run, share: float) -> None:
         """Note that a share of the run is done."""
-        self._earlier.setdefault(run, share)
+        self._earlier[run] = min(share, self._earlier.get(run, share))  # less, once an old run is set aside
         self._shares[run] = share
 
     def finished(self, run: Run) -> None:

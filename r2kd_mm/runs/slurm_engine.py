@@ -127,7 +127,7 @@ class _Task:
 def _end_of(job: submitit.Job, run: Run) -> Ended:
     try:
         return Ended(run, *job.result())
+    except FailedJobError:  # an UncompletedJobError too
+        return Ended(run, Outcome.FAILED, f'its job {job.job_id} failed outside of the run ({job.paths.stderr})')
     except UncompletedJobError:
         return Ended(run, Outcome.DIED, f'its job {job.job_id} ended without a result ({job.state})')
-    except FailedJobError as error:
-        return Ended(run, Outcome.FAILED, f'its job {job.job_id} failed: {str(error).strip().splitlines()[-1]}')

@@ -38,16 +38,16 @@ class LocalEngine:
     Args:
         jobs: Number of runs at a time.
         threads: Threads of each.
-        gpus: GPUs as ``CUDA_VISIBLE_DEVICES`` names them. The processes take them in turn, one each; without any,
-            the processes see what this process sees.
+        gpus: GPUs as ``CUDA_VISIBLE_DEVICES`` names them. The processes take them in turn, one each. An empty
+            sequence hides all GPUs; with ``None`` the processes see what this process sees.
 
     Example:
         >>> print(LocalEngine(jobs=4, gpus=['0', '1']))
         on this machine, 4 at a time on GPU 0, 1
     """
 
-    def __init__(self, jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> None:
-        self.jobs, self.threads, self.gpus = jobs, threads, tuple(gpus)
+    def __init__(self, jobs: int, threads: int = 1, gpus: Sequence[str] | None = None) -> None:
+        self.jobs, self.threads, self.gpus = jobs, threads, None if gpus is None else tuple(gpus)
         self._pending: deque[Run] = deque()
         self._workers: dict[int, _Worker] = {}  # by place, which has a GPU
 
@@ -114,14 +114,14 @@ class LocalEngine:
         worker.process.join()
 
     def _gpu(self, place: int) -> str:
-        return self.gpus[place % len(self.gpus)]
+        return self.gpus[place % len(self.gpus)] if self.gpus else ''
 
     def _start(self, place: int) -> _Worker:
         context = multiprocessing.get_context('spawn')  # a fork would take over the locks of threads it does not have
         here, there = context.Pipe()
         # a daemon may have no data workers
         process = context.Process(target=_work, args=(there, self.threads), daemon=False)
-        with _apart_from_this_process({'CUDA_VISIBLE_DEVICES': self._gpu(place)} if self.gpus else {}):
+        with _apart_from_this_process({} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self._gpu(place)}):
             process.start()
         there.close()
         return _Worker(here, process)

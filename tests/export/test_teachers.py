@@ -40,6 +40,7 @@ def test_the_files_teach_what_the_networks_teach(cfg, tmp_path):
     assert list(done) == ['teacher', 'pruned_teacher']
     assert all(0 < teacher.difference < 1e-5 for teacher in done.values())  # 0: a network was compared with itself
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == FILES
+    assert [teacher.path for teacher in done.values()] == [tmp_path / f'out/{name}.onnx' for name in done]
 
     torch.manual_seed(1)  # the weights of the teacher that was written
     plain = build_distiller(cfg)

@@ -24,7 +24,11 @@ from r2kd_mm.runs import (
     preview,
 )
 from r2kd_mm.runs import engines as engines_module
+from r2kd_mm.runs.grid import Ended, Outcome
 from r2kd_mm.runs.lock import hold
+from r2kd_mm.runs.plan import load_config
+from r2kd_mm.runs.result import Result, save_result
+from r2kd_mm.runs.state import DIGEST_FILE, settings_digest
 
 LONGER = {**SHORT, 'train_cfg.max_epochs': 3, 'log_level': 'INFO'}
 DEFAULTS = dict(engine='local', jobs=2, jobs_per_gpu=1, cpus=1, slurm={})
@@ -99,6 +103,37 @@ def test_a_run_that_dies_twice_at_one_place_has_failed_and_the_others_are_traine
     assert list(look_at(runs).values()) == [State.INTERRUPTED, State.FINISHED]
 
 
+class LostEngine(LocalEngine):
+    """Machines that go away before they begin a run."""
+
+    def submit(self, runs):
+        self._pending.extend(runs)
+
+    def wait(self):
+        return [Ended(self._pending.popleft(), Outcome.DIED, 'its machine went away')]
+
+
+def test_the_result_of_another_config_is_not_that_of_a_run_that_dies_before_it_begins(tmp_path):
+    old, new = (
+        plan_runs([Method('network', NETWORK, {**SHORT, 'train_cfg.max_epochs': epochs})], [0], tmp_path)[0]
+        for epochs in (2, 3)
+    )
+    old.folder.mkdir(parents=True)
+    (old.folder / DIGEST_FILE).write_text(settings_digest(load_config(old)))
+    save_result(old, Result([2], [99.0], {}, seconds=1.0))
+    assert complete([new], LostEngine(1)) == {new: f'its machine went away; see {new.output_file}'}
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_outside_of_the_run_is_not_tried_again(tmp_path):
+    submitit = pytest.importorskip('submitit', reason="the extra is not installed: pip install 'r2kd_mm[slurm]'")
+    from r2kd_mm.runs.slurm_engine import _end_of
+
+    (run,) = plan_runs([Method('network', NETWORK, SHORT)], [0], tmp_path)
+    job = submitit.AutoExecutor(tmp_path, cluster='local').submit(int, 'no number')
+    assert _end_of(job, run).outcome is Outcome.FAILED
+
+
 def devices(runs) -> list[str]:
     return [(run.folder / 'devices.txt').read_text() for run in runs]
 
@@ -124,8 +159,16 @@ def test_gpus_are_shared_or_left_alone_as_the_options_say(tmp_path, monkeypatch)
     assert (shared.slots, [shared._gpu(place) for place in range(4)]) == (4, ['3', '5', '3', '5'])
     assert engine('local', tmp_path, jobs=1).slots == 1
     assert engine('local', tmp_path, jobs=9).slots == 2
-    on_cpus = engine('local', tmp_path, jobs=None, jobs_per_gpu=0)
-    assert (on_cpus.slots, on_cpus.gpus) == (1, ())
+    assert engine('local', tmp_path, jobs=None, jobs_per_gpu=0).slots == 1
+
+
+@pytest.mark.slow
+def test_local_runs_on_the_cpus_see_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
+    monkeypatch.setattr(engines_module, 'visible_gpus', lambda: ('3', '5'))
+    runs = recorded_runs(tmp_path, 1)
+    assert complete(runs, engine('local', tmp_path, jobs_per_gpu=0)) == {}
+    assert devices(runs) == ['']
 
 
 @pytest.mark.parametrize(
@@ -157,23 +200,24 @@ def test_a_run_that_an_orphan_trains_is_waited_for(tmp_path, capfd):
 
     def orphan():
         with hold(run.lock_file, '{owner}'):
-            released.wait(60)
+            released.wait(600)
 
     thread = threading.Thread(target=orphan)
     thread.start()
     local = LocalEngine(1)
-    submit, tries = local.submit, []
+    wait, outcomes = local.wait, []
 
-    def submit_and_release(runs):
-        tries.append(runs)
-        submit(runs)
-        if len(tries) == 1:
-            threading.Timer(20, released.set).start()
+    def wait_and_release():
+        ended = wait()
+        outcomes.extend(one.outcome for one in ended)
+        if Outcome.HELD in outcomes:
+            released.set()
+        return ended
 
-    local.submit = submit_and_release
+    local.wait = wait_and_release
     assert complete([run], local) == {}
     thread.join()
-    assert len(tries) == 2
+    assert outcomes == [Outcome.HELD, Outcome.FINISHED]
     assert look_at([run])[run] is State.FINISHED
 
 

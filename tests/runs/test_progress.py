@@ -59,6 +59,17 @@ def test_what_was_trained_before_does_not_make_the_rest_look_fast(clock):
     assert stream.getvalue().endswith('[0/1] 30 s left')
 
 
+def test_what_another_config_trained_does_not_count_once_it_is_set_aside(clock):
+    stream = Terminal()
+    printer = progress.ProgressPrinter(1, stream)
+    printer.advanced(RUNS[0], 1.0)  # of the run that is still in the folder
+    printer.advanced(RUNS[0], 0.0)
+    clock[0] = 30
+    printer.advanced(RUNS[0], 0.5)
+    printer.tick()
+    assert stream.getvalue().endswith('[0/1] 30 s left')
+
+
 def test_the_lines_of_many_runs_are_limited(clock):
     stream = Terminal()
     printer = progress.ProgressPrinter(30, stream)
