@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
+from r2kd_mm.engine.cli import RunStopped
+
+# Formulas of the arithmetic by operator; torch 2.1 has none of this kind, and forgets the objects of its storages.
+FORMULAS: dict[Any, Callable] | None = getattr(flop_counter, 'flop_registry', None)
 STUDENT, REST = 'student', 'the rest'
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
@@ -64,9 +68,14 @@ class StepTrace(TorchDispatchMode):
         ...     product = torch.ones(8, 8) @ torch.ones(8, 8)
         >>> trace.operators[-1].flops, trace.peak
         (1024, 768)
+
+    Raises:
+        RunStopped: PyTorch is older than 2.2.
     """
 
     def __init__(self) -> None:
+        if FORMULAS is None:
+            raise RunStopped(f'a plan needs torch 2.2 or later, got torch {torch.__version__}')
         super().__init__()
         self.operators: list[Operator] = []
         self.live: Counter[str] = Counter()
@@ -169,7 +178,7 @@ class StepTrace(TorchDispatchMode):
         new = sum(self.hold(output) for output in outputs)
         name = self._part()
         packet = func._overloadpacket
-        count = flop_registry.get(packet)
+        count = (FORMULAS or {}).get(packet)
         flops = count(*args, **kwargs, out_val=result) if count else 0
         moved = sum(map(_bytes, inputs)) + sum(map(_bytes, outputs)) if new or func._schema.is_mutable else 0
         dtype = next((tensor.dtype for tensor in inputs if tensor.is_floating_point()), None)
