@@ -219,17 +219,16 @@ def test_what_an_import_needs_is_required():
     of_engines = {'ray': 'ray_engine.py', 'submitit': 'slurm_engine.py'}
     required = {re.match(r'[\w-]+', row)[0].lower() for row in REQUIREMENTS if not row.startswith('#')}
     known_as = {'cv2': 'opencv-python', 'mmcv': 'mmcv-lite', 'PIL': 'torchvision'}  # torchvision requires pillow
-    needed = {}
+    needed = set()
     for source in SOURCES:
         for node in ast.parse(source.read_text()).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            needed |= {name.split('.')[0]: source for name in names}
-    outside = needed.keys() - sys.stdlib_module_names - {'r2kd_mm'}
-    assert outside >= {'torch', 'scipy', 'cv2'}
-    lacking = {name for name in outside if known_as.get(name, name).lower() not in required}
-    lacking = {name for name in lacking if needed[name].name != of_engines.get(name)}
-    assert not lacking, {name: str(needed[name]) for name in lacking}
+            needed |= {(name.split('.')[0], source) for name in names}
+    outside = {(name, source) for name, source in needed if name not in {*sys.stdlib_module_names, 'r2kd_mm'}}
+    assert {name for name, _ in outside} >= {'torch', 'scipy', 'cv2'}
+    lacking = {(name, source) for name, source in outside if known_as.get(name, name).lower() not in required}
+    assert not {(name, str(source)) for name, source in lacking if source.name != of_engines.get(name)}
 
 
 def test_every_folder_is_a_package_that_lists_what_it_exports():

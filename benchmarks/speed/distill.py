@@ -94,6 +94,8 @@ def measure(student: str, args: argparse.Namespace) -> dict[str, Any]:
     """Go from the photos to a student."""
     name = hf_folder(args.out) if student == HF else student
     folder = args.out / student.replace('/', '_')
+    if folder.exists():
+        sys.exit(f'{str(folder)!r} exists already, and the command would skip what is done; give another OUT')
     random = ('--teacher-init', 'none', '--student-init', 'none')
     sizes = ('--image-size', str(args.image_size), '--teacher-image-size', str(args.image_size))
     command = [sys.executable, '-W', 'ignore', '-m', 'r2kd_mm.command', 'distill', str(args.out / 'photos')]

@@ -6,6 +6,7 @@ the digest of its settings, and the weights of each small teacher.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,7 +71,9 @@ class Records:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             weights = torch.load(last_checkpoint(run), map_location='cpu', weights_only=False)['state_dict']
-            torch.save(dict(state_dict=weights), path)
+            content = io.BytesIO()
+            torch.save(dict(state_dict=weights), content)
+            AtomicLocalBackend().put(content.getvalue(), path)  # a part of a file would pass for the whole
         if not (run.folder / POINTER).is_file():  # restored: whoever needs its last checkpoint finds the weights
             (run.folder / path.name).write_bytes(path.read_bytes())
             (run.folder / POINTER).write_text(str(run.folder / path.name))

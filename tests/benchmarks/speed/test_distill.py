@@ -32,6 +32,12 @@ def test_without_students_the_photos_are_made(tmp_path, monkeypatch):
     assert len({path.parent.name for path in found}) == 12
 
 
+def test_a_call_that_would_continue_an_earlier_one_is_not_timed(tmp_path):
+    (tmp_path / 'timm_x').mkdir()
+    with pytest.raises(SystemExit, match="timm_x' exists already"):
+        distill.measure('timm/x', Namespace(out=tmp_path, epochs=1, image_size=32, threads=1))
+
+
 @pytest.mark.slow
 def test_the_command_goes_through_all_stages(tmp_path):
     pytest.importorskip('timm', reason='the networks of this test are those of timm')
