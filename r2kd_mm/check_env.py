@@ -113,6 +113,7 @@ EXTRAS = (
     Extra('safetensors', 'weights and exports in .safetensors', "'r2kd_mm[export]'"),
     Extra('ray', 'tools/compare.py --engine ray', "'r2kd_mm[ray]'"),
     Extra('submitit', 'tools/compare.py --engine slurm', "'r2kd_mm[slurm]'"),
+    Extra('optuna', 'the search of tools/tune.py', "'r2kd_mm[tune]'"),
     Extra('accelerate', 'examples/with_accelerate.py', 'accelerate'),
     Extra('tensorboard', 'curves by TensorboardVisBackend', 'tensorboard'),
 )

@@ -10,6 +10,7 @@ from r2kd_mm.hooks.rank_state import RankStateHook
 from r2kd_mm.hooks.record import RunRecordHook
 from r2kd_mm.hooks.replay import ReplayHook
 from r2kd_mm.hooks.schedules import AugmentationScheduleHook, LossScheduleHook
+from r2kd_mm.hooks.trial import TrialHook
 
 __all__ = [
     'AugmentationScheduleHook',
@@ -24,4 +25,5 @@ __all__ = [
     'RunRecordHook',
     'SafeCheckpointHook',
     'TeacherCheckHook',
+    'TrialHook',
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from r2kd_mm.engine import clear_errors
@@ -48,12 +49,7 @@ def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
         1 of 1 runs are finished and are not repeated
         {}
     """
-    with contextlib.ExitStack() as locks:
-        for folder in dict.fromkeys(run.folder.parent.parent for run in runs):
-            refusal = (
-                f'{str(folder)!r} is in use by {{owner}}, which trains runs there; wait for it, or give another folder'
-            )
-            locks.enter_context(hold(folder / _LOCK, refusal))
+    with sole_driver({run.folder.parent.parent: None for run in runs}):
         states = look_at(runs)
         pending = [run for run in runs if states[run] is not State.FINISHED]
         _print_states(states)
@@ -63,6 +59,20 @@ def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
         printer = ProgressPrinter(len(pending))
         train_all(pending, engine, printer)
         return printer.failures
+
+
+@contextlib.contextmanager
+def sole_driver(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep other commands from training runs in these folders.
+
+    Raises:
+        Held: One does.
+    """
+    with contextlib.ExitStack() as locks:
+        for folder in folders:
+            refusal = f'{str(folder)!r} is in use by {{owner}}, which trains runs there; wait, or give another folder'
+            locks.enter_context(hold(folder / _LOCK, refusal))
+        yield
 
 
 def preview(runs: Sequence[Run], engine: Engine) -> str:

@@ -121,9 +121,14 @@ class LocalEngine:
         here, there = context.Pipe()
         # a daemon may have no data workers
         process = context.Process(target=_work, args=(there, self.threads), daemon=False)
-        with _apart_from_this_process({} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self._gpu(place)}):
-            process.start()
-        there.close()
+        try:
+            with _apart_from_this_process({} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self._gpu(place)}):
+                process.start()
+        except BaseException:
+            here.close()  # the worker, if it has started, sees that there is no work
+            raise
+        finally:
+            there.close()
         return _Worker(here, process)
 
 

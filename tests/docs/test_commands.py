@@ -105,6 +105,8 @@ MIXUP = 'r2kd-mixup_res56_res20_cifar100.py'
 MINI_TINY = ' '.join(f'{loader}_dataloader.dataset.data_root=data/mini-tiny' for loader in ('train', 'val', 'test'))
 MINI_IMAGENET = MINI_TINY.replace('mini-tiny', 'mini-imagenet')
 CIFAR_METHODS = [*((name, name) for name in ('kd', 'kd-ls', 'dkd', 'dist')), ('cmkd', 'cmkd-dkd'), ('r2kd', 'r2kd')]
+HALVES = 'val_dataloader.dataset.indices=500 test_dataloader.dataset.indices=-997'
+TUNE = 'tests/runs/test_tuning.py::test_a_command_tunes_and_its_second_call_continues'
 COMMANDS = {
     # README
     'make demo': shown,
@@ -344,6 +346,16 @@ COMMANDS = {
     ),
     'python tools/compare.py configs/supervised/res6_digits.py configs/kd/kd_res14_res6_digits.py --seeds 0 1 2 '
     '--out work_dirs/alone --baseline res6_digits': one_seed,
+    # docs/grids.md, docs/tune.md
+    'python tools/compare.py configs/kd/kd_res14_res6_digits.py configs/dist/dist_res14_res6_digits.py --seeds 0 1 2 '
+    '--out work_dirs/grid --jobs 2': one_seed,
+    'python tools/tune.py configs/kd/kd_res14_res6_digits.py --space tools/spaces/kd.py --trials 20 '
+    f'--out work_dirs/tune --cfg-options {HALVES}': Covered(TUNE, 'it needs Optuna'),
+    'python tools/tune.py configs/kd/kd_res14_res6_digits.py configs/dist/dist_res14_res6_digits.py '
+    'configs/dkd/dkd_res14_res6_digits.py configs/cmkd/cmkd_res14_res6_digits.py '
+    'configs/r2kd/r2kd_res14_res6_digits.py '
+    '--space tools/spaces/kd.py tools/spaces/dist.py tools/spaces/dkd.py tools/spaces/cmkd.py tools/spaces/r2kd.py '
+    f'--trials 20 --jobs 2 --out work_dirs/tune --cfg-options {HALVES}': Covered(TUNE, 'it takes hours'),
     # docs/reproduce.md
     'python tools/dataset_converters/prepare_cifar100.py cifar-100-python.tar.gz data/cifar100': Covered(
         'tests/tools/test_preparation.py::*', 'the archive is downloaded'

@@ -70,7 +70,7 @@ def test_an_interrupt_while_a_worker_starts_waits_for_it(monkeypatch, capfd):
     with pytest.raises(KeyboardInterrupt):
         train_all(plan_runs([Method('network', NETWORK, SHORT)], [0], Path('unused')), LocalEngine(1), Listener())
     (worker,) = [process for process in multiprocessing.active_children() if process.pid in workers]
-    worker.join(60)
+    worker.join(600)
     assert worker.exitcode == 0
     assert 'Traceback' not in capfd.readouterr().err
 

@@ -9,6 +9,7 @@ from r2kd_mm.report.exhibits.corruptions import show_corruptions
 from r2kd_mm.report.exhibits.costs import show_costs
 from r2kd_mm.report.exhibits.exhibit import Exhibit
 from r2kd_mm.report.exhibits.pictures import show_errors, show_views
+from r2kd_mm.report.exhibits.search import show_searches
 from r2kd_mm.report.exhibits.students import (
     show_agreements,
     show_class_accuracies,
@@ -51,5 +52,6 @@ def make_exhibits(groups: Sequence[RunGroup], found: Measurements) -> list[Exhib
         show_label_noise(groups),
         show_views(found),
         show_costs(found),
+        show_searches(groups),
     ]
     return [exhibit for maker in makers for exhibit in maker]
