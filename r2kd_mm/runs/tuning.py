@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = 'options'  # of a trial: the fields of the config and their values
 _WITHOUT_TEST = {'test_dataloader': None, 'test_cfg': None, 'test_evaluator': None}
+_TOGETHER = 5  # trials that are begun at a time, at least: a worker's start costs as much as a small trial
 _SEED = 0  # of the trials; the finalists have others
 
 
@@ -174,7 +175,8 @@ def tune(searches: Sequence[Search], trials: int, engine: Engine) -> None:
     """
     for search in searches:
         while True:
-            room = min(engine.slots or trials, trials - len(search.study.trials) + len(search.open_trials()))
+            at_a_time = max(engine.slots or trials, _TOGETHER)
+            room = min(at_a_time, trials - len(search.study.trials) + len(search.open_trials()))
             while len(search.open_trials()) < room:
                 search.ask()
             opened = search.open_trials()

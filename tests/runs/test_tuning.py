@@ -1,13 +1,18 @@
 """A search chooses by the validation images, stops poor trials, and goes on where it was interrupted."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
 import toolbox
 from short_runs import NETWORK, SHORT
 
+from r2kd_mm.report import find_groups
+from r2kd_mm.report.exhibits.search import show_searches
 from r2kd_mm.runs import Method, Result, load_config, plan_runs
+from r2kd_mm.runs.grid import Ended, Outcome
+from r2kd_mm.runs.training import train
 from r2kd_mm.runs.tuning import Search, read_space, winner
 
 optuna = pytest.importorskip('optuna', reason="the extra is not installed: pip install 'r2kd_mm[tune]'")
@@ -123,8 +128,49 @@ def test_a_file_without_a_space_is_refused(tmp_path):
         read_space(str(tmp_path / 'space.py'))
 
 
+class HereEngine:
+    """Trains in this process, one run after the other."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self.pending = []
+
+    def __str__(self) -> str:
+        return 'here'
+
+    def submit(self, runs):
+        self.pending.extend(runs)
+
+    def wait(self):
+        run = self.pending.pop(0)
+        train(run)
+        return [Ended(run, Outcome.FINISHED)]
+
+    def stop(self):
+        self.pending.clear()
+
+
+def test_a_poor_trial_is_stopped(tmp_path):
+    found = search(tmp_path, **{'train_cfg.max_epochs': 3})
+    for _ in range(5):
+        found.ask()
+        (frozen,) = found.open_trials()
+        trial = optuna.trial.Trial(found.study, frozen._trial_id)
+        for epoch in (1, 2, 3):
+            trial.report(50.0, epoch)
+        found.tell(frozen, Result([1, 2, 3], [50.0] * 3, {}, 1.0))
+    found = search(tmp_path, lambda trial: {'optim_wrapper.optimizer.lr': 0.0}, **{'train_cfg.max_epochs': 3})
+    found.ask()
+    (frozen,) = found.open_trials()
+    result = train(found.run_of(frozen))
+    found.tell(frozen, result)
+    assert result.epochs == [1]
+    assert found.study.trials[5].state.name == 'PRUNED'
+
+
 @pytest.mark.slow
-def test_a_command_tunes_and_its_second_call_continues(tmp_path):
+def test_a_command_tunes_and_its_second_call_continues(tmp_path, monkeypatch, capsys):
     space = tmp_path / 'space.py'
     space.write_text(
         'def space(trial):\n'
@@ -132,30 +178,34 @@ def test_a_command_tunes_and_its_second_call_continues(tmp_path):
         "    decay = trial.suggest_float('weight decay', 1e-5, 1e-3, log=True)\n"
         "    return {'optim_wrapper.optimizer.lr': rate, 'optim_wrapper.optimizer.weight_decay': decay}\n"
     )
-    options = [f'{name}={value}' for name, value in {**SHORT, **SPLIT, 'train_cfg.max_epochs': 3}.items()]
+    options = [f'{name}={value}' for name, value in {**SHORT, **SPLIT}.items()]
     out = tmp_path / 'out'
+    monkeypatch.setattr('r2kd_mm.runs.make_engine', lambda args, folder: HereEngine())
+    tool = runpy.run_path(str(toolbox.ROOT / 'tools/tune.py'), run_name='tune')
 
     def tune(trials):
-        arguments = [f'--space={space}', f'--trials={trials}', '--seeds', '1', '2', '--finalists=2', f'--out={out}']
-        done = toolbox.run_forked('tune.py', NETWORK, *arguments, '--cfg-options', *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        arguments = [f'--space={space}', f'--trials={trials}', '--seeds', '1', '2', '--finalists=1', f'--out={out}']
+        monkeypatch.setattr('sys.argv', ['tune.py', NETWORK, *arguments, '--cfg-options', *options])
+        assert tool['search'](tool['parse_args']()) == 0
+        return capsys.readouterr().out
 
-    tune(8)
-    found = search(out / 'res14_digits')
-    states = [trial.state.name for trial in found.study.trials]
-    assert len(states) == 8
-    assert set(states) == {'COMPLETE', 'PRUNED'}
-    pruned = [trial for trial in found.study.trials if trial.state.name == 'PRUNED']
-    assert all(len(trial.intermediate_values) < 3 for trial in pruned)
-    for run in (f'trial_{trial.number}' for trial in found.study.trials):
-        result = json.loads((out / 'res14_digits/runs' / run / 'seed_0/result.json').read_text())
+    assert 'trials 0 to 4 of 5' in tune(5)
+    trials = search(out / 'res14_digits').study.trials
+    assert [trial.state.name for trial in trials] == ['COMPLETE'] * 5  # none is held against the first five
+    for trial in trials:
+        folder = out / f'res14_digits/runs/trial_{trial.number}/seed_0'
+        result = json.loads((folder / 'result.json').read_text())
         assert result['test'] == {}
+        assert list(trial.intermediate_values.values()) == result['accuracy']
     (_, _, row) = (out / 'table.md').read_text().splitlines()
     cells = [cell.strip() for cell in row.split('|')]
     assert cells[1] == 'res14_digits'
-    assert cells[5:7] == ['2', f'8 ({len(pruned)})']
-    assert 'learning rate ' in cells[7]
+    assert cells[5:7] == ['2', '5 (0)']
+    best = max(trials, key=lambda trial: trial.value)
+    assert cells[7].startswith(f'learning rate {best.params["learning rate"]:.3g}, weight decay ')
     assert {'importance.png', 'slices.png'} <= {path.name for path in (out / 'res14_digits').iterdir()}
-    assert 'trials 8 to 9 of 10' not in tune(8)
-    assert 'trials 8 to 8 of 9' in tune(9)
+    again = tune(6)
+    assert 'trials 5 to 5 of 6' in again
+    exhibits = list(show_searches(find_groups([out / 'res14_digits/runs/res14_digits'])))
+    assert [exhibit.name for exhibit in exhibits] == ['importance', 'slices']
+    assert len(exhibits[1].rows) in (5, 6)  # the sixth may be stopped
