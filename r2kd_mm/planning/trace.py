@@ -149,7 +149,7 @@ class StepTrace(TorchDispatchMode):
         storage = tensor.untyped_storage()
         if storage in self._sizes:
             return 0
-        size = [self._part(), storage.nbytes()]
+        size: list[Any] = [self._part(), storage.nbytes()]
         self._sizes[storage] = size
         weakref.finalize(storage, self._free, size).atexit = False
         self.live[size[0]] += size[1]
