@@ -132,16 +132,23 @@ def _present(name: str) -> Card:
             '--device h100'
         )
     properties = torch.cuda.get_device_properties(place)
-    words = _key(properties.name)
-    fitting = [card for known, card in CARDS.items() if _key(known.partition('-')[0]) in words]
+    words = properties.name.lower()
+    fitting = {known: card for known, card in CARDS.items() if _is_of_model(words, known)}
+    on_pcie = {known: card for known, card in fitting.items() if known.endswith('-pcie') == ('pcie' in words)}
     if not fitting:
         raise ValueError(
             f'no peak figures of the {properties.name} are known; give --flops, --bandwidth and --memory. '
             f'Known cards: {", ".join(CARDS)}'
         )
     # of several models, such as two sizes of memory, the one with the nearest memory
-    nearest = min(fitting, key=lambda card: abs(card.memory - properties.total_memory))
+    nearest = min((on_pcie or fitting).values(), key=lambda card: abs(card.memory - properties.total_memory))
     return Card(**{**vars(nearest), 'title': properties.name, 'memory': properties.total_memory})
+
+
+def _is_of_model(words: str, known: str) -> bool:
+    """Tell whether a GPU is of the model of a card: an L40 is no L4, and half a card has no peak figures here."""
+    model = known.partition('-')[0].replace('rtx', 'rtx ')
+    return re.search(rf'\b{model}\b', words) is not None and not re.search(r'\b(laptop|max-q|mig)\b', words)
 
 
 def _key(name: str) -> str:

@@ -1,5 +1,7 @@
 """Cards, sizes of memory, and the least time of operators."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -28,6 +30,36 @@ def test_a_card_that_is_not_known_or_not_there_is_refused(given, message, monkey
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match=message):
         find_card(given)
+
+
+def present(monkeypatch, name, gigabytes):
+    properties = SimpleNamespace(name=name, total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda place: properties)
+    return find_card('cuda')
+
+
+@pytest.mark.parametrize(
+    ('name', 'gigabytes', 'known'),
+    [
+        ('NVIDIA H100 80GB HBM3', 80, 'h100'),
+        ('NVIDIA H100 PCIe', 80, 'h100-pcie'),
+        ('NVIDIA A100-SXM4-40GB', 40, 'a100-40gb'),
+        ('NVIDIA A100-PCIE-40GB', 40, 'a100-40gb'),
+        ('Tesla V100-SXM2-16GB', 16, 'v100-16gb'),
+        ('NVIDIA L40S', 48, 'l40s'),
+        ('NVIDIA GeForce RTX 4090', 24, 'rtx4090'),
+    ],
+)
+def test_the_gpu_of_this_machine_has_the_figures_of_its_model(monkeypatch, name, gigabytes, known):
+    assert present(monkeypatch, name, gigabytes).bandwidth == CARDS[known].bandwidth
+
+
+@pytest.mark.parametrize('name', ['NVIDIA L40', 'NVIDIA A10G', 'NVIDIA T400', 'NVIDIA GeForce RTX 4090 Laptop GPU'])
+def test_a_gpu_does_not_get_the_figures_of_a_model_with_a_similar_name(monkeypatch, name):
+    with pytest.raises(ValueError, match=f'no peak figures of the {name} are known'):
+        present(monkeypatch, name, 24)
 
 
 @pytest.mark.parametrize('given', ['80', 'GB', '0GB', '-1GB', '80 cards', 'nanGB'])
