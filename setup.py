@@ -73,7 +73,19 @@ setup(
     install_requires=read_requirements('runtime'),
     extras_require={
         name: read_requirements(name)
-        for name in ('analysis', 'demo', 'docs', 'export', 'openvino', 'photos', 'ray', 'slurm', 'tests', 'tune')
+        for name in (
+            'analysis',
+            'demo',
+            'docs',
+            'executorch',
+            'export',
+            'openvino',
+            'photos',
+            'ray',
+            'slurm',
+            'tests',
+            'tune',
+        )
     },
     project_urls={
         **{name: f'{REPOSITORY}{path}' for name, path in PLACES.items() if REPOSITORY},

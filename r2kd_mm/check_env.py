@@ -109,6 +109,7 @@ EXTRAS = (
     Extra('transformers', 'teachers and students named hf/...', 'transformers'),
     Extra('onnx', 'export and prediction in the format onnx', "'r2kd_mm[export]'"),
     Extra('openvino', 'export and prediction in the format openvino', "'r2kd_mm[openvino]'"),
+    Extra('executorch', 'export in the format executorch, int8 of exported', "'r2kd_mm[executorch]'"),
     Extra('imagehash', 'look-alikes among the photos of r2kd-mm distill', "'r2kd_mm[photos]'"),
     Extra('safetensors', 'weights and exports in .safetensors', "'r2kd_mm[export]'"),
     Extra('ray', 'tools/compare.py --engine ray', "'r2kd_mm[ray]'"),

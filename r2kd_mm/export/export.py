@@ -13,22 +13,14 @@ from typing import Any
 import torch
 
 from r2kd_mm.export.card import model_card
-from r2kd_mm.export.formats import (
-    DESCRIPTION,
-    FLOAT32,
-    FORMATS,
-    INT8,
-    LOGITS,
-    PROBABILITIES,
-    Predict,
-    require_packages,
-)
+from r2kd_mm.export.formats import FLOAT32, FORMATS, INT8, LOGITS, PROBABILITIES, require_packages
+from r2kd_mm.export.graphs import DESCRIPTION, Predict
 from r2kd_mm.export.images import calibration_images, validation_images
 from r2kd_mm.export.licence import spdx_licence
 from r2kd_mm.export.measurement import MAX_DROP, SCORED_IMAGES, Measurement, measure, other_kind, refusal
 from r2kd_mm.export.network import ExportError
 from r2kd_mm.export.preprocessing import Preprocessing
-from r2kd_mm.export.quantization import CONVERTERS, onnx_in_float32, onnx_worst_layers
+from r2kd_mm.export.quantization import CONVERTERS
 from r2kd_mm.export.student import Student, load_student
 
 # Share of the largest logit: float32 sums in another order differ by about 1e-6, a missing layer by about 1.
@@ -204,7 +196,7 @@ def _lower(
 ) -> tuple[Predict, Measurement]:
     """Replace the network of float32 in ``folder`` by one of lower precision; return it, and what that changes."""
     name, precision = description['format'], description['precision']
-    names_layers = (name, precision) == ('onnx', INT8)
+    converter = CONVERTERS[name, precision]
     seen = note = None
     if precision == INT8:
         seen = calibration_images(student, calibration)
@@ -212,7 +204,7 @@ def _lower(
     with tempfile.TemporaryDirectory() as kept:
         float32 = Path(kept)
         shutil.copytree(folder, float32, dirs_exist_ok=True)
-        CONVERTERS[name, precision](student, description, folder, seen)
+        in_float32 = converter.convert(student, description, folder, seen)
         folders = {FLOAT32: float32, precision: folder}
         networks = {key: FORMATS[name].load(place) for key, place in folders.items()}
         measured = measure(
@@ -220,11 +212,11 @@ def _lower(
             networks,
             validation_images(student, SCORED_IMAGES),
             {key: _network_bytes(place) for key, place in folders.items()},
-            in_float32=onnx_in_float32(folder) if names_layers else (),
+            in_float32=in_float32,
             notes=() if note is None else (note,),
         )
         if not measured.drop(precision) <= max_drop:  # NaN too
-            worst = onnx_worst_layers(float32, folder, student.images) if names_layers else []
+            worst = converter.name_worst_layers(student, float32, folder, seen)
             raise ExportError(refusal(measured, precision, max_drop, worst))
     return networks[precision], _add_measurement(measured, description, folder)
 
@@ -232,12 +224,12 @@ def _lower(
 def _add_measurement(measured: Measurement, description: dict[str, Any], folder: Path) -> Measurement:
     """Write what was measured into ``export.json`` and into the file of the network, whose size it changes."""
     add = FORMATS[description['format']].describe
-    assert add is not None
     precision, size = description['precision'], -1
     while size != measured.bytes[precision]:  # the size itself is a part of it
         size = measured.bytes[precision]
         stated = dict(description, measured=measured.describe())
-        add(stated, folder)
+        if add is not None:
+            add(stated, folder)
         _write_description(stated, folder)
         measured = replace(measured, bytes={**measured.bytes, precision: _network_bytes(folder)})
     return measured

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,20 +18,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from r2kd_mm.export.graphs import (
+    BATCH,
+    DESCRIPTION,
+    Predict,
+    describe_exported,
+    export_program,
+    load_executorch,
+    load_exported,
+    quietly,
+    save_executorch,
+    save_exported,
+)
 from r2kd_mm.export.plain_mmpretrain import load_mmpretrain, write_mmpretrain
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from r2kd_mm.export.student import Student
 
-DESCRIPTION = 'export.json'  # in every export: preprocessing and classes
-BATCH = 'batch'
 STACK_TRACE = 'pkg.torch.onnx.stack_trace'
 FLOAT32, INT8 = 'float32', 'int8'
 LOGITS, PROBABILITIES = 'logits', 'probabilities'  # what a network gives
-
-Predict = Callable[['Tensor'], 'Tensor']  # images (N, C, H, W) to logits or probabilities (N, num_classes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def require_packages(name: str, to_write: bool = False, precision: str = FLOAT32
         needed += form.write_packages + form.precisions.get(precision, ())
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
-        extra = 'openvino' if 'openvino' in missing else 'export'
+        extra = next((package for package in ('openvino', 'executorch', 'torchao') if package in missing), 'export')
+        extra = {'torchao': 'executorch'}.get(extra, extra)
         raise ImportError(
             f'the format {name} needs {", ".join(missing)}, which is not installed; install the {extra} extra: '
             f"pip install 'r2kd_mm[{extra}]'"
@@ -139,14 +145,6 @@ def _no_bytecode() -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------- graphs of torch
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Silence the exporters' own warnings: that TorchScript is old, and about ONNX opsets."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
-
-
 def _write_torchscript(student: Student, description: dict[str, Any], folder: Path) -> None:
     import torch
 
@@ -174,23 +172,7 @@ def _load_torchscript(folder: Path) -> Predict:
 
 
 def _write_exported(student: Student, description: dict[str, Any], folder: Path) -> None:
-    import torch
-
-    with quietly():
-        program = torch.export.export(
-            student.network, (student.images,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), strict=False
-        )
-        for module in program.graph_module.modules():
-            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-                node.meta.pop('stack_trace', None)  # the sources of this machine
-        torch.export.save(program, folder / 'model.pt2', extra_files={DESCRIPTION: json.dumps(description)})
-
-
-def _load_exported(folder: Path) -> Predict:
-    import torch
-
-    with quietly():
-        return torch.export.load(folder / 'model.pt2').module()
+    save_exported(export_program(student.network, student.images), description, folder)
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
@@ -269,6 +251,11 @@ def _load_openvino(folder: Path) -> Predict:
     return lambda images: torch.from_numpy(network(images.numpy())[0])
 
 
+# ------------------------------------------------------------------------------------------------------ ExecuTorch
+def _write_executorch(student: Student, description: dict[str, Any], folder: Path) -> None:
+    save_executorch(student.network, student.images, folder)
+
+
 FORMATS = {
     'mmpretrain': Format(write_mmpretrain, load_mmpretrain, 'config and checkpoint of plain mmpretrain'),
     'torch': Format(
@@ -281,7 +268,13 @@ FORMATS = {
         ('safetensors',),
     ),
     'torchscript': Format(_write_torchscript, _load_torchscript, 'TorchScript, traced; Python and C++'),
-    'exported': Format(_write_exported, _load_exported, 'torch.export, any batch size'),
+    'exported': Format(
+        _write_exported,
+        load_exported,
+        'torch.export, any batch size',
+        precisions=dict(int8=('executorch', 'torchao')),
+        describe=describe_exported,
+    ),
     'onnx': Format(
         write_onnx,
         _load_onnx,
@@ -299,5 +292,13 @@ FORMATS = {
         ('onnx', 'onnxscript', 'onnxruntime'),
         dict(fp16=('scipy',), int8=('scipy', 'sympy')),
         _describe_openvino,
+    ),
+    'executorch': Format(
+        _write_executorch,
+        load_executorch,
+        'ExecuTorch, by XNNPACK on CPUs of any kind',
+        ('executorch',),
+        ('torchao',),
+        dict(int8=()),
     ),
 }

@@ -11,7 +11,8 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from r2kd_mm.export.formats import DESCRIPTION, FORMATS, PROBABILITIES, require_packages
+from r2kd_mm.export.formats import FORMATS, PROBABILITIES, require_packages
+from r2kd_mm.export.graphs import DESCRIPTION
 from r2kd_mm.export.preprocessing import Preprocessing
 
 

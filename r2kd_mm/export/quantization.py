@@ -1,6 +1,6 @@
 """Convert an export to a lower precision.
 
-ONNX Runtime and OpenVINO do the work; each is imported where it is used.
+ONNX Runtime, OpenVINO, torchao and ExecuTorch do the work; each is imported where it is used.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import ast
 import importlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from r2kd_mm.export.formats import quietly, save_openvino, write_onnx
+from r2kd_mm.export.formats import save_openvino, write_onnx
+from r2kd_mm.export.graphs import quietly
+from r2kd_mm.export.pt2e import executorch_int8, exported_int8, graph_worst_layers
 
 if TYPE_CHECKING:
     from r2kd_mm.export.student import Student
@@ -23,7 +26,7 @@ WORST_LAYERS = 5
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
-def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
+def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:
     """Quantise ``model.onnx`` in place: weights per channel, activations by the range of each tensor.
 
     Weights have 7 bits. With 8, processors without VNNI instructions overflow in the sum of two products (see the page
@@ -48,9 +51,10 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
             nodes_to_exclude=names,
         )
     prepared.unlink()
+    return onnx_in_float32(folder)
 
 
-def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
+def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:
     """Convert ``model.onnx`` in place to half precision; images and logits stay in float32."""
     onnx = importlib.import_module('onnx')
     convert = importlib.import_module('onnxruntime.transformers.float16').convert_float_to_float16
@@ -60,6 +64,7 @@ def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen:
         if student.network.softmax is not None:
             _drop_rounding(model.graph)
     onnx.save(model, folder / 'model.onnx')
+    return ()
 
 
 def _nodes_at_the_ends(graph: Any, student: Student) -> list[str]:
@@ -95,8 +100,8 @@ def onnx_in_float32(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(kinds))
 
 
-def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[str]:
-    """Name the layers in which two ``model.onnx`` differ most, by signal to noise ratio."""
+def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> dict[str, float]:
+    """Return the signal to noise ratio of each layer between two ``model.onnx``, in decibels, the worst first."""
     debug = importlib.import_module('onnxruntime.quantization.qdq_loss_debug')
     prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
     with tempfile.TemporaryDirectory() as name, quietly():
@@ -112,7 +117,7 @@ def onnx_worst_layers(float32: Path, quantised: Path, images: Tensor) -> list[st
     of_layers: dict[str, float] = {}  # of several tensors of a layer, that of the worst
     for tensor in sorted(ratios, key=lambda tensor: ratios[tensor]):
         of_layers.setdefault(layers.get(tensor) or tensor, ratios[tensor])
-    return [f'{layer} ({ratio:.0f} dB)' for layer, ratio in list(of_layers.items())[:WORST_LAYERS]]
+    return of_layers
 
 
 def _layers(model: Path) -> dict[str, str]:
@@ -141,26 +146,53 @@ def calibration_reader(images: Tensor) -> Any:
 
 
 # -------------------------------------------------------------------------------------------------------- OpenVINO
-def openvino_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
+def openvino_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:
     """Write ``model.xml`` from the student that was quantised as ONNX."""
     with tempfile.TemporaryDirectory() as name:
         write_onnx(student, description, Path(name))
-        onnx_int8(student, description, Path(name), seen)
+        left = onnx_int8(student, description, Path(name), seen)
         save_openvino(Path(name) / 'model.onnx', description, folder)
+    return left
 
 
-def openvino_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> None:
+def openvino_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:
     """Write ``model.xml`` with weights in half precision."""
     with tempfile.TemporaryDirectory() as name:
         write_onnx(student, description, Path(name))
         save_openvino(Path(name) / 'model.onnx', description, folder, compress_to_fp16=True)
+    return ()
 
 
-# By format and precision: what replaces the network of float32 in a folder. For int8 it gets images ``(N, C, H, W)`` to
-# train on, from which it takes the range of each layer.
-CONVERTERS: dict[tuple[str, str], Callable[[Student, dict[str, Any], Path, Tensor | None], None]] = {
-    ('onnx', 'int8'): onnx_int8,
-    ('onnx', 'fp16'): onnx_fp16,
-    ('openvino', 'int8'): openvino_int8,
-    ('openvino', 'fp16'): openvino_fp16,
+@dataclass(frozen=True)
+class Converter:
+    """Way to a lower precision.
+
+    Args:
+        convert: Function that replaces the network of float32 in a folder, and returns the kinds of operators that it
+            left in float32, where that is known. For int8 it gets images ``(N, C, H, W)`` to train on, from which it
+            takes the range of each layer.
+        worst_layers: Function that returns the signal to noise ratio of each layer, the worst first. It gets the
+            student, the folders of float32 and of the lower precision, and the images.
+    """
+
+    convert: Callable[[Student, dict[str, Any], Path, Tensor | None], tuple[str, ...]]
+    worst_layers: Callable[[Student, Path, Path, Tensor | None], dict[str, float]] | None = None
+
+    def name_worst_layers(self, student: Student, float32: Path, lowered: Path, seen: Tensor | None) -> list[str]:
+        """Name the :data:`WORST_LAYERS` layers that lose most, where that is known."""
+        if self.worst_layers is None:
+            return []
+        ratios = self.worst_layers(student, float32, lowered, seen)
+        return [f'{layer} ({ratio:.0f} dB)' for layer, ratio in list(ratios.items())[:WORST_LAYERS]]
+
+
+CONVERTERS: dict[tuple[str, str], Converter] = {  # by format and precision
+    ('exported', 'int8'): Converter(exported_int8, graph_worst_layers),
+    ('executorch', 'int8'): Converter(executorch_int8, graph_worst_layers),
+    ('onnx', 'int8'): Converter(
+        onnx_int8, lambda student, float32, lowered, seen: onnx_worst_layers(float32, lowered, student.images)
+    ),
+    ('onnx', 'fp16'): Converter(onnx_fp16),
+    ('openvino', 'int8'): Converter(openvino_int8),
+    ('openvino', 'fp16'): Converter(openvino_fp16),
 }

