@@ -25,6 +25,7 @@ from r2kd_mm.export.student import Student, load_student
 
 # Share of the largest logit: float32 sums in another order differ by about 1e-6, a missing layer by about 1.
 TOLERANCE = 1e-4
+CARD = 'README.md'
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def export_student(
         if precision != FLOAT32:
             predict, measured = _lower(student, description, temporary, max_drop, calibration)
         card = model_card(student, description, predict, difference, Path(checkpoint).name, measured)
-        (temporary / 'README.md').write_text(card, encoding='utf-8')
+        (temporary / CARD).write_text(card, encoding='utf-8')
         files = tuple(sorted(path.name for path in temporary.iterdir()))
         temporary.rename(out)
     except BaseException:  # KeyboardInterrupt too
@@ -211,7 +212,7 @@ def _lower(
             precision,
             networks,
             validation_images(student, SCORED_IMAGES),
-            {key: _network_bytes(place) for key, place in folders.items()},
+            {key: network_bytes(place) for key, place in folders.items()},
             in_float32=in_float32,
             notes=() if note is None else (note,),
         )
@@ -231,7 +232,7 @@ def _add_measurement(measured: Measurement, description: dict[str, Any], folder:
         if add is not None:
             add(stated, folder)
         _write_description(stated, folder)
-        measured = replace(measured, bytes={**measured.bytes, precision: _network_bytes(folder)})
+        measured = replace(measured, bytes={**measured.bytes, precision: network_bytes(folder)})
     return measured
 
 
@@ -239,5 +240,6 @@ def _write_description(description: dict[str, Any], folder: Path) -> None:
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
-def _network_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.name != DESCRIPTION)
+def network_bytes(folder: Path) -> int:
+    """Return the size of the files of the network in an export."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.name not in (DESCRIPTION, CARD))

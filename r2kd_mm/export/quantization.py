@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from r2kd_mm.export.student import Student
 
 WORST_LAYERS = 5
+# ONNX Runtime looks for channels along axis 1; the weights of these operators have one axis.
+ONLY_AXIS = dict.fromkeys(('BatchNormalization', 'InstanceNormalization', 'LayerNormalization'), 0)
 
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
@@ -49,6 +51,7 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=names,
+            extra_options=dict(QDQOpTypePerChannelSupportToAxis=ONLY_AXIS),
         )
     prepared.unlink()
     return onnx_in_float32(folder)

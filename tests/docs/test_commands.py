@@ -325,6 +325,8 @@ COMMANDS = {
         'tests/export/test_quantization.py::test_int8_is_written_and_scores_outside_this_package_what_the_card_says',
         'a student of one epoch loses more than is allowed',
     ),
+    'python tools/ship.py work_dirs/demo/runs/*/seed_0 --targets onnx-float32,onnx-int8,executorch-int8 --out '
+    'work_dirs/ship': Covered('tests/export/test_ship.py', 'it takes the runs of the demo, and ExecuTorch'),
     'python tools/predict.py exports/student photos --json': as_it_stands,
     f'{TEST} {R2KD} exports/student': Covered(
         'tests/export/test_scoring.py::test_an_export_has_the_metrics_of_its_checkpoint_and_their_interval',
@@ -440,6 +442,7 @@ EXCERPTS = {
     ('docs/glyph100.md', "dict(type=Glyph100, split='train')"): 'tests/datasets/test_glyph100.py',
     ('docs/export.md', 'import torch'): 'tests/export/test_formats.py',
     ('docs/export.md', 'import onnxruntime'): 'tests/export/test_formats.py',
+    ('docs/export.md', 'from executorch.runtime import Runtime'): 'tests/export/test_quantization.py',
     ('docs/export.md', 'from mmpretrain import ImageClassificationInferencer'): 'tests/export/test_formats.py',
     ('docs/own_photos.md', 'import r2kd_mm'): 'tests/e2e/test_distill.py',
     ('docs/mim.md', 'import r2kd_mm'): f'{MIM}::test_a_config_of_the_package_goes_by_its_name',
