@@ -46,6 +46,12 @@ USE = {
         import torch
         network = torch.export.load(f'{folder}/model.pt2').module()
     """,
+    'executorch': """
+        import torch
+        from executorch.runtime import Runtime
+        method = Runtime.get().load_program(f'{folder}/model.pte').load_method('forward')
+        network = lambda images: method.execute((images,))[0].clone()
+    """,
     'openvino': """
         import openvino, torch
         compiled = openvino.Core().compile_model(f'{folder}/model.xml', 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
@@ -75,7 +81,7 @@ with torch.no_grad():
 assert not set(BLOCKED) & {name.split('.')[0] for name in sys.modules}
 """
 
-SLOW = ('exported', 'onnx', 'openvino')  # to write
+SLOW = ('exported', 'onnx', 'openvino', 'executorch')  # to write
 
 
 @pytest.fixture(scope='module')
@@ -139,7 +145,7 @@ def metadata(name, folder) -> str | dict:
             name, marks=[exports.needs(name), *[pytest.mark.slow] * (name in ('exported', 'onnx', 'openvino'))]
         )
         for name in FORMATS
-        if name != 'mmpretrain'
+        if name not in ('mmpretrain', 'executorch')  # which hold none
     ],
 )
 def test_the_description_lies_in_the_file_too(checkpoint, name, tmp_path):
