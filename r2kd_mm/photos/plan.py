@@ -24,8 +24,7 @@ from r2kd_mm.runs import Method, Run
 from r2kd_mm.runs.result import has_result
 
 TEACHER, ALONE, DISTILLED = MAIN, 'student_alone', 'student_distilled'
-# By measurement, docs/own_photos.md. With two classes there is no ranking to learn
-BEST_METHOD, WITH_TWO_CLASSES = 'dist_light', 'kd_light'
+BEST_METHOD = 'dist_light'  # by measurement, docs/own_photos.md
 BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, with its two moments, in up to four files
 
 
@@ -75,9 +74,7 @@ def make_plan(options: Options, photos: Photos) -> Plan:
         find_teacher(name, asked, photos.classes, student.inputs) for name, asked in zip(names, options.teachers)
     )
 
-    method = options.method
-    if method == AUTO:
-        method = WITH_TWO_CLASSES if count == 2 else BEST_METHOD
+    method = BEST_METHOD if options.method == AUTO else options.method
     if len(teachers) > 1 and installed(f'methods/{method}')['model']['type'] == R2KD.__name__:
         raise ValueError(
             f'--method {method} learns from one teacher and its pruned copy, got {len(teachers)} teachers; give one '

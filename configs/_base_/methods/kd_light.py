@@ -1,5 +1,5 @@
-# Knowledge distillation for small folders of photos of two classes: cross entropy with weight 1, KL at T = 1. How it
-# was chosen: docs/own_photos.md.
+# Knowledge distillation for small folders of photos: cross entropy with weight 1, KL at T = 1. docs/own_photos.md has
+# its measurements.
 from mmengine.config import read_base
 
 with read_base():
