@@ -66,6 +66,8 @@ class _WrappingLoader(Loader):
         self.wrappers = wrappers
 
     def __getattr__(self, name: str) -> Any:
+        if name == 'loader':  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self.loader, name)  # get_code, for `python -m`, and whatever else it can
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:

@@ -1,5 +1,6 @@
 """A wrapper runs around the import of its module, before or after which it was given, and once."""
 
+import copy
 import importlib
 import inspect
 import runpy
@@ -54,6 +55,12 @@ def test_a_wrapped_module_runs_as_a_script(package):
     """As `python -m wrapped.a` does."""
     wrap_import('wrapped.*', Change())
     assert runpy.run_module('wrapped.a', run_name='__main__')['value'] == 1
+
+
+def test_the_loader_of_a_wrapped_module_can_be_copied(package):
+    wrap_import('wrapped.a', Change())
+    loader = importlib.import_module('wrapped.a').__spec__.loader
+    assert copy.copy(loader).get_code('wrapped.a').co_filename == loader.get_code('wrapped.a').co_filename
 
 
 def test_nothing_is_imported_for_a_wrapper(package):

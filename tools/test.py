@@ -64,10 +64,8 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 def _log_intervals(runner: Runner, metrics: dict[str, float]) -> None:
     """Say how much the number of images leaves open."""
-    try:
-        from r2kd_mm.runs.statistics import accuracy_interval
-    except ImportError:  # scipy, which no test needs
-        return
+    from r2kd_mm.runs.statistics import accuracy_interval
+
     count = len(runner.test_dataloader.dataset)
     for name, value in metrics.items():
         if name.startswith('accuracy/top'):
