@@ -17,9 +17,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.engine.wrapped_data import short_name
 from r2kd_mm.export.formats import FLOAT32, drop_sources, quietly, require_packages
-from r2kd_mm.export.network import ExportError, Logits
+from r2kd_mm.export.network import ExportError
 from r2kd_mm.export.quantization import calibration_reader
 from r2kd_mm.functional import agreement, pearson
 from r2kd_mm.networks.files import FileNetwork
@@ -135,6 +136,17 @@ def _images(cfg: Config, distiller: Any, count: int) -> Tensor:
     return torch.stack(found[:count]).cpu()
 
 
+class _Logits(nn.Module):
+    """Network of any library, from normalised images to logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return classifier_logits(self.network, images)
+
+
 def write_teacher(network: nn.Module, images: Tensor, path: Path, precision: str = FLOAT32) -> None:
     """Write a network as an ONNX file for batches of any size, unchecked.
 
@@ -151,7 +163,7 @@ def write_teacher(network: nn.Module, images: Tensor, path: Path, precision: str
         torch.Size([5, 10])
     """
     program = torch.onnx.export(
-        Logits(copy.deepcopy(network)).cpu().eval(),  # the network itself stays on its device
+        _Logits(copy.deepcopy(network)).cpu().eval(),  # the network itself stays on its device
         (images[:2],),
         dynamo=True,
         verbose=False,

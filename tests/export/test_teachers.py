@@ -7,11 +7,13 @@ import toolbox
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from r2kd_mm.distillers import LogitDistiller
 from r2kd_mm.export import teachers
 from r2kd_mm.export.network import ExportError
 from r2kd_mm.export.teachers import export_teachers
+from r2kd_mm.networks.files import FileNetwork
 from r2kd_mm.runs.networks import build_distiller
 
 pytest.importorskip('onnxruntime')
@@ -49,6 +51,13 @@ def test_the_files_teach_what_the_networks_teach(cfg, tmp_path):
     torch.testing.assert_close(learned_from(files, images), learned_from(plain, images), rtol=1e-5, atol=1e-5)
     assert files.distillation_losses.keys() == plain.distillation_losses.keys()
     assert repr(files.augmentation) == repr(plain.augmentation)
+
+
+def test_a_network_that_is_no_classifier_of_mmpretrain_is_written(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    images = torch.randn(4, 3, 8, 8)
+    teachers.write_teacher(network, images, tmp_path / 'teacher.onnx')
+    torch.testing.assert_close(FileNetwork(str(tmp_path / 'teacher.onnx'))(images), network(images).detach())
 
 
 def test_r2kd_by_its_name_alone_keeps_its_losses_and_its_view(cfg):
