@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from r2kd_mm.runs.logs import read_accuracies
 PACKAGE = Path(r2kd_mm.__file__).parent
 TRAIN = PACKAGE / '.mim' / 'tools' / 'train.py'
 POLL_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
 
 
 def train_by_processes(cfg: Config, processes: int, report_progress: Callable[[float], None]) -> None:
@@ -32,6 +34,7 @@ def train_by_processes(cfg: Config, processes: int, report_progress: Callable[[f
 
     Raises:
         RuntimeError: A process failed; what it printed says why.
+        SystemExit: SIGTERM came, and was handed on; the processes have saved a checkpoint.
     """
     folder = Path(cfg.work_dir)
     config = folder.with_suffix('.py')  # next to the folder, as what the run prints
@@ -49,21 +52,44 @@ def train_by_processes(cfg: Config, processes: int, report_progress: Callable[[f
     ]
     threads = max(1, torch.get_num_threads() // processes)
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get('PYTHONPATH', '')])
-    started = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': str(threads)})
-    with started, _handed_on(signal.SIGTERM, started):
+    started = start(command, {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': str(threads)})
+    with started, _handed_on(signal.SIGTERM, started) as received:
         while started.poll() is None:
             time.sleep(POLL_SECONDS)
             with contextlib.suppress(ValueError):  # nothing is measured yet
                 report_progress(len(read_accuracies(folder)[0]) / cfg.train_cfg.max_epochs)
+    if received:
+        raise SystemExit(128 + signal.SIGTERM)
     if started.returncode:
         raise RuntimeError(f'one of {processes} processes failed, and torchrun ended with {started.returncode}')
 
 
+def start(command: list[str], env: Mapping[str, str]) -> subprocess.Popen:
+    """Start a process that trains for this one.
+
+    It inherits the lock of the folder, so nobody else trains there while it lives. Where this process is killed, it
+    gets SIGTERM (on Linux).
+    """
+    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
+
+    def end_with_this_process() -> None:
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return subprocess.Popen(command, env=env, close_fds=False, preexec_fn=end_with_this_process)
+
+
 @contextlib.contextmanager
-def _handed_on(number: int, process: subprocess.Popen) -> Iterator[None]:
-    """Hand a signal on, so that the processes save a checkpoint and none is left behind."""
-    before = signal.signal(number, lambda *_: process.send_signal(number))
+def _handed_on(number: int, process: subprocess.Popen) -> Iterator[list[int]]:
+    """Hand a signal on, so that the processes save a checkpoint and none is left behind; yield what came."""
+    received: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        received.append(number)
+        process.send_signal(number)
+
+    before = signal.signal(number, hand_on)
     try:
-        yield
+        yield received
     finally:
         signal.signal(number, before)

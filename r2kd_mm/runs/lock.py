@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -42,6 +43,7 @@ def hold(path: Path, refusal: str) -> Iterator[None]:
     """
     mkdir_or_exist(path.parent)
     with path.open('a+') as file:
+        os.set_inheritable(file.fileno(), True)  # a process that trains for this one keeps the folder locked
         _claim(file, path, refusal)
         mine = json.dumps(dict(machine=_machine(), host=socket.gethostname(), pid=os.getpid(), token=uuid.uuid4().hex))
         _write(file, mine)
@@ -103,6 +105,8 @@ def _lock(file: Any) -> bool | None:
 
 def _gives_sign(path: Path) -> bool:
     before, deadline = last_sign(path), time.monotonic() + PATIENCE
+    owner = _describe(owner_of(path))
+    print(f'{path}: held by {owner}; waiting for up to {PATIENCE:.0f} s for a sign of life', file=sys.stderr)
     while time.monotonic() < deadline:
         time.sleep(min(1.0, PATIENCE / 10))
         if last_sign(path) != before:
