@@ -172,6 +172,11 @@ class Options:
                 f'--batch-size {self.batch_size} is that of all processes: --devices {count} must divide it, and leave '
                 'at least 2 images to each'
             )
+        if count > 1 and self.jobs > 1:
+            raise ValueError(
+                f'--devices {count} and --jobs {self.jobs}: runs at the same time would share the devices; give one of '
+                'the two'
+            )
         for name in self.loggers:
             if name not in LOGGERS:
                 raise ValueError(f'--logger must be one of {", ".join(LOGGERS)}, got {name!r}')

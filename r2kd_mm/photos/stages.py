@@ -36,6 +36,7 @@ from r2kd_mm.runs import (
     last_checkpoint,
     load_result,
 )
+from r2kd_mm.runs.engines import visible_gpus
 from r2kd_mm.runs.statistics import accuracy_interval
 
 RECORD = 'distill.json'
@@ -133,15 +134,15 @@ def distill(
     AtomicLocalBackend().put_text(text, asked.out / RECORD)
     print(describe(plan), flush=True)
 
-    threads = torch.get_num_threads()
+    engine = engine_of(asked)
     with kept_on(asked.devices):
         if plan.teacher_runs:
             print('\nTeacher', flush=True)
-            _train(plan.teacher_runs, asked.jobs, max(1, threads // asked.jobs))
+            _train(plan.teacher_runs, engine)
             for run in plan.teacher_runs:
                 _check_teacher(run, photos)
         print('\nStudent', flush=True)
-        _train(plan.student_runs, asked.jobs, max(1, threads // asked.jobs))
+        _train(plan.student_runs, engine)
 
     found = _measured(plan)
     accuracy = {name: math.fsum(values.values()) / len(values) for name, values in found.items()}
@@ -197,8 +198,14 @@ def _check_photos(options: Options, photos: Photos) -> None:
         )
 
 
-def _train(runs: tuple[Run, ...], jobs: int, threads: int) -> None:
-    failures = complete(runs, LocalEngine(jobs, threads))
+def engine_of(options: Options) -> LocalEngine:
+    """Return what trains the runs: in processes of this machine, which take its GPUs in turn."""
+    gpus = visible_gpus() if options.devices is None and options.jobs > 1 else ()
+    return LocalEngine(options.jobs, max(1, torch.get_num_threads() // options.jobs), gpus or None)
+
+
+def _train(runs: tuple[Run, ...], engine: LocalEngine) -> None:
+    failures = complete(runs, engine)
     if failures:
         reasons = '; '.join(f'{run}: {reason}' for run, reason in failures.items())
         raise RunStopped(f'a stage failed. {reasons}. The same command continues from here')

@@ -40,6 +40,7 @@ def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
 
     Raises:
         Held: Another process trains runs in one of their folders.
+        TypeError: The engine is a number of jobs, as in version 0.1.
 
     Example:
         >>> from pathlib import Path
@@ -49,6 +50,8 @@ def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
         1 of 1 runs are finished and are not repeated
         {}
     """
+    if isinstance(engine, int):
+        raise TypeError(f'complete takes an engine, got {engine}; for so many runs at a time: LocalEngine({engine})')
     with sole_driver({run.folder.parent.parent: None for run in runs}):
         states = look_at(runs)
         pending = [run for run in runs if states[run] is not State.FINISHED]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from r2kd_mm.photos import devices as module
-from r2kd_mm.photos import distill
+from r2kd_mm.photos import distill, stages
 from r2kd_mm.photos.devices import HIDDEN, check_devices, kept_on
 from r2kd_mm.photos.options import Options
 
@@ -23,6 +23,7 @@ COLOURS = dict(blue=(40, 60, 200), green=(60, 180, 70), red=(210, 50, 60))
         (dict(devices=0), 'at least 1, got 0'),
         (dict(devices='3'), '--batch-size 32 is that of all processes: --devices 3 must divide it'),
         (dict(devices=16, batch_size=16), 'and leave at least 2 images to each'),
+        (dict(devices=2, jobs=3), '--devices 2 and --jobs 3: runs at the same time would share the devices'),
     ],
 )
 def test_what_cannot_be_is_refused(changes, message):
@@ -93,3 +94,14 @@ def test_two_processes_give_what_one_gives_with_the_same_images_a_step(tmp_path)
     config = (tmp_path / '2' / 'configs' / 'student_distilled.py').read_text()
     assert 'bash tools/dist_train.sh' in config
     assert 'batch_size=4' in config
+
+
+@pytest.mark.parametrize(
+    ('options', 'gpus'),
+    [(dict(jobs=2), ('0', '1')), (dict(jobs=1), None), (dict(jobs=2, devices='cpu'), None), (dict(devices=2), None)],
+)
+def test_runs_at_the_same_time_take_the_gpus_in_turn(options, gpus, monkeypatch):
+    monkeypatch.setattr(stages, 'visible_gpus', lambda: ('0', '1'))
+    engine = stages.engine_of(Options('photos', 'timm/a', 'timm/b', 'x', **options))
+    assert engine.gpus == gpus
+    assert engine.jobs == options.get('jobs', 1)
