@@ -22,7 +22,7 @@ STAMP := $(VENV)/installed-$(shell { cat requirements/*.txt setup.py; echo "$(PY
 
 DIGITS_TEACHER := work_dirs/res14_digits/epoch_60.pth
 
-.PHONY: install demo test test-slow test-all lint format coverage hooks docs dist check-tag compare gpu clean
+.PHONY: install demo test test-slow test-all test-engines lint format coverage hooks docs dist check-tag compare gpu clean
 
 install: $(STAMP)
 
@@ -41,6 +41,11 @@ test-slow: $(STAMP)
 	$(PYTEST) -m slow
 
 test-all: test test-slow
+
+# the engines of a grid for real; the pins have neither Ray nor submitit, so this changes the environment
+test-engines: $(STAMP)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements/ray.txt -r requirements/slurm.txt
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/runs
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -63,7 +63,7 @@ def test_a_missing_package_is_a_problem_with_its_remedy(installed, capsys):
 
 def test_each_extra_of_a_user_is_listed():
     setup = (REPOSITORY / 'setup.py').read_text()
-    extras = set(ast.literal_eval(re.search(r'for name in (\(.*\))$', setup, re.MULTILINE)[1]))
+    extras = set(ast.literal_eval(re.search(r'for name in (\(.*?\))', setup, re.DOTALL)[1]))
     shown = {extra.install.split('[')[1].split(']')[0] for extra in check_env.EXTRAS if '[' in extra.install}
     assert shown == extras - {'docs', 'tests'}  # of those who develop it
 

@@ -17,7 +17,6 @@ from r2kd_mm.engine.classes import check_same_classes, classes_of
 from r2kd_mm.engine.wrapped_data import gives_bgr
 from r2kd_mm.export.formats import DESCRIPTION
 from r2kd_mm.export.predictor import Predictor
-from r2kd_mm.registry import MODELS
 
 
 def is_export(path: str | os.PathLike) -> bool:
@@ -25,7 +24,6 @@ def is_export(path: str | os.PathLike) -> bool:
     return (Path(path) / DESCRIPTION).is_file()
 
 
-@MODELS.register_module()
 class ExportedClassifier(BaseClassifier):
     """The network of an export as a classifier that a Runner can test; it runs on the CPU.
 
@@ -77,7 +75,7 @@ def put_export_(cfg: Config, folder: str | os.PathLike) -> None:
     normalise: dict[str, Any] = dict(
         type='ClsDataPreprocessor', mean=list(prepared['mean']), std=list(prepared['std']), to_rgb=flips
     )
-    cfg.model = dict(type=ExportedClassifier.__name__, folder=str(folder), data_preprocessor=normalise)
+    cfg.model = dict(type=f'{__name__}.{ExportedClassifier.__name__}', folder=str(folder), data_preprocessor=normalise)
     cfg.load_from = None
     # of the training: an average of the weights, checks of a teacher
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or () if 'DataCheckHook' in str(hook.get('type'))]

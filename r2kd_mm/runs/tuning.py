@@ -196,7 +196,7 @@ def winner(runs: Sequence[Run], results: Mapping[Method, Mapping[int, Result]]) 
     ``None`` where no finalist can be compared with the config as it is, because their runs failed.
 
     Args:
-        runs: Of :meth:`Search.finalists`; the config as it is comes first and does not count.
+        runs: The runs of :meth:`Search.finalists`; the config as it is comes first and does not count.
         results: Method to seed to result.
     """
     untuned, *finalists = dict.fromkeys(run.method for run in runs)

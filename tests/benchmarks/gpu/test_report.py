@@ -86,7 +86,7 @@ def test_hardware_parts_are_not_run_on_the_pretended_device(monkeypatch, tmp_pat
     assert ended.value.code == 0
     page = out.read_text()
     assert page.count('**ok**') == 6
-    assert page.count('needs 1 GPU(s), and there are 0') == 4
+    assert page.count('needs 1 GPU(s), and there are 0') == 5
     assert page.count('needs 2 GPU(s), and there are 0') == 1
 
 
