@@ -1,6 +1,6 @@
-"""Arguments that several command-line tools share.
+"""Add the arguments that several command-line tools share.
 
-The tools parse their command line before their heavy imports, so that ``--help`` answers at once.
+The tools parse their command line before their slow imports, so that ``--help`` prints at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _ConfigOptions(DictAction):
 
 
 def add_config_options(parser: argparse.ArgumentParser, help: str) -> None:
-    """Add ``--cfg-options``, a dict of dotted keys; ``help`` says what they change."""
+    """Add ``--cfg-options``, which takes ``KEY=VALUE`` pairs with dotted keys; ``help`` is its help text."""
     parser.add_argument('--cfg-options', nargs='+', action=_ConfigOptions, default={}, metavar='KEY=VALUE', help=help)
 
 

@@ -1,4 +1,4 @@
-"""Compare the classes of networks and data sets, by name and order."""
+"""Check that networks and data sets have the same class names in the same order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.utils.data import Dataset
 def check_same_classes(
     known: Sequence[str] | None, given: Sequence[str] | None, owners: str, remedy: str = 'use the same for both'
 ) -> None:
-    """Refuse two lists of classes that differ in names or order: a label would mean another class.
+    """Raise if two lists of class names differ in names or order: the same label would then mean two classes.
 
-    If the lists have no name in common, such as WordNet numbers and English words, only the number is compared.
+    Two lists without a common name, such as WordNet IDs and English words, only need the same length.
 
     Args:
-        known: Names of the classes; ``None`` or an empty list is not compared.
-        given: Names of the other classes.
-        owners: Owners of the two lists for the message, such as ``'the model and the data'``.
-        remedy: Way out, for the message.
+        known: First list of class names; ``None`` or an empty list skips the check.
+        given: Second list of class names; ``None`` or an empty list skips the check.
+        owners: Owners of the two lists, for the error message, such as ``'the model and the data'``.
+        remedy: Advice at the end of the error message.
 
     Raises:
         ValueError: The classes differ.

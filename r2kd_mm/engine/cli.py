@@ -1,6 +1,6 @@
-"""Run a command-line tool: join the processes of a launcher, and print errors that a user can read.
+"""Run a command-line tool: join the processes of a launcher, and print user errors without a traceback.
 
-The stack is imported only where it is needed, because some tools need none of it.
+torch and OpenMMLab are imported inside the functions that need them, because some tools need neither.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SECONDS_FOR_RANK_0 = 10.0
 def init_launcher(cfg: Config, launcher: str) -> None:
     """Make ``cfg`` run under ``launcher``, with or without a GPU; call it before ``Runner.from_cfg(cfg)``.
 
-    Without CUDA this joins the processes by gloo, because the Runner cannot. If the config names no model wrapper, it
-    becomes :class:`~r2kd_mm.engine.PortableDistributedDataParallel`.
+    Without CUDA, this function initialises the gloo backend, because the Runner cannot. If the config names no model
+    wrapper, the wrapper becomes :class:`~r2kd_mm.engine.PortableDistributedDataParallel`.
 
     Args:
         cfg: Config, changed in place: ``launcher`` and ``model_wrapper_cfg``.

@@ -25,13 +25,13 @@ _IS_PAIR = re.compile(r'^teacher_ckpt = ', re.MULTILINE)  # a base that sets stu
 
 
 class Composition:
-    """A method and a pair that make one config.
+    """Config composed of a method and a pair.
 
     Args:
-        configs: The folder ``configs``, which has the methods and pairs in ``_base_``.
-        method: Such as ``'r2kd-mixup'``, with hyphens or underscores.
-        pair: Teacher, student and data set, such as ``'res34_res18_stanford-dogs'``. The name of the data set may have
-            underscores too.
+        configs: The folder ``configs``; its subfolder ``_base_`` holds the methods and pairs.
+        method: Name of the method, such as ``'r2kd-mixup'``, with hyphens or underscores.
+        pair: Teacher, student and data set, such as ``'res34_res18_stanford-dogs'``. The name of the data set may
+            contain underscores.
 
     Raises:
         ValueError: The method or the pair is unknown; the message lists the known ones.

@@ -1,4 +1,4 @@
-"""Read a config file, locate its errors, and find names that no run reads."""
+"""Read a config file, locate its errors, and find unknown fields, such as typos."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ _OF_BASE = re.compile(r'_base_\.(\w+)')  # how a text config names a variable of
 
 
 def read_config(path: str, fields: Collection[str]) -> Config:
-    """Read a config file, and refuse one that sets a name which no run reads.
+    """Read a config file, and raise if it sets a field that does not exist.
 
-    A variable that the config uses is a helper and may have any name. An unused variable is refused if its name
-    resembles a field, or is a field of MMCV 1, or if a base has already read it. Other unused variables are reported.
+    A variable that the config uses itself may have any name. An unused variable is an error if its name resembles a
+    field, is a field of MMCV 1, or if a base config has already read it. Other unused variables only cause a warning.
 
     Args:
-        path: A file, or ``r2kd_mm::<method>/<name>.py`` of what is installed. A file that was removed is composed.
-        fields: The names that a run reads.
+        path: A file, or ``r2kd_mm::<method>/<name>.py`` for an installed config. A config whose file was removed from
+            the package is composed.
+        fields: Names of the fields that exist.
 
     Raises:
-        ValueError: The file has an error, which is named with its file and line; or it sets such a name.
-        OSError: The file is missing, and cannot be composed.
+        ValueError: The config has an error, reported with file and line, or sets an unknown field.
+        OSError: The file does not exist, and the config cannot be composed.
     """
     with existing_config(path) as file:
         try:

@@ -1,4 +1,4 @@
-"""Data-parallel wrapper for machines with and without a GPU."""
+"""Provide DistributedDataParallel for models on a GPU or on the CPU."""
 
 import inspect
 from typing import Any
@@ -16,18 +16,18 @@ from r2kd_mm.registry import MODEL_WRAPPERS
 class PortableDistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's data-parallel wrapper, for modules on a GPU or on the CPU and for any version of PyTorch.
 
-    It fixes two faults. The Runner always passes ``device_ids``, which PyTorch refuses for a module on the CPU
-    (``ValueError: DistributedDataParallel device_ids ... only work with ... GPU modules``). And MMEngine only knows the
-    old name of a flag that PyTorch 2.13 renamed (``FutureWarning: broadcast_buffers is deprecated``).
+    It fixes two errors. The Runner always passes ``device_ids``, which PyTorch refuses for a module on the CPU
+    (``ValueError: DistributedDataParallel device_ids ... only work with ... GPU modules``). And MMEngine uses the old
+    name of a flag that PyTorch 2.13 renamed (``FutureWarning: broadcast_buffers is deprecated``).
 
-    A config names it with its scope, ``dict(type='r2kd_mm.PortableDistributedDataParallel')``, because the Runner looks
-    in the root registry.
+    A config needs the scope in the name, ``dict(type='r2kd_mm.PortableDistributedDataParallel')``, because the Runner
+    looks up the wrapper in the root registry.
 
     Args:
-        module: Model of one rank.
-        device_ids: GPU of this rank, as the Runner gives it; ignored for a module on the CPU.
-        sync_buffers: Copy the buffers of rank 0 to all ranks before each forward pass. The Runner sets False: each rank
-            keeps its batch-norm statistics, and ``SyncBuffersHook`` averages them once per epoch.
+        module: The model of this process.
+        device_ids: GPU of this process, as the Runner passes it; ignored for a module on the CPU.
+        sync_buffers: Copy the buffers of rank 0 to all ranks before each forward pass. The Runner passes False: each
+            rank keeps its own batch-norm statistics, and ``SyncBuffersHook`` averages them once per epoch.
         find_unused_parameters: Set this if a forward pass leaves parameters of the student without gradient.
         detect_anomalous_params: Log the parameters without gradient; slow, for debugging.
 

@@ -1,4 +1,4 @@
-"""Write files completely or not at all."""
+"""Write files atomically: completely or not at all."""
 
 import errno
 import os
@@ -14,10 +14,11 @@ STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Backend for local files that get their name only when they are complete and on the disk.
+    """Backend that writes local files atomically: to a temporary file, which is renamed once it is on the disk.
 
-    MMEngine's local backend writes directly into the file. An interrupt or a full disk then leaves half a checkpoint
-    in place of the last good one. Select this one by ``CheckpointHook(backend_args=dict(backend='atomic'))``.
+    MMEngine's local backend writes directly into the file. An interrupt or a full disk then replaces the last good
+    checkpoint by an incomplete one. To select the atomic backend, set
+    ``CheckpointHook(backend_args=dict(backend='atomic'))``.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Describe a data set, so that a change of it is noticed."""
+"""Compute a fingerprint of a data set, so that a changed data set is detected."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FINGERPRINT_SAMPLES = 1000
 
 
 def fingerprint(dataset: Sized) -> dict[str, Any]:
-    """Describe a data set: the number of images and classes, and a hash of its labels and paths.
+    """Return the fingerprint of a data set: number of images and classes, and hashes of labels, paths and files.
 
     Args:
         dataset: Data set in MMEngine's format; for other data sets only the number of images is known.
 
     Returns:
-        ``images`` and ``classes``, two numbers. ``sha256``: hash of the class names, and of label and path of up to
-        1000 samples at equal distances. The path is relative to the folder of the data; pixels replace a missing path.
-        ``contents``: SHA-256 of the files of these samples, or of a few inputs for training data without files.
+        ``images`` and ``classes``: numbers of images and classes. ``sha256``: hash of the class names, and of label and
+        path of up to 1000 evenly spaced samples. Paths are relative to the data folder; samples without a path are
+        hashed by their pixels. ``contents``: SHA-256 of the files of these samples, or of a few inputs without files.
     """
     classes = tuple(map(str, getattr(dataset, 'metainfo', {}).get('classes') or ()))
     digest = hashlib.sha256('\n'.join(classes).encode())

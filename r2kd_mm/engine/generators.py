@@ -1,4 +1,4 @@
-"""Find and seed the random generators that belong to transforms."""
+"""Find and seed the random generators that transforms own, besides the global generators."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MAX_LENGTH = 64  # a longer list or dict is data, not a pipeline
 
 
 def own_generators(part: Any) -> list[Any]:
-    """Find the generators within ``part`` that are not the shared ones of the process, in a fixed order.
+    """Return the random generators inside ``part``, without the global ones of the process, in a fixed order.
 
     Args:
-        part: Data set or transform. The search covers its attributes at any depth, variables in closures, and the
-            classes and modules of its transforms. Lists of more than :data:`MAX_LENGTH` entries count as data.
+        part: Data set or transform. The search covers nested attributes, variables in closures, and the classes and
+            modules of its transforms. Lists of more than :data:`MAX_LENGTH` entries count as data and are skipped.
 
     Returns:
-        Objects of the types :data:`GENERATORS`.
+        Generators of the types in :data:`GENERATORS`.
     """
     return [value for value in _values_within(part) if isinstance(value, GENERATORS)]
 

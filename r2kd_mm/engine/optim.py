@@ -1,4 +1,4 @@
-"""Mixed precision without a gradient scaler."""
+"""Train in bfloat16 mixed precision, without a gradient scaler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,8 @@ class AutocastOptimWrapper(OptimWrapper):
     """Optimizer wrapper that runs the forward pass under bfloat16 autocast, on a GPU or on the CPU.
 
     It replaces MMEngine's ``AmpOptimWrapper``, which asserts a GPU and builds a gradient scaler through a deprecated
-    name. bfloat16 has the exponent range of float32, so gradients need no scaling, and a step no synchronisation.
+    name. bfloat16 has the exponent range of float32, so gradients need no scaling, and a step does not wait
+    for the GPU.
 
     Raises:
         ValueError: The GPU has no bfloat16 arithmetic.

@@ -1,4 +1,4 @@
-"""Sample the images in pairs, for views that mix an image with a fixed partner."""
+"""Sample images in pairs, for augmentations that mix each image with a fixed partner."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from r2kd_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class PairedSampler(Sampler):
-    """Sampler of pairs in random order: the partner of an image does not depend on its batch.
+    """Sampler that draws images in pairs, in random order; partners do not depend on the batch size.
 
-    Positions 2 i and 2 i + 1 are partners. The pairs depend on the seed and the round, and their order on the seed and
-    the epoch. Each process takes its share of the pairs, so every image of an even batch has its partner in the batch.
-    An odd number of images leaves one out, another one in each round. The first pairs are repeated if the processes
-    cannot share the pairs equally.
+    The images at positions 2 i and 2 i + 1 of an epoch are partners. The pairs depend on the seed and on the epoch
+    modulo ``cycle``, their order on seed and epoch. The pairs are divided among the processes. With an even batch size,
+    both partners are in the same batch. An odd number of images leaves out one image per epoch, at random. If the pairs
+    cannot be divided equally, the first pairs are repeated.
 
     Attributes:
-        cycle: Number of rounds after which the pairs repeat; ``None`` for never.
-        gives_each_once: An epoch repeats images only to give each process the same number of pairs.
+        cycle: Number of epochs after which the pairs repeat; ``None`` for never.
+        gives_each_once: Always True: an epoch repeats images only to give each process the same number of pairs.
 
     Args:
         dataset: Data set with at least 2 images.
-        seed: Seed of pairs and order, equal on all ranks; ``None`` draws one.
-        shuffle: Draw pairs and order; ``False`` keeps the order of the images and makes neighbours partners.
+        seed: Random seed of pairs and order, the same on all ranks; ``None`` draws a seed that all ranks share.
+        shuffle: Draw pairs and order at random; ``False`` keeps the order of the images and pairs neighbours.
 
     Raises:
-        ValueError: There are fewer than 2 images.
+        ValueError: The data set has fewer than 2 images.
 
     Example:
         >>> order = list(PairedSampler(range(6), seed=0))

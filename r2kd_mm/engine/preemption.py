@@ -1,4 +1,4 @@
-"""Notice that a cluster asks the run to stop: SIGTERM to one of its processes."""
+"""Detect that a cluster preempts the run: one of its processes gets SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mmengine.dist import all_reduce, get_world_size
 
 
 class SigtermWatch:
-    """Keep a process alive when it gets SIGTERM, and let all ranks of the run agree to stop.
+    """Handler of SIGTERM that keeps the process alive and lets all ranks stop at the same step.
 
     Args:
-        interval: Number of steps after which several processes agree; a single process looks at each step.
+        interval: Number of steps between two all-reduces of the signal; a single process checks at each step.
 
     Example:
         >>> import os

@@ -23,19 +23,19 @@ RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # restarts by torchrun --max-r
 
 
 def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None:
-    """Make ``cfg`` resume from a complete checkpoint; MMEngine's own search does not read the files.
+    """Make ``cfg`` resume from a checkpoint that can be read; MMEngine's own search does not open the files.
 
     Args:
         cfg: Config, changed in place: ``resume`` and ``load_from``. ``resume=True`` without ``load_from`` means
             :data:`AUTO`.
-        resume: Path of a checkpoint. :data:`AUTO` takes the newest one in ``cfg.work_dir``, or starts from scratch
-            without one. ``None`` leaves the choice to the config. After a restart by torchrun the newest checkpoint in
-            ``cfg.work_dir`` always wins.
+        resume: Path of a checkpoint. :data:`AUTO` takes the newest checkpoint in ``cfg.work_dir``; without one,
+            the run starts from scratch. ``None`` keeps the settings of the config. After a restart by torchrun, the
+            newest checkpoint in ``cfg.work_dir`` is always used.
         overwrite: Start from scratch even if the config or ``cfg.work_dir`` has a checkpoint.
 
     Raises:
-        ValueError: The given checkpoint is damaged, or all checkpoints in the work dir are. Or the work dir holds the
-            checkpoints of an earlier run, which this run does not resume, without ``overwrite``.
+        ValueError: The given checkpoint, or every checkpoint in the work dir, is damaged. Or the work dir holds
+            checkpoints of an earlier run, and this run neither resumes nor overwrites it.
         FileNotFoundError: The given checkpoint does not exist.
 
     Example:

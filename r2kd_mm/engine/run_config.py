@@ -1,4 +1,4 @@
-"""Build the config of a run from a command line, for ``tools/train.py`` and ``tools/test.py``."""
+"""Build the config of a run from the command line of ``tools/train.py`` or ``tools/test.py``."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ NUMBERS = (int, float, 'int', 'float')  # annotations
 
 
 def read_changed_config(path: str, options: Mapping[str, Any]) -> Config:
-    """Read a config file and change it by ``--cfg-options``.
+    """Read a config file and apply ``--cfg-options`` to it.
 
     Args:
-        path: See :func:`~r2kd_mm.engine.config_file.read_config`.
-        options: Dotted keys and their values.
+        path: Config file, see :func:`~r2kd_mm.engine.config_file.read_config`.
+        options: New values by dotted key.
 
     Raises:
-        ValueError: An option or the config names a field that no run reads; or there is an error in the config.
-        OSError: The config is missing.
+        ValueError: An option or the config sets an unknown field, or the config has an error.
+        OSError: The config file does not exist.
     """
     cfg = read_config(path, RUN_FIELDS)
     _check_fields(options, cfg)

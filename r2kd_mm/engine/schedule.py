@@ -1,4 +1,4 @@
-"""Check that the schedule fits the run, and let a resumed run follow the schedule of its config."""
+"""Check that the learning-rate schedule fits the run, and compare it with the checkpoint on resume."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SHOWN_POINTS = 8  # of the curve in the log
 
 
 class ScheduleHook(Hook):
-    """Hook that refuses a schedule that does not fit the run, and applies the schedule of the config on resume.
+    """Hook that checks the schedule against the length of the run, and against the checkpoint on resume.
 
-    MMEngine restores the optimizer and the schedulers of the checkpoint with all their settings, and ignores the config
-    of the resumed run. This hook compares the settings of both. If they agree, the restored state stays as it is, bit
-    by bit. A schedule that only ends later continues as if it had always ended there. Any other difference is refused,
-    unless a hook of the run has ``allow_changes=True`` (:class:`~r2kd_mm.hooks.RunRecordHook` has it with
-    ``--allow-changes``). Then the settings of the config apply, with the values of its schedule at this iteration.
+    MMEngine restores optimizer and schedulers from the checkpoint with all their settings, and ignores the config of
+    the resumed run. This hook compares both. If they agree, the restored state is left unchanged, bit by bit. If only
+    the end of the schedule moved, the run continues as if the end had been there from the start. Any other difference
+    is an error, unless a hook of the run has ``allow_changes=True`` (:class:`~r2kd_mm.hooks.RunRecordHook` has it with
+    ``--allow-changes``). Then the config wins: its settings, and the values of its schedule at this iteration.
 
     Raises:
         ValueError: The schedule does not fit the length of the run, see
-            :func:`~r2kd_mm.engine.schedule_length.check_length`; the checkpoint has no state of the optimizer; or its
-            schedule differs.
+            :func:`~r2kd_mm.engine.schedule_length.check_length`; the checkpoint has no optimizer state; or its schedule
+            differs from the config.
     """
 
     priority = 'ABOVE_NORMAL'  # RunRecordHook has compared the configs, and no teacher was scored

@@ -1,4 +1,4 @@
-"""Refuse a learning-rate schedule that ends before its run does."""
+"""Check learning-rate schedules against the length of the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.optim.scheduler.param_scheduler import (
 
 
 def check_counts_iterations(schedulers: Sequence[_ParamScheduler]) -> None:
-    """Refuse schedulers that count epochs in a run that counts iterations."""
+    """Raise if a scheduler counts epochs (``by_epoch=True``) in an iteration-based run, where it would never step."""
     for scheduler in schedulers:
         if scheduler.by_epoch and not depends_on_scores(scheduler):
             raise ValueError(

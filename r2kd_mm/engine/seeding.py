@@ -1,4 +1,4 @@
-"""Random draws that depend only on the seed of the run and on their purpose."""
+"""Seed every random draw by the run seed and the purpose of the draw, not by earlier draws."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRIAL_SIZE = 16  # two draws of one random flip may agree by chance, two draws o
 
 
 def derived_seed(purpose: str, *numbers: int) -> int:
-    """Derive a seed in ``[0, 2**63)`` from ``purpose`` and ``numbers``; other arguments give an unrelated seed.
+    """Derive a seed in ``[0, 2**63)`` by hashing ``purpose`` and ``numbers``; other arguments give unrelated seeds.
 
     Example:
         >>> seed = derived_seed('view', 0, 1)

@@ -1,4 +1,4 @@
-"""Open the Optuna study of a search; every machine that shares its folder can."""
+"""Open the Optuna study of a hyper-parameter search, from any machine that shares its folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAME = 'tune'
 
 
 def require_optuna() -> None:
-    """Refuse a search without Optuna.
+    """Raise unless Optuna is installed.
 
     Raises:
-        ImportError: It is not installed; the message names the extra.
+        ImportError: Optuna is not installed; the message names the extra to install.
     """
     if importlib.util.find_spec('optuna') is None:
         raise ImportError(

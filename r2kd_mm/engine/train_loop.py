@@ -1,4 +1,4 @@
-"""Train by epochs so that an interrupted run ends in the same weights as an uninterrupted one."""
+"""Train by epochs so that an interrupted and resumed run ends with the same weights as an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -28,33 +28,34 @@ STOPPING_STATE = ('wait_count', 'best_score')
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """MMEngine's training by epochs, with an exact ``--resume``: same weights as without an interruption.
+    """MMEngine's ``EpochBasedTrainLoop`` with an exact ``--resume``: same weights as without an interruption.
 
     - Draws: the transforms of a sample depend on (seed, epoch, index), see :class:`~r2kd_mm.engine.SeededDataset`.
-      Each step depends on (seed, rank, iteration): the generators of the process are seeded before it. The number of
-      data workers does not matter. A few samples are drawn twice before the first step; the log warns if they differ.
-    - Samplers: any finite sampler repeats its order on resume. A repeated sample has its own draws for each copy.
+      Each step depends on (seed, rank, iteration): the global generators are seeded before each step. The number of
+      data workers does not matter. Before the first step, a few samples are drawn twice; a difference is logged.
+    - Samplers: any finite sampler repeats its order on resume. If a sample occurs twice in an
+      epoch, each copy has its own draws.
     - Middle of an epoch: training continues with the next batch, without loading the earlier ones.
-    - Validation: one that is missing in the checkpoint is run before the next epoch.
-    - ``EarlyStoppingHook``: it keeps its count and its best score, and a stopped run stays stopped.
+    - Validation: if the run was killed before a validation ended, it is run before the next epoch.
+    - ``EarlyStoppingHook``: its count and best score are restored, and a stopped run stays stopped.
     - Gradient accumulation: a window ends with its epoch. The last window may be shorter, with its own weight. A
-      checkpoint between two windows is exact; one from inside a window lacks gradients and is refused.
+      checkpoint between two windows is exact; a checkpoint inside a window lacks gradients and cannot be resumed.
 
-    Weights, optimizer and logged values are then equal bit by bit, on the same machine type with the same number of
-    processes and the same software. A GPU needs deterministic kernels (``randomness.deterministic=True``).
+    Weights, optimizer and logged values are bitwise equal, given the same machine type, number of processes and
+    software. A GPU needs deterministic kernels (``randomness.deterministic=True``).
 
     Args:
         runner: Runner of the training.
-        dataloader: Config of the data loader. Data set and sampler are wrapped when they are built; no path in the
-            config changes.
+        dataloader: Config of the data loader. Data set and sampler are wrapped when they are built, so the config
+            keeps its structure.
         max_epochs: Number of epochs.
-        val_begin: First epoch, counted from 1, after which there is a validation.
+        val_begin: First epoch, counted from 1, after which the model is validated.
         val_interval: Epochs between validations; the last epoch always has one.
         dynamic_intervals: Pairs of an epoch and the ``val_interval`` from this epoch on.
-        cycle: Number of epochs after which the draws repeat, in a new order; ``None`` for never.
+        cycle: Number of epochs after which the random draws repeat, with the images in a new order; ``None`` for never.
 
     Raises:
-        TypeError: ``dataloader`` is a ready data loader.
+        TypeError: ``dataloader`` is a built data loader, not a config.
         ValueError: The config has a batch sampler or an infinite sampler, or ``cycle`` is below 1. In :meth:`run`: the
             checkpoint is from inside a window of gradient accumulation, or its epoch and iteration do not fit.
 

@@ -1,4 +1,4 @@
-"""Put a fixed number of images without labels into each batch."""
+"""Sample batches with a fixed share of images without labels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from r2kd_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class UnlabelledShareSampler(Sampler):
-    """Sampler of labelled images, with images without labels between them.
+    """Sampler that fills a fixed share of each batch with images without labels.
 
-    An epoch is one pass over the labelled images. Each batch has the same number of both kinds; the last one of an
-    epoch may be smaller. The images without labels come in passes of their own: an epoch continues where the epoch
-    before it ended. Each process takes its share of both. The order depends on seed and epoch alone, so a resumed run
-    repeats it.
+    An epoch is one pass over the labelled images. Every batch has the same number of labelled and the same number of
+    unlabelled images; the last batch of an epoch may be smaller. Passes over the unlabelled images do not end with the
+    epoch: the next epoch continues where the last one ended. Both kinds are divided among the processes. The order
+    depends only on seed and epoch, so a resumed run repeats it.
 
     Args:
         dataset: A :class:`~r2kd_mm.datasets.WithUnlabelled`.
         batch_size: Batch size of the data loader.
         share: Share of images without labels in a batch, in ``(0, 1)``.
-        seed: Seed of the order, equal on all ranks; ``None`` draws one.
-        shuffle: Draw another order in each epoch.
+        seed: Random seed of the order, the same on all ranks; ``None`` draws a seed that all ranks share.
+        shuffle: Draw a new order in each epoch.
 
     Raises:
         TypeError: The data set does not say which of its images have labels.
-        ValueError: The share leaves no image of one kind in a batch.
+        ValueError: With this share, a batch has no labelled or no unlabelled image.
 
     Example:
         >>> from r2kd_mm.datasets import ImageFolder, WithUnlabelled

@@ -1,4 +1,4 @@
-"""Keep the workers of a data loader alive when SIGTERM goes to the whole job."""
+"""Keep data-loader workers alive when a cluster sends SIGTERM to all processes of a job."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 
 def init_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Let SIGTERM end a data worker only if its own process sends it.
+    """Make a data worker exit on SIGTERM only if its parent process sent the signal.
 
-    Clusters and torchrun send SIGTERM to every process of a job, and a loader raises when its worker dies.
+    Clusters and torchrun send SIGTERM to every process of a job, and a data loader raises an error if a worker dies.
     """
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -1,4 +1,4 @@
-"""Find pipelines, samples and channel order of data sets, also inside wrappers such as MMEngine's ``ConcatDataset``."""
+"""Find pipelines, samples and channel order of data sets, also in wrappers such as ``ConcatDataset``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PACKER = 'PackInputs'
 
 
 def short_types(value: Any) -> Any:
-    """Shorten the types in a config to names without module, as the registries of OpenMMLab find them.
+    """Shorten each ``type`` in a config to its class name, by which the registries of OpenMMLab find it.
 
-    A type of another package keeps its full path.
+    Only types of OpenMMLab, torch and this package are shortened; other types keep their full path.
 
     Example:
         >>> short_types(dict(type='mmpretrain.datasets.RandomCrop', crop_size=32))

@@ -1,4 +1,4 @@
-"""Write a model card: what an exported student is, where it comes from, and what it costs."""
+"""Write the model card of an exported student: origin, accuracy, size and cost."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def model_card(
 ) -> str:
     """Return the card in Markdown: use, data, teacher, method, accuracy, versions, size, cost, and all classes.
 
-    It begins with what model hubs read, such as the licence.
+    The card begins with the metadata block that model hubs read, such as the licence.
 
     Args:
         student: The exported student.
         description: Content of ``export.json``.
         predict: Exported network, whose latency is measured here.
-        difference: Largest difference between its logits and the student's, over the largest logit.
-        checkpoint: Name of the file with the student.
-        measured: What a precision below float32 changes.
+        difference: Largest difference between the logits of export and student, divided by the largest logit.
+        checkpoint: File name of the checkpoint that was exported.
+        measured: Effect of a precision below float32 on accuracy, size and time; ``None`` in float32.
     """
     meta = student.checkpoint.get('meta') or {}
     record = meta.get(RECORD_KEY) or {}

@@ -1,6 +1,6 @@
-"""Write and read the export formats, and list the packages that each needs.
+"""Write and read the export formats, and list the packages that each format needs.
 
-Each function imports the packages of its format, so that a prediction does not import those of the other formats.
+Each function imports only the packages of its own format, so a prediction needs no package of another format.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Format:
 
     Args:
         write: Function that writes a student and the description of its input into an existing folder.
-        load: Function that reads this folder and returns the network as a function.
+        load: Function that reads this folder and returns the network as a function of images.
         summary: One line for the help text.
-        packages: Further packages that reading needs.
-        write_packages: Further packages that writing needs.
-        precisions: The precisions below float32, each with the further packages that writing needs.
+        packages: Additional packages for reading.
+        write_packages: Additional packages for writing.
+        precisions: Precisions below float32, each with its additional packages for writing.
         describe: Replaces the description in the file of the network; of the formats with such precisions.
 
     Example:

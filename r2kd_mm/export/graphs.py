@@ -1,4 +1,4 @@
-"""Write and read graphs of ``torch.export``: as they are, and for ExecuTorch."""
+"""Write and read graphs of ``torch.export``, as ``model.pt2`` or for ExecuTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Predict = Callable[['Tensor'], 'Tensor']  # images (N, C, H, W) to logits or pro
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence the exporters' own warnings: that TorchScript is old, and about ONNX opsets."""
+    """Silence warnings of the exporters that no user can act on: deprecated TorchScript, and ONNX opsets."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

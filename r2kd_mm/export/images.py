@@ -1,4 +1,4 @@
-"""Read images of a run: those that an export is compared on, measured on, and calibrated on."""
+"""Load the images of a run that an export needs: to compare logits, measure accuracy and calibrate int8."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FIXING = ('Resize', 'CenterCrop')  # after these, images of every size have one
 def look_at_images(
     run: dict[str, Any], folder: str | os.PathLike | None
 ) -> tuple[Preprocessing, Tensor, tuple[str, ...]]:
-    """Return the preprocessing, a batch of inputs, and the class names if the data have them."""
+    """Return the preprocessing of a run, a batch of normalised images, and the class names (empty if unknown)."""
     normalise = data_preprocessor_of(run)
     name = next((name for name in DATALOADERS if run.get(name)), None)
     if name is None:

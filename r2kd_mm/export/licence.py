@@ -1,4 +1,4 @@
-"""Name the licence of an export by its SPDX identifier."""
+"""Check and normalise the licence of an export to an SPDX identifier."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ OWN, OTHER = 'LicenseRef-', 'other'
 
 
 def spdx_licence(licence: str) -> str:
-    """Return a licence in the spelling of SPDX.
+    """Return a licence as SPDX spells it; raise if SPDX does not list it.
 
     Args:
-        licence: An identifier or an expression of SPDX, such as ``'apache-2.0'`` or ``'MIT OR Apache-2.0'``, or
-            ``'LicenseRef-NAME'`` for one that SPDX does not list.
+        licence: SPDX identifier or expression, such as ``'apache-2.0'`` or ``'MIT OR Apache-2.0'``, or
+            ``'LicenseRef-NAME'`` for a licence that SPDX does not list.
 
     Raises:
-        ValueError: SPDX does not list it.
-        ImportError: The package packaging, which has the list, is too old.
+        ValueError: SPDX does not list the licence.
+        ImportError: The installed version of the package ``packaging`` has no list of licences.
 
     Example:
         >>> spdx_licence('apache-2.0')

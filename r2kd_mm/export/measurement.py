@@ -1,4 +1,4 @@
-"""Measure what a lower precision changes: accuracy, size and time."""
+"""Measure the effect of a lower precision on accuracy, file size and latency."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OTHER_KIND = 0.5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of images that one network gets right.
+    """Top-1 accuracy of one network, with its confidence interval.
 
     Args:
-        top1: In percent.
-        low: Lower end of the 95 % interval of the number of images (Wilson), in percent.
-        high: Upper end.
+        top1: Top-1 accuracy in percent.
+        low: Lower end of the 95 % Wilson interval for this number of images, in percent.
+        high: Upper end of this interval, in percent.
     """
 
     top1: float

@@ -1,8 +1,7 @@
-"""Write a network as one Python file that needs only torch.
+"""Export a network as one Python file that needs only torch.
 
-:mod:`torch.fx` traces one call of the network through our classes, mmcv's and mmpretrain's down to the layers of
-``torch.nn``. So the file always matches our sources, and this works for every network whose path does not depend on
-its input.
+:mod:`torch.fx` traces one forward pass through our classes, mmcv's and mmpretrain's down to the layers of ``torch.nn``.
+So the file always matches our sources. This works for every network without control flow that depends on the input.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def load(weights: str) -> Network:
 
 
 class ExportError(ValueError):
-    """A network that cannot be exported in this format; the message names the formats that can.
+    """Error: a network cannot be exported in this format; the message names formats that work.
 
     Example:
         >>> class Branching(nn.Module):

@@ -1,4 +1,4 @@
-"""Refuse a config that would build something else than parts of a network, a data set or a transform."""
+"""Check that the config in a checkpoint builds only networks, data sets and transforms, before it is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS_BY_NAME = ('torchvision.models.get_model',)  # not imported for its name
 
 
 def check_parts(value: Any) -> None:
-    """Refuse a type that is a path to something other than a part of a network, a data set or a transform."""
+    """Raise if a ``type`` in a config is the path of anything but a network module, data set or transform."""
     if isinstance(value, dict):
         kind = value.get('type')
         if isinstance(kind, str) and '.' in kind:

@@ -1,6 +1,6 @@
-"""Write a student as config and checkpoint of plain mmpretrain, without this package.
+"""Export a student as a config and a checkpoint that mmpretrain reads without this package.
 
-The functions import the stack themselves, so that a prediction with another format does not.
+The functions import mmpretrain themselves, so that a prediction in another format does not import it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_mmpretrain(student: Student, description: dict[str, Any], folder: Path) -> None:
-    """Write a config and a checkpoint; refuse a student that plain mmpretrain cannot build or prepare images for."""
+    """Write config and checkpoint; raise if mmpretrain alone cannot build the student or preprocess its images."""
     import torch
     from mmengine.config import Config
 

@@ -18,12 +18,12 @@ from r2kd_mm.export.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Prediction:
-    """Class and its probability.
+    """Predicted class with its probability.
 
     Args:
         name: Name of the class.
-        index: Place of the class in the logits.
-        probability: Softmax over all classes, in ``[0, 1]``.
+        index: Index of the class in the logits.
+        probability: Softmax probability over all classes, in ``[0, 1]``.
 
     Example:
         >>> Prediction('tabby cat', index=281, probability=0.9).name

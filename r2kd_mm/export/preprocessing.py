@@ -1,4 +1,4 @@
-"""Prepare an image file as the input of a network."""
+"""Turn an image file into the input of a network: decode, resize and normalise."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Preprocessing:
 
     Args:
         shape: Shape of the result, ``(C, H, W)``.
-        channel_order: Order in the result, ``mean`` and ``std``: ``'RGB'``, ``'BGR'`` or ``'GRAY'``.
-        mean: Values to subtract, for each channel, in units of 0 to 255.
-        std: Values to divide by, for each channel, in the same units.
-        transforms: Configs of mmcv's and mmpretrain's transforms that set the size before, in order.
+        channel_order: Channel order of the result, ``mean`` and ``std``: ``'RGB'``, ``'BGR'`` or ``'GRAY'``.
+        mean: Value to subtract from each channel, for pixels from 0 to 255.
+        std: Value to divide each channel by, for pixels from 0 to 255.
+        transforms: Configs of the transforms of mmcv and mmpretrain that run before normalisation, in this order.
 
     Raises:
         ValueError: The channel order is unknown or does not fit the shape.

@@ -1,7 +1,7 @@
-"""Quantise a student as a graph of ``torch.export``, and write it as ``model.pt2`` or for ExecuTorch.
+"""Quantise a student to int8 as a ``torch.export`` graph, and write it as ``model.pt2`` or for ExecuTorch.
 
-The quantiser is ExecuTorch's for XNNPACK: weights of 8 bits per channel, activations of 8 bits per tensor. The same
-graph goes into both files.
+The quantiser is ExecuTorch's XNNPACK quantiser: int8 weights per channel, int8 activations per tensor. Both files
+contain the same graph.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ HELPERS = ('quantized_decomposed', 'sym_size', '_operator', 'assert')  # nodes t
 
 
 def quantizer(training: bool = False) -> Any:
-    """Return the quantiser of all int8 graphs.
+    """Return the XNNPACK quantiser that all int8 graphs use.
 
     Args:
-        training: Learn with fake quantisation, with ranges that follow the images.
+        training: Configure it for quantisation-aware training, with activation ranges that follow the images.
     """
     xnnpack = importlib.import_module('executorch.backends.xnnpack.quantizer.xnnpack_quantizer')
     return xnnpack.XNNPACKQuantizer().set_global(

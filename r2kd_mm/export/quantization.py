@@ -1,6 +1,6 @@
 """Convert an export to a lower precision.
 
-ONNX Runtime, OpenVINO, torchao and ExecuTorch do the work; each is imported where it is used.
+The conversion is done by ONNX Runtime, OpenVINO, torchao or ExecuTorch; each is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ONLY_AXIS = dict.fromkeys(('BatchNormalization', 'InstanceNormalization', 'Layer
 
 # ------------------------------------------------------------------------------------------------------------ ONNX
 def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:
-    """Quantise ``model.onnx`` in place: weights per channel, activations by the range of each tensor.
+    """Quantise ``model.onnx`` in place to int8: weights per channel, activations per tensor.
 
-    Weights have 7 bits. With 8, processors without VNNI instructions overflow in the sum of two products (see the page
-    on quantisation of ONNX Runtime), and the same file would say other things on other machines.
+    Weights use 7 bits. With 8 bits, the sum of two products overflows on processors without VNNI instructions (see ONNX
+    Runtime's page on quantisation), so the same file would predict differently on different machines.
     """
     assert seen is not None
     onnx, quantization = importlib.import_module('onnx'), importlib.import_module('onnxruntime.quantization')

@@ -1,4 +1,4 @@
-"""Score an export on the data of a run, as ``tools/test.py`` scores a checkpoint."""
+"""Test an export on the data of a run, as ``tools/test.py`` tests a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from r2kd_mm.export.predictor import Predictor
 
 
 def is_export(path: str | os.PathLike) -> bool:
-    """Return whether a path is the folder of an export, and not a checkpoint."""
+    """Return whether a path is the folder of an export: the folder holds ``export.json``."""
     return (Path(path) / DESCRIPTION).is_file()
 
 

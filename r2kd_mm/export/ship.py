@@ -1,4 +1,4 @@
-"""Export students to several targets, measure each file where it runs, and recommend one."""
+"""Export students to several targets, measure each export on this machine, and recommend one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTICED = 0.05  # share by which a file must be smaller or faster than that of f
 
 @dataclass(frozen=True)
 class Target:
-    """Format and precision of an export, written as ``format-precision``.
+    """Export target: a format and a precision, written as ``format-precision``.
 
     >>> Target.read('onnx-int8')
     Target(format='onnx', precision='int8')

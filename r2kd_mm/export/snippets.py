@@ -1,4 +1,4 @@
-"""Write the few lines of Python by which an export is used without this package."""
+"""Write a few lines of Python that run an export without this package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print(found.name, found.probability)
 
 
 def snippet(description: Mapping[str, Any]) -> str:
-    """Return Python code that prints the class and the probability of a photo, for the folder of an export.
+    """Return Python code that predicts a photo and prints class and probability; it runs in the export's folder.
 
     Args:
         description: Content of ``export.json``.

@@ -34,11 +34,11 @@ from r2kd_mm.zoo import build_classifier, classifier_config
 
 @dataclass(frozen=True)
 class Student:
-    """Trained classifier outside of its run.
+    """Trained student, loaded from the checkpoint of its run.
 
     Args:
         network: Network from normalised images ``(N, C, H, W)`` to logits, in eval mode.
-        config: Config of the classifier for mmpretrain, with types as names; ``None`` if mmrazor pruned it.
+        config: mmpretrain config of the classifier, with each ``type`` as a name; ``None`` if mmrazor pruned it.
         preprocessing: Steps from an image file to the input of ``network``.
         classes: Names of the classes, in the order of the logits.
         images: A few real normalised images, ``(N, C, H, W)`` with ``N >= 2``.

@@ -1,4 +1,4 @@
-"""Write the frozen teachers of a distillation as ONNX files, and a config that learns from these."""
+"""Export the frozen teachers of a distillation as ONNX files, and write a config that distils from these files."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ CONFIG = 'config.py'
 
 @dataclass(frozen=True)
 class ExportedTeacher:
-    """A teacher as a file, compared with the network that it was.
+    """Exported teacher, compared with the network that it was exported from.
 
     Attributes:
-        path: The file.
-        correlation: Pearson correlation of the logits of an image, mean over the images.
-        top1: Percent of the images that get the same class.
-        difference: Largest difference of a logit, as a share of the largest logit.
-        milliseconds: Time of a batch, for the network by the teacher engine of the config and for the file.
+        path: The ONNX file.
+        correlation: Pearson correlation between the logits of network and file for an image, averaged over images.
+        top1: Percent of the images for which network and file predict the same class.
+        difference: Largest absolute difference between two logits, divided by the largest logit.
+        milliseconds: Time per batch of the network (in the teacher engine of the config), and of the file.
 
     Example:
         >>> ExportedTeacher(Path('teacher.onnx'), 0.9995, 99.6, 0.05, milliseconds=(14.0, 6.5)).top1
