@@ -193,6 +193,7 @@ def _test(runner: Runner) -> dict[str, float]:
     found = dict(last=runner.test()[METRIC])
     best = runner.message_hub.runtime_info.get('best_ckpt')
     if best is not None:
+        runner._resume = False  # of a run that was resumed: only the weights are wanted now
         runner.load_checkpoint(best)
         found['best'] = runner.test()[METRIC]
     return found

@@ -77,6 +77,22 @@ def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_th
     assert load_result(run) == result
 
 
+def test_a_resumed_run_tests_the_epoch_that_validation_chose(tmp_path):
+    options = {'test_dataloader.dataset.indices': 200, 'default_hooks.checkpoint.save_best': 'accuracy/top1'}
+    whole, run = short_run(tmp_path / 'whole', **options), short_run(tmp_path / 'parts', **options)
+
+    def stop_in_epoch_2(share):
+        if share == 1:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(run, stop_in_epoch_2)
+    result = train(run)
+    expected = train(whole)
+    assert result.test.keys() == {'last', 'best'}
+    assert (result.accuracy, result.test) == (expected.accuracy, expected.test)
+
+
 def test_missing_test_data_are_an_error_before_the_training(tmp_path):
     missing = dict(type='ImageFolder', data_root=str(tmp_path / 'gone'), split='val', _delete_=True)
     shares = []
