@@ -33,7 +33,7 @@ AVERAGED = 'ema_state_dict'
 
 
 def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of a network in a loaded checkpoint; in a distillation, the student's.
+    """Return the weights in a loaded checkpoint; of a distiller's checkpoint, only the student's weights.
 
     Args:
         checkpoint: Checkpoint of a Runner, ``{'model': weights}``, or the weights by name.

@@ -20,7 +20,7 @@ def classifier_logits(model: nn.Module, inputs: Tensor) -> Tensor:
     """Return the logits ``(N, num_classes)`` of a classifier for preprocessed inputs.
 
     mmpretrain's classifiers are run in ``mode='tensor'``; another network, such as torchvision's, is called with the
-    images alone. What it may return is in :func:`as_logits`.
+    images alone. :func:`as_logits` lists the outputs that are accepted.
 
     Raises:
         TypeError: The network gives something else, such as a tuple of feature maps.

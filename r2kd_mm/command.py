@@ -17,7 +17,7 @@ DISTILL = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and run the command."""
+    """Parse the command line and run the command that it names."""
     parser = argparse.ArgumentParser(prog='r2kd-mm', description='Knowledge distillation by R2KD and its relatives.')
     parser.add_argument('--version', action='version', version=f'r2kd_mm {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')

@@ -6,11 +6,11 @@ MIM = Path(__file__).parent / '.mim'  # where mim wants them, and setup.py puts 
 
 
 def base_folder(package: str, installed: str) -> str:
-    """Return the folder in which a config finds ``from PACKAGE.configs... import *``.
+    """Return the folder in which MMEngine resolves a config's ``from PACKAGE.configs... import *``.
 
     Args:
         package: Name of the package.
-        installed: Its folder, which is the answer for every package but this one.
+        installed: Folder of the installed package; returned unchanged for every package except r2kd_mm.
 
     Example:
         >>> base_folder('mmdet', '/site-packages/mmdet')

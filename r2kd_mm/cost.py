@@ -14,7 +14,7 @@ WARM_UP, RUNS = 5, 30
 
 
 def count_flops(network: nn.Module, images: Tensor) -> int:
-    """Count the multiply-adds of a call, as mmengine.analysis does.
+    """Count the multiply-adds of one forward pass by ``mmengine.analysis``, which calls them FLOPs.
 
     >>> count_flops(nn.Linear(3, 2), torch.ones(1, 3))
     6

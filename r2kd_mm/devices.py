@@ -1,4 +1,4 @@
-"""Ask a device what it can do, and exchange tensors with it without waiting."""
+"""Query what a device supports, and copy tensors between host and device without blocking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOST_LIKE = ('cpu', 'mps', 'meta')  # their memory is the host's, or they have n
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether ``device`` has instructions for bf16, so that bf16 is faster than float32; others emulate it.
+    """Return whether ``device`` has bf16 instructions; other devices emulate bf16, without a speed-up over float32.
 
     >>> computes_in_bf16(torch.device('meta'))
     False

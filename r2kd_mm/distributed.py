@@ -1,4 +1,4 @@
-"""Join the processes of a distributed run, find the rank of one, and gather batches from all."""
+"""Initialise the process group of a run, find the rank of a process, and gather batches from all processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_MASTER_PORT = '29500'  # that of torch.distributed and of mmengine
 
 
 def process_rank() -> int:
-    """Return the rank of this process, also before the processes have been joined.
+    """Return the rank of this process; before the process group exists, read the launcher's environment variables.
 
     Example:
         >>> process_rank()

@@ -1,4 +1,4 @@
-"""Describe the machine and the versions, on which every number depends."""
+"""Record the machine and the package versions on which a measured number depends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ PACKAGES = ('r2kd_mm', 'torch', 'torchvision', 'numpy', 'mmengine', 'mmcv-lite',
 
 
 def environment() -> dict[str, Any]:
-    """Describe where a number was measured: date, versions, commit of this package, and machine.
+    """Return the conditions of a measurement: date, versions, commit of this package, and machine.
 
-    The instructions of the processor decide how it rounds. The load tells whether others used the machine.
+    ``machine`` names the CPU's vector instructions, which affect rounding. ``load`` is the load average over one
+    minute; it shows whether other jobs were running.
 
     Example:
         >>> sorted(environment())[:4]

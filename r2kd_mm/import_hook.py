@@ -1,4 +1,4 @@
-"""Run functions around the import of a module, at any time and from any place."""
+"""Run functions around the import of a module, also if the module has been imported already."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _wrappers: dict[str, list[Wrapper]] = {}
 
 
 def wrap_import(name: str, wrapper: Wrapper) -> None:
-    """Call ``wrapper(load)`` when the module ``name`` is imported, in place of ``load()``, which runs the module.
+    """Call ``wrapper(load)`` when the module ``name`` is imported; ``load()`` executes the module.
 
-    The order of imports does not matter: where the module has been imported already, ``wrapper`` is called at once,
-    with a ``load`` that does nothing. A second call with the same arguments does nothing.
+    If the module has been imported already, ``wrapper`` is called at once, with a ``load`` that does nothing. A second
+    call with the same arguments does nothing.
 
     Args:
-        name: Full name of the module; or ``'package.*'`` for all modules below a package, from now on.
-        wrapper: Calls the function that it is given, once or more.
+        name: Full name of the module; or ``'package.*'`` for all modules below a package that are imported later.
+        wrapper: Function that calls ``load`` at least once, and may run code before and after.
 
     Example:
         >>> def announce(load):

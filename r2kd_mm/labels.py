@@ -1,4 +1,4 @@
-"""Samples without a label, and how they are marked."""
+"""Define the mark of samples without a label, and find the samples with a label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_LABEL = -1  # stands for the label, so that a batch can be stacked
 
 
 def labelled_rows(samples: Sequence[Any]) -> list[int] | None:
-    """Return the places of the samples that have a label; ``None`` where all have one.
+    """Return the indices of the samples that have a label; ``None`` if all samples have one.
 
     Args:
         samples: Data samples of mmpretrain.

@@ -1,4 +1,4 @@
-"""Import the names of a package at their first use, so that one module can be imported alone."""
+"""Import the names of a package at first use, so that importing one module does not import the others."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 
 def import_on_demand(package: str) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` of a package (PEP 562).
+    """Make a package's ``__getattr__`` (PEP 562), which imports an exported name at its first use.
 
-    The imports below ``if TYPE_CHECKING:`` in the package's ``__init__.py`` state the names and their modules. Type
-    checkers and editors read them too. ``lazy_loader`` reads a ``.pyi`` file in this way.
+    The imports below ``if TYPE_CHECKING:`` in the package's ``__init__.py`` list the names and their modules. Type
+    checkers and editors read them too. The package ``lazy_loader`` does the same with a ``.pyi`` file.
 
     Args:
         package: The ``__name__`` of the package.
 
     Returns:
-        Function that imports the object of a name, and stores it in the package.
+        Function that imports the object with a given name, and stores the object in the package.
     """
     source = pkgutil.get_data(package, '__init__.py') or b''
     modules = {

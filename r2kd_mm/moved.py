@@ -1,4 +1,4 @@
-"""Keep the import paths and attributes of version 0.1 working, each with one warning."""
+"""Keep the import paths and attributes of version 0.1 working, with a ``FutureWarning`` that states the new name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check the options for single parameters in the config of an optimizer."""
+"""Check ``paramwise_cfg``, the options for single parameters in the config of an optimizer."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ PARAMWISE_OPTIONS = {
 
 
 def check_paramwise_cfg(options: Mapping[str, Any], constructor: str, model: nn.Module) -> None:
-    """Refuse unknown options, and keys that are in no parameter's name.
+    """Refuse unknown options, and ``custom_keys`` that match no parameter's name.
 
-    The schedules of mmpretrain take the weight decay off parameters that only some networks have, such as
-    ``'.cls_token'``; a key like that is reported, unless it resembles a part of a name.
+    mmpretrain's schedules turn off weight decay for parameters that only some networks have, such as
+    ``'.cls_token'``. Such a key only gives a warning, unless it resembles a part of a name and so may be a typo.
     """
     from mmengine.logging import print_log
 

@@ -1,4 +1,4 @@
-"""Save images with their predictions: the fix of mmpretrain's ``VisualizationHook``, see :mod:`r2kd_mm.compat`."""
+"""Save images with their predictions; :mod:`r2kd_mm.compat` puts this into mmpretrain's ``VisualizationHook``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from r2kd_mm.engine.wrapped_data import gives_bgr, innermost_datasets
 
 
 def look_at(hook: Any, dataloader: DataLoader) -> None:
-    """Look up channel order and folder of the images of the next epoch.
+    """Store the channel order and the root folder of the next epoch's images in the hook.
 
     Args:
-        hook: mmpretrain's hook, which stores the result.
-        dataloader: Data loader of the validation or the test.
+        hook: mmpretrain's ``VisualizationHook``.
+        dataloader: Data loader of validation or testing.
     """
     hook._is_bgr = gives_bgr(dict(dataset=dataloader.dataset), {})
     members = innermost_datasets(dataloader.dataset)

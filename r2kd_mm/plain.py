@@ -1,4 +1,4 @@
-"""Make values plain before they are written to a checkpoint, and refuse all other objects when one is read."""
+"""Convert values to plain types before a checkpoint is written; refuse all other types when a checkpoint is read."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, fu
 
 
 def plain(value: Any, name: str = 'meta') -> Any:
-    """Convert ``value`` to what a checkpoint may hold: tensors, numbers and texts, in lists, tuples, sets and dicts.
+    """Convert ``value`` to plain types: tensors, numbers and strings, in lists, tuples, sets and dicts.
 
-    A plain value is returned as it is. Paths become texts, numpy scalars become numbers, deques become lists, and
+    A plain value is returned as it is. Paths become strings, numpy scalars become numbers, deques become lists, and
     subclasses of dict become dicts. Functions are left out of ``param_schedulers``, because the config restores them. A
-    deque in the state of a scheduler or an optimizer is refused: after a resume it would be a list without its bound.
+    deque in the state of a scheduler or an optimizer is refused: after a resume it would be a list without ``maxlen``.
 
     Args:
         value: Any part of a checkpoint.

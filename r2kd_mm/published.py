@@ -2,7 +2,7 @@
 
 Top-1 accuracy is in percent on the test set (CIFAR-100) or the validation set (ImageNet). The CIFAR-100 numbers are
 those that Tian et al. (arXiv 1910.10699) report for the public checkpoints of the zoo. Most later papers repeat them.
-No accuracies of public Tiny-ImageNet teachers are known to us.
+We know no published accuracies of public Tiny-ImageNet teachers.
 
 A folder with a part of a data set may state its own numbers, see :func:`expected_contents`.
 """
@@ -21,7 +21,7 @@ CONTENTS_FILE = 'contents.json'
 
 @dataclass(frozen=True)
 class PublishedTeacher:
-    """Top-1 accuracy in percent, the number of images it was measured on, and who says so.
+    """Published top-1 accuracy of a teacher in percent, with the number of evaluated images and the source.
 
     Example:
         >>> PublishedTeacher(72.34, images=10_000, source='CRD').accuracy

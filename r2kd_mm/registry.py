@@ -1,4 +1,4 @@
-"""The registries of scope ``r2kd_mm``: one below each root registry of MMEngine, under the same name.
+"""Registries of scope ``r2kd_mm``: one child of each root registry of MMEngine, under the same name.
 
 A plain child registry finds its own names and its parent's, but not its siblings'. A config would then need the prefix
 ``mmpretrain.`` or ``mmrazor.`` for most types. These registries look up a name without prefix in r2kd_mm, mmpretrain,
@@ -39,7 +39,7 @@ class SiblingRegistry(Registry):
     """Child registry that also finds the unprefixed names of mmpretrain and mmrazor.
 
     Args:
-        parent: Root registry above this one, which also gives the name.
+        parent: Root registry of MMEngine; the child registry takes its name.
 
     Example:
         >>> MODELS.get('R2KD').__module__, MODELS.get('ImageClassifier').__module__

@@ -15,12 +15,12 @@ VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)  # the kinds of *ar
 
 
 def check_arguments(cls: type | Callable, given: set[str], is_complete: bool = True) -> None:
-    """Raise a ``TypeError`` with the parameters of ``cls`` unless the arguments ``given`` fit them.
+    """Raise a ``TypeError`` that lists the parameters of ``cls`` if they do not include all ``given`` arguments.
 
     Args:
         cls: A class or a function.
         given: Names of arguments.
-        is_complete: All arguments are given, so a missing argument is an error too.
+        is_complete: If true, ``given`` holds all arguments, so a missing required argument is an error too.
 
     Example:
         >>> check_arguments(dict.fromkeys, {'iterable'})  # written in C: nothing is known

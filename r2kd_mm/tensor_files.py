@@ -1,4 +1,4 @@
-"""Weights in files of other formats than torch.save's."""
+"""Read weights from safetensors files, which ``torch.load`` cannot read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SAFETENSORS = '.safetensors'
 
 
 def read_safetensors(path: Path, map_location: Any = 'cpu') -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file, which holds nothing else.
+    """Read the tensors of a safetensors file; the format cannot hold code.
 
     Args:
-        path: The file.
-        map_location: The device of the tensors; ``None`` for the CPU.
+        path: Path of the file.
+        map_location: Device to load the tensors to; ``None`` for the CPU.
 
     Raises:
         ImportError: The package safetensors is not installed.

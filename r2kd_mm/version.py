@@ -1,3 +1,3 @@
-"""The one place of the version number."""
+"""Define the version number of the package; it is stated nowhere else."""
 
 __version__ = '0.2.0.dev0'

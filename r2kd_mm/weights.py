@@ -22,7 +22,7 @@ SHOWN = 5  # names in a line of the log
 
 
 class WrongWeights(ValueError):
-    """Weights that do not fit a model; the message begins with 'the checkpoint'."""
+    """Error for weights that do not fit a model; its message begins with 'the checkpoint'."""
 
     def of(self, file: str) -> WrongWeights:
         """Return the same error with the name of the file."""

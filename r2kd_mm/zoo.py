@@ -4,13 +4,13 @@ The names are the public zoo's: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'image
 are from Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, and most later papers use them.
 ``cifar`` networks take 32x32 images, ``tiny`` networks 64x64, ``imagenet`` networks 224x224.
 
-In Python, :func:`build_classifier` builds one. In a config, name it as the type::
+In Python, :func:`build_classifier` builds a network. In a config, give this function as the type::
 
     from r2kd_mm.zoo import build_classifier
     student = dict(type=build_classifier, name='tiny/resnet20')
 
-Public checkpoints have other names for the weights. :func:`convert_state_dict` and :func:`revert_state_dict` rename
-them in both directions, by one table of rules for each family.
+Public checkpoints use other names for the weights. :func:`convert_state_dict` and :func:`revert_state_dict` rename
+the weights in both directions, by one table of rules for each family of networks.
 """
 
 from __future__ import annotations

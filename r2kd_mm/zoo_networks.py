@@ -22,12 +22,12 @@ from r2kd_mm.backbones import (
 
 @dataclass(frozen=True)
 class Family:
-    """Settings that networks of one kind share.
+    """Settings shared by the networks of one architecture family.
 
     Args:
-        classifier: Public name of the linear classifier.
+        classifier: Name of the linear classifier in the public checkpoints.
         rules: Substitutions of ``re.sub``, in order, from our names of the backbone's weights to the public names.
-        classifier_init: Initialisation of the classifier, as in the public networks; ``None`` keeps PyTorch's.
+        classifier_init: Initialisation of the classifier in the public networks; ``None`` keeps PyTorch's.
     """
 
     classifier: str

@@ -19,7 +19,7 @@ POLICIES = tuple(policy.value for policy in AutoAugmentPolicy)
 @MODELS.register_module()
 @dataclass(frozen=True)
 class AutoAugment(BatchAugmentation):
-    """AutoAugment (Cubuk et al., CVPR 2019) on the batch in 8 bits: de-normalise, augment, normalise again.
+    """AutoAugment (Cubuk et al., CVPR 2019): de-normalise the batch to 8-bit pixels, augment, normalise again.
 
     Args:
         policy: ``'imagenet'``, ``'cifar10'`` (which R2KD uses for CIFAR-100) or ``'svhn'``.

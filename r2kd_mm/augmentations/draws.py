@@ -1,4 +1,4 @@
-"""Random parameters of the batch augmentations, for a whole batch or image by image."""
+"""Draw the random parameters of the batch augmentations, from one generator a batch or one generator an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ SEED_LIMIT = 2**63 - 1
 class Draws(ABC):
     """Source of random numbers for a batch, on the CPU, so that a seed gives the same numbers on any device.
 
-    ``count`` is the number of images, for one value per image, or 1 for one value that all images share.
+    In every method, ``count`` is the number of images, for one value per image, or 1, for one value that all images
+    share.
 
     Example:
         >>> import torch

@@ -16,9 +16,9 @@ from r2kd_mm.registry import MODELS
 class ShuffleUnit(nn.Module):
     """Unit of a 1x1 group convolution, a channel shuffle, a depthwise 3x3 and a 1x1 (arXiv 1707.01083, Fig. 2).
 
-    With a stride of 2 the average-pooled input is concatenated, otherwise the input is added. Other than in the paper
-    and in mmpretrain's block, a ReLU follows the depthwise convolution, and a first convolution of one group is not
-    shuffled.
+    With stride 2 the average-pooled input is concatenated to the result, with stride 1 the input is added. Unlike in
+    the paper and in mmpretrain's block, a ReLU follows the depthwise convolution, and with ``first_groups=1`` no
+    channels are shuffled.
 
     Args:
         in_channels: Channels of the input.

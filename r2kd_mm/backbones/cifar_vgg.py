@@ -17,12 +17,12 @@ class CIFARVGG(StagedBackbone):
     """VGG of Simonyan and Zisserman, arXiv 1409.1556, Table 1, for images of 32 or 64 pixels.
 
     Five stages of 3x3 convolutions, each with bias, normalisation and ReLU; global average pooling takes the place of
-    the hidden fully connected layers. It is not mmpretrain's ``VGG``, which pools after every stage, so that nothing
-    is left of 32 pixels to average, and which has no depth 8.
+    the hidden fully connected layers. mmpretrain's ``VGG`` is different: it pools after every stage, which
+    reduces 32 pixels to 1, and it has no depth 8.
 
     Args:
         depth: 8, 11, 13, 16 or 19; counts the convolutions and, from 11 on, the three fully connected layers of the
-            paper, of which one is left here.
+            paper, of which this network keeps one.
         num_pools: Number of 2x2 max-poolings in ``[0, 4]``; the first one opens ``layer2``, the next ``layer3``, and
             so on. The public networks have 3 for 32 pixels and 4 for 64, so that the last map is 4x4.
         out_indices: Stages whose output is returned, each in ``[0, 4]``; their channels are 64, 128, 256, 512, 512.

@@ -1,4 +1,4 @@
-"""Base class of the backbones in this folder, which returns and freezes stages."""
+"""Base class of the backbones: return the outputs of chosen stages, and freeze the first stages."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KAIMING_INIT = (
 class StagedBackbone(BaseBackbone):
     """Stem ``conv1``, followed by the stages ``layer1``, ``layer2``, ..., each of them one submodule.
 
-    A subclass builds the parts and passes them on.
+    A subclass builds the stem and the stages, and passes them to this constructor.
 
     Args:
-        stem: Module from images to the first feature map; ``nn.Identity()`` if the first stage does this.
+        stem: Module from images to the first feature map; ``nn.Identity()`` if the first stage takes the images.
         stages: The N stages in order.
         out_indices: Stages whose output is returned, each in ``[0, N - 1]``; index 0 is ``layer1``.
         frozen_stages: -1 freezes nothing, 0 freezes the stem, ``k`` freezes the stem and ``layer1`` to ``layerk``.

@@ -19,11 +19,11 @@ MOST_WAITING = 10_000
 
 
 def know_builtin_modules_by_name() -> None:
-    """Let a config import from a package in a folder next to Python.
+    """Let a config import from a package whose path begins like Python's path.
 
-    Symptom: SyntaxError "Failed to format the config file" with ``dict(type=<class ...>)``. MMEngine takes each module
-    whose path begins with Python's path for a builtin one: with Python in ``/usr``, also a module in ``/usr/src``, and
-    with an environment ``env``, also one in ``env_of_mine``. An object that a config imports from it has no name then.
+    Symptom: SyntaxError "Failed to format the config file" with ``dict(type=<class ...>)``. MMEngine treats each module
+    whose path begins with Python's path as builtin. With Python in ``/usr`` this includes a module in ``/usr/src``, and
+    with an environment ``env`` a module in ``env_of_mine``. An object that a config imports from it then has no name.
     """
     from mmengine.config import config, utils
 

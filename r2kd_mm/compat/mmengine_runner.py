@@ -18,9 +18,9 @@ def load_checkpoints_safely() -> None:
     """Let MMEngine load its own checkpoints on torch 2.6 and later, and run no code from any checkpoint.
 
     Upstream symptoms: ``UnpicklingError: Weights only load failed ... HistoryBuffer`` from ``load_from``, ``--resume``,
-    testing and mmrazor's ``teacher_ckpt`` (mmengine #1655), since each checkpoint of the Runner carries its message
-    hub; downloaded checkpoints, which are unpickled without any restriction; and ``meta['config']`` of a checkpoint,
-    which ``Runner.resume`` runs as Python code.
+    testing and mmrazor's ``teacher_ckpt`` (mmengine #1655), because each checkpoint of the Runner contains its message
+    hub. Downloaded checkpoints are unpickled without any restriction. ``Runner.resume`` runs ``meta['config']`` of a
+    checkpoint as Python code.
     """
     import mmengine.runner.checkpoint as mmengine_checkpoint
 

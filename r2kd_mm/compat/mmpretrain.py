@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def keep_wrapped_weights() -> None:
-    """Let a timm or HuggingFace network keep its weights inside another module, and at the start of a run.
+    """Make timm and HuggingFace networks save and load inside another module, and keep pretrained weights in a run.
 
-    Upstream symptoms: none. mmpretrain's wrappers leave ``model.`` out of the names of their weights, but only as the
-    outermost module. A distiller, an algorithm of mmrazor or an average saves
-    ``architecture.model.conv1.weight`` and does not load this name. And the Runner calls ``init_weights()`` before it
-    trains, which draws all weights again, also with ``pretrained=True``.
+    Upstream symptoms: no error. mmpretrain's wrappers remove ``model.`` from the names of their weights, but only if
+    the wrapper is the outermost module. A distiller, an algorithm of mmrazor or a moving average (EMA) saves
+    ``architecture.model.conv1.weight`` and does not load this name. Also, the Runner calls ``init_weights()`` before it
+    trains, which initialises all weights again, even with ``pretrained=True``.
     """
     from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
     from mmpretrain.models.peft import LoRAModel

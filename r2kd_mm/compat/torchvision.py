@@ -18,8 +18,8 @@ def declare_missing_torchvision_operators(load: Load) -> None:
     """Import torchvision although its compiled library does not fit this torch.
 
     Upstream symptom: ``RuntimeError: operator torchvision::nms does not exist`` from ``import torchvision``, which
-    every Runner does. Its Python half, all that mmpretrain needs, only asks whether the operators are declared, so an
-    empty declaration is enough; calling such an operator still fails. pytorch/vision #8803 and others.
+    every Runner does. mmpretrain needs only torchvision's Python code, whose import fails only if an operator is not
+    declared. So an empty declaration is enough; calling such an operator still fails. pytorch/vision #8803 and others.
     """
     import torch
 

@@ -1,11 +1,11 @@
 """Fifteen corruptions at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
 
-Names, order, and the strengths of noise, brightness, contrast and compression are from the paper. The code is ours, and
-so are the images: accuracies are not comparable with CIFAR-10-C, CIFAR-100-C or ImageNet-C. The differences:
+Names, order, and the strengths of noise, brightness, contrast and compression are from the paper. The code is our
+own, so the images differ: accuracies are not comparable with CIFAR-10-C, CIFAR-100-C or ImageNet-C. The differences:
 
 - The paper's lengths in pixels are for one size of image. Ours are shares of the shorter side, so that a severity means
   the same at all sizes. Images below 32 pixels get the lengths of 32 pixels.
-- Our frost is drawn; the paper blends in photographs.
+- Our frost is generated; the paper blends in photographs.
 - Every draw comes from one generator.
 
 The ports on PyPI (imagecorruptions 1.1.2, imagecorruptions-imaug 1.1.5; November 2026) refuse images below 32 pixels,

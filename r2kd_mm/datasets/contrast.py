@@ -21,7 +21,7 @@ class NormalizeContrast(BaseTransform):
     ``img`` is ``uint8`` of shape ``(H, W, C)``. The mean becomes 127.5 and the standard deviation ``spread``; values
     are clipped to 0 to 255. A constant channel becomes 128. Photographs of characters are often prepared in this way,
     because brightness and contrast do not depend on the character (Sermanet et al., *Convolutional neural networks
-    applied to house numbers digit classification*, ICPR 2012, do it locally).
+    applied to house numbers digit classification*, ICPR 2012, do this in each local region).
 
     Args:
         spread: Standard deviation of the result, above 0 and at most 127.5.

@@ -21,7 +21,7 @@ SIDE, LARGEST_PIXEL = 8, 16
 class Digits(BaseDataset):
     """1797 grey images of 8 x 8 pixels: the test part of Alpaydin and Kaynak's optical digits (UCI, 1998).
 
-    A class-balanced part is drawn for training, and all other images are the test set. The draw depends only on
+    A random class-balanced subset is the training set, and all other images are the test set. The draw depends only on
     ``split_seed``, not on the seed of the run, so that runs of several seeds train on the same images. A larger
     ``train_size`` keeps the images of a smaller one. An image is a ``uint8`` array of shape ``(8, 8, channels)`` with
     values from 0 to 255.
@@ -29,12 +29,12 @@ class Digits(BaseDataset):
     Args:
         split: ``'train'`` or ``'test'``.
         train_size: Number of training images, a multiple of 10 from 10 to 1730.
-        split_seed: Seed of the draw, >= 0.
+        split_seed: Seed of the random split, >= 0.
         channels: 1, or 3 equal channels for networks and transforms that expect colour.
         pipeline: Transforms of a sample.
-        test_mode: A failing transform is an error; otherwise a random other image replaces the sample.
+        test_mode: If true, a pipeline that returns ``None`` is an error; if false, another image is drawn at random.
         indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
-        lazy_init: Load the images at the first use, not now.
+        lazy_init: If true, load the images at first use instead of in the constructor.
 
     Raises:
         ValueError: An argument is out of range.

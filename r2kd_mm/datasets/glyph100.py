@@ -43,8 +43,8 @@ class Glyph100(BaseDataset):
     """Printed characters in colour, as in photographs of street signs, see ``docs/glyph100.md``.
 
     Image ``i`` of a split shows class ``i % 100`` and depends only on ``seed``, ``split``, ``i`` and ``difficulty``. So
-    a smaller set is the first part of a larger one, with equally many images of each class. The splits share no
-    random number. ``'shifted'`` has fonts that no other split has, and more blur and noise. An image is a ``uint8``
+    a smaller set is the first part of a larger one, and every class has the same number of images. The splits share no
+    random numbers. ``'shifted'`` has fonts that no other split has, and more blur and noise. An image is a ``uint8``
     array of shape ``(32, 32, 3)``, RGB.
 
     The images are drawn at the first use, about 2,000 per second, and kept in ``cache_dir``.
@@ -59,11 +59,11 @@ class Glyph100(BaseDataset):
             Every 100 images have this share of wrong labels, up to rounding. With whole percentages, a larger share
             keeps the wrong labels of a smaller one. The images stay the same; ``true_label`` in each sample is the
             class that is shown.
-        cache_dir: Folder of the drawn images.
+        cache_dir: Folder in which the drawn images are cached.
         pipeline: Transforms of a sample.
-        test_mode: A failing transform is an error; otherwise a random other image replaces the sample.
+        test_mode: If true, a pipeline that returns ``None`` is an error; if false, another image is drawn at random.
         indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
-        lazy_init: Draw or load the images at the first use, not now.
+        lazy_init: If true, draw or load the images at first use instead of in the constructor.
 
     Raises:
         ValueError: An argument is out of range.

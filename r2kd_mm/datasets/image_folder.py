@@ -26,24 +26,25 @@ LAYOUT = (
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
-    """Split of a folder in one of the two layouts that mmpretrain's ``ImageNet`` reads.
+    """One split of an image folder, in either of the two layouts that mmpretrain's ``ImageNet`` reads.
 
-    With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the place of the class in the sorted list of
+    With class folders, ``<data_root>/<split>/<class>/*.JPEG``, a label is the index of the class in the sorted list of
     the *training* folders. So a class that is missing in the validation folder shifts no label. With an annotation
     file, ``<data_root>/meta/<split>.txt``, the file states the labels, and a class has the name of its folder, or the
-    one in ``<data_root>/meta/classes.txt``, with a name in each line. The classes are counted, while mmpretrain
+    name in ``<data_root>/meta/classes.txt``, which has one name a line. The classes are counted, while mmpretrain
     assumes 1000, so that any image set in this layout can be used.
 
-    In a run of several processes rank 0 lists the folder and sends the list to the others. A network disk then lists
-    its 1.28 million names once, and all ranks have the same list. The workers of a process share its memory.
+    In a run of several processes rank 0 lists the folder and sends the list to the others. So ImageNet's 1.28 million
+    names are listed once, and all ranks have the same list. The data-loading workers of a process share
+    the list in memory.
 
     Args:
         data_root: Folder that holds the splits.
         split: Name of the split's folder, such as ``'train'`` or ``'val'``.
         pipeline: Transforms of a sample.
-        test_mode: A broken image is an error; otherwise a random other image replaces it.
+        test_mode: If true, a pipeline that returns ``None`` is an error; if false, another image is drawn at random.
         indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
-        lazy_init: Read the folder at the first use, not now; each process then reads it itself.
+        lazy_init: If true, list the folder at first use instead of in the constructor, and in each process.
 
     Raises:
         FileNotFoundError: The folder is missing, on this machine or on rank 0's, or an annotated image is missing.

@@ -13,19 +13,19 @@ from r2kd_mm.published import PUBLISHED, check_contents, expected_contents
 
 
 class ImageSet(BaseDataset):
-    """Split of a public image set, checked to be complete before anything trains on it.
+    """One split of a public image set, which is checked to be complete before training starts.
 
     A subclass reads the published files (:meth:`read_split`). This class checks that the files exist, that the numbers
-    of classes and images are the published ones, and that no listed image is missing. A miniature or a subset states
+    of classes and images are the published ones, and that no listed image is missing. A miniature or a subset gives
     its own numbers in ``<data_root>/contents.json``, see :mod:`r2kd_mm.published`.
 
     Args:
         data_root: Folder of the data set, made by ``tools/dataset_converters/prepare_<key>.py``.
         split: Name of the split in the table of published contents.
         pipeline: Transforms of a sample.
-        test_mode: A broken image is an error; otherwise a random other image replaces it.
+        test_mode: If true, a pipeline that returns ``None`` is an error; if false, another image is drawn at random.
         indices: Use the first ``indices`` samples, or the listed ones; ``None`` for all.
-        lazy_init: Read the lists at the first use, not now.
+        lazy_init: If true, read the lists at first use instead of in the constructor.
 
     Raises:
         FileNotFoundError: The folder, one of its lists, or a listed image is missing.

@@ -31,12 +31,12 @@ class LoadImageFromFile(BaseTransform):
 
     The pixels are the same as in mmcv's transform of this name. This class replaces it, because mmcv's does not name
     the file and accepts a truncated image, whose rest OpenCV may fill with grey. Greyscale, palette, CMYK, 16-bit and
-    transparent files get three channels of 8 bits. Changed bits within a file are not noticed.
+    transparent files are converted to three 8-bit channels. Flipped bits within a file are not detected.
 
     Args:
-        broken: ``'error'``, or ``'skip'`` to replace an image by a random other one if it is missing, empty, truncated
-            or not an image. Each is named in the log and counted. A data set in ``test_mode`` has no replacements, so
-            a broken image stays an error there.
+        broken: ``'error'``, or ``'skip'``, which draws another image at random if a file is missing, empty, truncated
+            or not an image. Each skipped file is named in the log and counted. A data set in ``test_mode`` draws no
+            replacements, so a broken image is an error there.
         backend_args: Options of MMEngine's file backends; ``None`` chooses by the path.
 
     Raises:

@@ -10,9 +10,9 @@ from r2kd_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class MIT67(ImageSet):
-    """MIT Indoor 67 (Quattoni and Torralba, CVPR 2009) with its published split of 80 and 20 images a class.
+    """MIT Indoor 67 (Quattoni and Torralba, CVPR 2009) in its published split: 80 training and 20 test images a class.
 
-    The lists name ``<class>/<image>`` below ``Images/`` and have no numbers. A label is the place of the class in
+    The lists hold paths ``<class>/<image>`` below ``Images/``, but no labels. A label is the index of the class in
     alphabetical order, as on the authors' page. For the arguments and errors see
     :class:`~r2kd_mm.datasets.image_set.ImageSet`.
 

@@ -12,8 +12,8 @@ from r2kd_mm.registry import DATASETS
 class Stanford40(ImageSet):
     """Stanford 40 Actions (Yao et al., ICCV 2011) with its published split of 100 training images a class.
 
-    A label is the place of the action in ``ImageSplits/actions.txt``, below its heading. For the arguments and errors
-    see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
+    A label is the row of the action in ``ImageSplits/actions.txt``, counted from 0 below the heading. For the
+    arguments and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
 
     Example:
         >>> dataset = Stanford40('data/stanford40', split='test')  # a miniature of 4 classes

@@ -18,7 +18,7 @@ class TinyImageNet(ImageSet):
     ``val/val_annotations.txt``. Many scripts re-arrange it to ``val/<wnid>/*.JPEG`` or ``val/<wnid>/images/*.JPEG``;
     a remaining ``val/images`` is then ignored.
 
-    A label is the place of the WordNet id in the *sorted* list of the training folders, as in torchvision's
+    A label is the index of the WordNet id in the *sorted* list of the training folders, as in torchvision's
     ``ImageFolder`` and in the public teachers of this data set. The order of ``wnids.txt`` differs. For the arguments
     and errors see :class:`~r2kd_mm.datasets.image_set.ImageSet`.
 

@@ -1,4 +1,4 @@
-"""Labelled images, and more images whose labels nobody knows or nobody may use."""
+"""Combine labelled images with unlabelled images, for which only the teacher gives a target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from r2kd_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class WithUnlabelled(ConcatDataset):
-    """A labelled data set, followed by images that only a teacher says something about.
+    """Labelled data set, followed by images whose labels are unknown or not used.
 
-    In a distillation the further images join the losses between student and teacher, and not the student's own loss.
-    :class:`~r2kd_mm.engine.UnlabelledShareSampler` puts a share of them into each batch::
+    In a distillation, the unlabelled images count in the losses between student and teacher, but not in the student's
+    own loss. :class:`~r2kd_mm.engine.UnlabelledShareSampler` fills a fixed share of each batch with them::
 
         train_dataloader=dict(
             batch_size=32,
@@ -28,18 +28,18 @@ class WithUnlabelled(ConcatDataset):
                 unlabelled=[dict(type=CustomDataset, data_root='more', with_label=False, pipeline=pipeline)]),
             sampler=dict(type=UnlabelledShareSampler, batch_size=32, share=0.5))
 
-    Labels that the further data sets have are dropped.
+    Labels in the unlabelled data sets are dropped.
 
     Attributes:
         metainfo: Meta information of the labelled data set, such as its classes.
-        num_labelled: Number of its images, which come first.
+        num_labelled: Number of labelled images; they come first.
 
     Args:
         dataset: The labelled data set, config or object.
-        unlabelled: The other data sets, whose pipelines end in ``PackInputs`` too.
+        unlabelled: The unlabelled data sets; each pipeline ends in ``PackInputs`` too.
 
     Raises:
-        ValueError: There is no data set without labels, or no image in them.
+        ValueError: ``unlabelled`` is empty, or its data sets hold no image.
 
     Example:
         >>> from r2kd_mm.datasets import ImageFolder
