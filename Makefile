@@ -44,7 +44,7 @@ test-all: test test-slow
 
 # the engines of a grid for real; the pins have neither Ray nor submitit, so this changes the environment
 test-engines: $(STAMP)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements/ray.txt -r requirements/slurm.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements/ray.txt -r requirements/slurm.txt -r requirements/tune.txt
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/runs
 
 lint: $(STAMP)
