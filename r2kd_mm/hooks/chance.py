@@ -1,4 +1,4 @@
-"""Warn of a run that does no better than guessing."""
+"""Warn if a run is no more accurate than random guessing."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SPANS = 3  # of a moving average, after which 5 % of the initial weights are lef
 
 @HOOKS.register_module()
 class ChanceCheckHook(Hook):
-    """Hook that warns once if the network still guesses after a number of steps, and says what to change.
+    """Hook that warns once if the accuracy is still at chance level after ``steps`` steps, and suggests remedies.
 
-    A training that collapses in its first steps shows finite losses and goes on to its end. The hook looks at the first
-    validation after ``steps`` steps, or at the last one of a shorter run. It costs nothing in a step. An accuracy that
-    the same answer for every image would reach counts as guessing too. Where the average of ``EMAHook`` is validated,
-    the hook waits until few of its initial weights are left.
+    A training that collapses in its first steps has finite losses and runs to the end. The hook checks the first
+    validation after ``steps`` steps, or the last validation of a shorter run. It adds no cost to training steps. The
+    accuracy of always predicting the most frequent class counts as guessing too. If the moving average (``EMAHook``)
+    is validated, the hook waits until the initial weights make up only 5 % of the average.
 
     Args:
-        steps: Number of optimizer steps that a run is given, at least 1.
+        steps: Number of iterations before the check, at least 1.
 
     Example:
         >>> default_hooks = dict(chance=dict(type='ChanceCheckHook', steps=200))  # in a config

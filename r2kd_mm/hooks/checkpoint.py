@@ -1,4 +1,4 @@
-"""Save checkpoints that survive a kill, a full disk or a preempted job."""
+"""Save checkpoints so that a kill, a full disk or a preemption never leaves a run without a valid one."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook`` for runs that may be killed at any moment.
 
     - Order: it writes the new checkpoint, points ``last_checkpoint`` to it, and then deletes the old one. The best
-      checkpoint is replaced in the same order. MMEngine deletes first. The new checkpoint notes the files to delete,
-      so that a resumed run can delete them. So ``max_keep_ckpts=1`` is safe, and no file is left over.
-    - It reads back the first checkpoint. If the file cannot be read, the run stops at once.
+      checkpoint is replaced in the same order. MMEngine deletes first. The new checkpoint lists the files to delete,
+      so a resumed run can delete them. So ``max_keep_ckpts=1`` is safe, and no old file remains.
+    - It reads the first checkpoint back after saving. If the file cannot be read, the run stops at once.
     - A full or broken disk stops the run on every rank with one error. The last checkpoint stays valid.
     - A run that ``EarlyStoppingHook`` stops gets a checkpoint of its last epoch, unless ``save_last=False``.
     - With gradient accumulation, a checkpoint by iteration (``by_epoch=False``) waits for the next update. Its name
       has the iteration at which it is written.
     - Clusters send SIGTERM before they kill a job. The hook then saves ``preempted_iter_<n>.pth`` after the running
       iteration, or after the next update, and ends the process with status 143. The next regular checkpoint replaces
-      this file. A running validation is abandoned, and repeated on resume.
+      this file. A running validation is aborted, and repeated on resume.
 
     SLURM sends SIGTERM ``KillWait`` seconds (30 by default) before SIGKILL, or earlier with ``--signal=TERM@120``.
-    torchrun passes SIGTERM on to its workers and kills them 30 s later. One iteration and the save have to fit into
-    this time; on several processes, ``preemption_check_interval`` iterations and the save.
+    torchrun passes SIGTERM on to its workers and kills them 30 s later. One iteration and the save must fit into
+    this time. With several processes, ``preemption_check_interval`` iterations and the save must fit.
 
     Args:
         backend_args: File backend; ``None`` means ``dict(backend='atomic')``, for local folders.
-        preemption_check_interval: Number of iterations, at least 1, after which several processes agree whether any of
-            them got SIGTERM. A single process checks after each iteration.
+        preemption_check_interval: Number of iterations, at least 1, after which several processes exchange whether any
+            of them got SIGTERM. A single process checks after each iteration.
         **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:

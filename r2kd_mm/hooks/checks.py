@@ -1,4 +1,4 @@
-"""Check the teacher and the data before the first step, and stop a run whose result would be wrong."""
+"""Check teacher and data before the first step, and stop the run if its result would be wrong."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ RANKED = (Accuracy, MultiLabelMetric)  # metrics of the most likely classes
 
 @HOOKS.register_module()
 class TeacherCheckHook(Hook):
-    """Hook that scores the frozen teachers on the validation set before training, and stops if a teacher is bad.
+    """Hook that measures the teachers on the validation set before training, and stops if one is not accurate enough.
 
-    A distillation without gain usually has a teacher with wrong weights, normalisation or class order. The accuracy of
-    a copy, such as the pruned teacher, is logged but not checked. The visualizer gets all accuracies in percent, as
+    If a distillation brings no gain, the teacher usually has wrong weights, normalisation or class order. The accuracy
+    of a copy, such as the pruned teacher, is logged but not checked. The visualizer gets all accuracies in percent, as
     ``teacher/accuracy``, ``pruned_teacher/accuracy`` and so on.
 
     Args:
-        min_teacher_accuracy: Smallest top-1 accuracy in percent; the run stops below it.
-        num_batches: Number of validation batches to score on each process, instead of all. This accuracy is logged and
-            checked, but not stored: visualizer, checkpoints and tables only have accuracies on all images.
+        min_teacher_accuracy: Minimum top-1 accuracy of a teacher in percent; below this value, the run stops.
+        num_batches: Number of validation batches to measure on each process, instead of all. This accuracy is logged
+            and checked, but not stored: visualizer, checkpoints and tables only hold accuracies on all images.
         published: Entry of :data:`~r2kd_mm.published.TEACHERS`, such as ``'cifar100/resnet56'``. The run stops if the
-            accuracy of ``teacher`` differs from it. A validation set of another size is not compared.
-        tolerance: Largest difference from the published accuracy, in percent points, > 0.
+            accuracy of ``teacher`` differs from it. The check is skipped if the validation set has another size.
+        tolerance: Largest allowed difference from the published accuracy, in percentage points, > 0.
 
     Raises:
         ValueError: The teacher's checkpoint names other classes than the data set, or another order. Or its accuracy is
             below the minimum, differs from the published one, or is no better than guessing: within three standard
-            deviations of ``100 / num_classes`` percent, or not above it where the images are too few to tell.
+            deviations of ``100 / num_classes`` percent; with very few images, at most ``100 / num_classes`` percent.
             ``allow_untrained_teacher=True`` in the distiller turns an error about the accuracy into a warning.
 
     Example:

@@ -1,4 +1,4 @@
-"""Undo a step that was not finite, on the device itself, so that the CPU need not wait for its result."""
+"""Undo an optimizer step with NaN or infinite values on the GPU itself, so that the CPU does not wait."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from r2kd_mm.hooks.step_state import Kept
 
 
 class DeviceStep:
-    """Training step that is checked on the device, and undone there if it was not finite.
+    """Optimizer step that is checked on the device, and undone there if a value was NaN or infinite.
 
     Args:
         runner: Runner of the training.
-        parameters: What the optimizer changes.
-        allowed: Number of bad steps in a row that do not end the run.
+        parameters: Parameters that the optimizer updates.
+        allowed: Number of bad steps in a row that are tolerated; one more ends the run.
     """
 
     def __init__(self, runner: Runner, parameters: list[nn.Parameter], allowed: int) -> None:

@@ -13,7 +13,7 @@ def unwrapped_distiller(runner: Runner, asker: str) -> LogitDistiller:
     """Return the distiller that a runner trains, without its DDP wrapper.
 
     Raises:
-        TypeError: The runner trains something else.
+        TypeError: The model of the runner is not a ``LogitDistiller``; the message names ``asker``.
     """
     model = unwrapped_model(runner)
     if not isinstance(model, LogitDistiller):

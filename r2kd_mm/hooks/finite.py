@@ -1,4 +1,4 @@
-"""Check gradients, losses and buffers before each step, and stop or skip a step that is not finite."""
+"""Check gradients, losses and buffers for NaN and infinity before each step; stop the run or skip the step."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class FiniteCheckHook(Hook):
     """Hook that stops the run, or skips the step, if a gradient, loss or buffer is NaN or infinite.
 
     The check runs before every optimizer step. It looks at the gradients, the losses and the student's buffers, such as
-    batch-norm statistics. It ignores buffers that were not finite from the beginning, such as a mask. Weights,
-    optimizer and buffers keep their state of before the bad step; with gradient accumulation, of before the first
-    iteration of this step. The check costs a copy of the buffers.
+    batch-norm statistics. It ignores buffers that were not finite from the beginning, such as a mask. After a bad
+    step, weights, optimizer and buffers have their values from before this step; with gradient accumulation, from
+    before its first iteration. The check needs memory for a copy of the buffers.
 
-    On a GPU a step does not wait for the check. The device itself takes a bad step back, and after a bad step that ends
-    the run also every later one; the host learns of it up to four steps later, and then acts as described. This needs
-    an optimizer of PyTorch whose state is on the device, such as SGD, or Adam with ``fused=True``, and a copy of
-    weights, state and averaged weights. With any other optimizer, with a gradient scaler, and in the first step, the
-    host waits.
+    On a GPU, the CPU does not wait for the check. The GPU itself undoes a bad step. If the bad step ends the run, it
+    also undoes all later steps. The CPU learns of a bad step up to four steps later, and then reacts. This needs
+    a PyTorch optimizer with its state on the GPU, such as SGD, or Adam with ``fused=True``, and a copy of weights,
+    optimizer state and averaged weights. With another optimizer, with a gradient scaler, and in the first step, the
+    CPU waits.
 
-    A gradient scaler (``AmpOptimWrapper``) itself skips a bad step and lowers its scale. If logits or batch-norm
-    statistics are not finite either, the scale is not the cause, and the hook acts as without a scaler. Otherwise it
-    acts after more than ``max_skips`` skipped steps in a row.
+    A gradient scaler (``AmpOptimWrapper``) skips a bad step itself and lowers its scale. If logits or batch-norm
+    statistics are not finite either, the scale is not the cause, and the hook acts as without a scaler. Otherwise the
+    hook acts only after more than ``max_skips`` skipped steps in a row.
 
     Args:
         action: ``'stop'`` ends the run, and saves a checkpoint of the last good state and the bad batch in the work

@@ -1,4 +1,4 @@
-"""Find parameters that receive no gradient in the first step."""
+"""Find trainable parameters that receive no gradient in the first step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from r2kd_mm.registry import HOOKS
 class GradientCheckHook(Hook):
     """Hook that names every trainable parameter without a gradient in the first step.
 
-    On one process this parameter keeps its initial value, and the hook only warns. With several processes
-    DistributedDataParallel would wait for the gradient and fail in the second step without naming the parameter,
-    unless the config has ``find_unused_parameters=True``.
+    With one process, such a parameter keeps its initial value, and the hook only warns. With several processes,
+    DistributedDataParallel would fail in the second step without naming the parameter, unless the config has
+    ``find_unused_parameters=True``.
 
     Raises:
-        ValueError: There are several processes, and ``find_unused_parameters`` is False.
+        ValueError: A parameter has no gradient, there are several processes, and ``find_unused_parameters`` is False.
 
     Example:
         >>> custom_hooks = [dict(type='GradientCheckHook')]  # in a config

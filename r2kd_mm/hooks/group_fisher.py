@@ -1,4 +1,4 @@
-"""Prune a student by Group Fisher during its distillation."""
+"""Prune the channels of a student by Group Fisher while it is distilled."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from r2kd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class GroupFisherHook(Hook):
-    """Hook that runs a step of mmrazor's ``GroupFisherAlgorithm`` around each step of a distiller.
+    """Hook that runs the pruning of mmrazor's ``GroupFisherAlgorithm`` in each training step of a distiller.
 
-    All losses of the step enter the importance of a channel, also the losses of the augmented view. Every ``interval``
-    iterations the least important channel is removed.
+    The importance of a channel includes the gradients of all losses, also those on the augmented view. Every
+    ``interval`` iterations, the least important channel is removed.
 
     Raises:
         ValueError: The student is not a ``GroupFisherAlgorithm``.

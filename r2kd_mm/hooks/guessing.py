@@ -1,4 +1,4 @@
-"""The accuracy of a network that guesses."""
+"""Compute the accuracy up to which a network may be guessing."""
 
 import math
 
@@ -6,10 +6,10 @@ CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard devia
 
 
 def chance_limit(classes: int, count: int) -> float:
-    """Return the largest accuracy in percent that guessing among ``classes`` reaches on ``count`` images.
+    """Return the highest accuracy in percent that random guessing among ``classes`` can reach on ``count`` images.
 
-    It lies three standard deviations above ``100 / classes``. Of so few images that this is more than half the way to
-    100, nobody can tell, and the limit is ``100 / classes`` itself.
+    The limit is three standard deviations above ``100 / classes``. With few images, this margin may exceed half of the
+    distance from ``100 / classes`` to 100. Then the limit is ``100 / classes``, without a margin.
 
     Example:
         >>> round(chance_limit(2, 900), 6), chance_limit(2, 9)

@@ -19,14 +19,14 @@ RANK_BUFFERS = 'rank_buffers'
 
 @HOOKS.register_module()
 class RankStateHook(Hook):
-    """Hook that gives each process its own batch-norm statistics back on ``--resume``.
+    """Hook that saves the batch-norm statistics of each process, and restores them on ``--resume``.
 
-    Every process collects statistics of its own batches, and ``SyncBuffersHook`` averages them at the end of an epoch.
-    A checkpoint from the middle of an epoch therefore keeps the buffers that differ between the processes, for each
-    process: those of the model and of its moving average (``EMAHook``). With one process nothing is added. After a
-    resume with another number of processes, all start from the buffers of rank 0.
+    Every process computes statistics of its own batches, and ``SyncBuffersHook`` averages them at the end of an epoch.
+    So a checkpoint from the middle of an epoch stores, for each process, the buffers that differ between processes.
+    This covers the model and its moving average (``EMAHook``). With one process, the checkpoint stays unchanged. If the
+    number of processes changes, all processes start from the buffers of rank 0.
 
-    Every process has to call ``runner.save_checkpoint``, as MMEngine's hooks and ours do; rank 0 then writes.
+    Every process must call ``runner.save_checkpoint``, as MMEngine's hooks and ours do; only rank 0 writes the file.
 
     Example:
         >>> custom_hooks = [dict(type='RankStateHook')]  # in a config

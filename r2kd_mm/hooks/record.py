@@ -1,4 +1,4 @@
-"""Record the origin of a checkpoint, and refuse to resume it with another model, data or schedule."""
+"""Record how a checkpoint was trained, and stop a resume with another model, training data or config."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Hook that records the origin of a run in its log and its checkpoints, and compares it on resume.
+    """Hook that writes a record of the run to log and checkpoints, and compares this record on resume.
 
     The record is ``checkpoint['meta']['r2kd_mm']``. It holds the versions, the commit of this package, the seed, the
     number of processes, the normalisation, a fingerprint of each data set, a digest of each teacher's weights, and the
@@ -59,13 +59,13 @@ class RunRecordHook(Hook):
     later distillation reads the normalisation and the classes (``dataset_meta``) from its teacher's checkpoint, and
     compares them with its own.
 
-    A resumed run logs each difference from the run that wrote the checkpoint. A difference that changes the result is
-    refused: one in the fields :data:`DECISIVE` of the config (except those that match :data:`HARMLESS`), in the
+    A resumed run logs each difference from the run that wrote the checkpoint. A difference that changes the result
+    is an error: in the fields :data:`DECISIVE` of the config (except those that match :data:`HARMLESS`), in the
     training data, in the teachers' weights, or in the number of processes. Other differences are only logged, such as
-    versions, commit, validation, work dir, machine, or another place of the same weights or data.
+    versions, commit, validation, work dir, machine, or another path of the same weights or data.
 
     Args:
-        allow_changes: Only log differences that would be refused (``tools/train.py --allow-changes``).
+        allow_changes: Only log all differences, instead of an error (``tools/train.py --allow-changes``).
 
     Raises:
         ValueError: The resumed run differs from the run of its checkpoint in something that changes the result.

@@ -1,4 +1,4 @@
-"""Set up a replay: the logits of the teacher are computed once, stored, and read in later epochs."""
+"""Set up a replay: store the teacher logits of the first epochs, and read them in later epochs."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _SWITCHED = (
 
 @HOOKS.register_module()
 class ReplayHook(Hook):
-    """Open the distiller's replay before training, and note which rounds are complete.
+    """Hook that opens the distiller's store of teacher logits before training, and marks each complete round.
 
-    A store that was made from another teacher, pruner, pipeline, data set or seed is not used: a new store is begun
-    next to it, with a warning that says what differs.
+    If the store was made with another teacher, pruner, pipeline, data set or seed, it is not used. The hook then begins
+    a new store next to the old one, and warns what differs.
 
     Raises:
-        ValueError: The distiller has no replay; the epochs do not repeat, or their images do not; broken images are
-            replaced; an image comes several times in an epoch; a hook is to change how images are prepared, or has done
-            so; or the augmentation mixes images, and the data loader does not keep partners together.
-        TypeError: The data set gives samples that cannot be distinguished.
+        ValueError: The distiller has no replay; the config has no ``cycle``; the images do not repeat; the pipeline
+            replaces broken images; an image occurs more than once per epoch; a hook changes the preprocessing; or the
+            augmentation mixes images, and the sampler does not keep partners in the same batch.
+        TypeError: The data set gives samples that cannot be identified.
 
     Example:
         >>> custom_hooks = [dict(type='ReplayHook')]  # in a config with model.replay and train_cfg.cycle

@@ -1,4 +1,4 @@
-"""Describe what is not finite in a step: its losses, its buffers, and the logits of its iterations."""
+"""Describe which losses, buffers and logits of an optimizer step are NaN or infinite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Iteration:
-    """Iteration of a step: its number from 1, its batch, its logits and its losses."""
+    """One iteration of an optimizer step: number (from 1), batch, logits by view and network, and losses."""
 
     number: int
     batch: dict

@@ -1,4 +1,4 @@
-"""Keep the state of a run before a step, and put it back."""
+"""Back up the state of a run before an optimizer step, and restore it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Kept:
-    """Values of tensors at one time, which the device can put back without the host.
+    """Backup of tensors, which the GPU can restore without waiting for the CPU.
 
     Example:
         >>> weights, kept = [torch.tensor([1.0, 2.0])], Kept()

@@ -1,4 +1,4 @@
-"""Find what cannot teach before the first step: losses without a gradient, and labels that are no distribution."""
+"""Find, before the first step, losses without a gradient and labels that are not a distribution."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ WITH_TWO_CLASSES = 'KLDivergenceLoss, CorrelationDistanceLoss, DKDLoss or MLKDLo
 def check_losses(
     distiller: LogitDistiller, num_classes: int | None, loader: DataLoader, processes: int, logger: MMLogger
 ) -> None:
-    """Refuse a loss that has no gradient with these classes and batches, and warn where a part of it has none.
+    """Raise if a loss has zero gradient for these class and batch sizes; warn if only a part of a loss has none.
 
-    Losses of other packages do not say what they need, and pass.
+    Losses of other packages do not declare what they need, and are not checked.
 
     Args:
         distiller: The model with the losses.
-        num_classes: Number of classes of the head; ``None`` if it states none.
+        num_classes: Number of classes of the head; ``None`` if the head does not state it.
         loader: Data loader of the training.
         processes: Number of processes of the run.
-        logger: Receives the warnings.
+        logger: Logger for the warnings.
 
     Raises:
-        ValueError: No part of a loss has a gradient, or no loss of the run has any part that could have one.
+        ValueError: All parts of a loss have zero gradient, or no loss of the run can have a gradient by its settings.
     """
     full, last = batch_sizes(loader)
     losses = {**distiller.distillation_losses, 'consistency': distiller.consistency}

@@ -1,4 +1,4 @@
-"""Report a run to the search that it is a trial of."""
+"""Report the validations of a run to the Optuna search that started the run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ACCURACY = 'accuracy/top1'
 
 @HOOKS.register_module()
 class TrialHook(Hook):
-    """Hook that reports each validation to an Optuna study, and stops a run that is poor.
+    """Hook that reports each validation accuracy to an Optuna study, and stops the run if the pruner says so.
 
-    The run then ends as by ``EarlyStoppingHook``, with a checkpoint of its last epoch.
+    A pruned run ends as with ``EarlyStoppingHook``, with a checkpoint of its last epoch.
 
     Args:
-        journal: File of the study.
-        trial: Number of the trial.
-        pruner: One of :data:`r2kd_mm.engine.study.PRUNERS`.
+        journal: Journal file of the study.
+        trial: Number of the trial in the study.
+        pruner: Name of the pruner, one of :data:`r2kd_mm.engine.study.PRUNERS`.
 
     Raises:
         ImportError: Optuna is not installed.

@@ -1,4 +1,4 @@
-"""Find what cannot be done with images without labels, before the first step."""
+"""Check, before the first step, that nothing needs the labels of images without labels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from r2kd_mm.engine import UnlabelledShareSampler
 
 
 def check_unlabelled(model: nn.Module, name: str, loader: DataLoader, count: int) -> None:
-    """Refuse images without labels where something needs the labels of all images.
+    """Raise if a data loader has images without labels, but model or validation needs all labels.
 
     Args:
-        model: What the run trains.
+        model: The model that the run trains.
         name: Name of the data loader.
-        loader: Data loader of the training or the validation.
+        loader: Data loader for training or validation.
         count: Number of images without labels.
 
     Raises:
-        ValueError: The images are to be measured on; the model learns from labels alone, or a part of it needs them; or
-            the sampler does not give each batch its share of them.
+        ValueError: The loader is not for training; the model is no distiller; a part of the distiller needs labels; or
+            the sampler is not an ``UnlabelledShareSampler`` with the batch size of the loader.
     """
     has = f'{name} has {count} images without labels'
     if name != 'train_dataloader':

@@ -1,4 +1,4 @@
-"""Wrap any network that gives logits, so that it trains and predicts like a classifier of mmpretrain."""
+"""Wrap any network that outputs logits as an mmpretrain classifier, to train and predict with it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from r2kd_mm.registry import MODELS
 
 @MODELS.register_module()
 class NetworkClassifier(TimmClassifier):
-    """A network of another package, such as torchvision's, as a classifier with a loss of its own.
+    """mmpretrain classifier around a network of another package, such as torchvision, with a configurable loss.
 
-    The names of its weights in a checkpoint are those of the network, so that its package reads them too::
+    A checkpoint has the network's own parameter names, so the other package can load it too::
 
         dict(type=NetworkClassifier, network=dict(type=torchvision.models.get_model, name='resnet18', num_classes=12))
 
     Args:
-        network: Config of the network, whose ``type`` is a class or a function that returns a module; or the network.
-            It gives logits ``(N, num_classes)``, or an object with ``logits``.
-        loss: Config of the loss, or the loss.
-        data_preprocessor: Normalises the images where no distiller does.
+        network: The network, or its config, whose ``type`` is a class or a function that returns a module. The network
+            returns logits ``(N, num_classes)``, or an object with the attribute ``logits``.
+        loss: Loss, or its config.
+        data_preprocessor: Config of the normalisation; a distiller normalises the images itself.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        TypeError: What is built is no network.
+        TypeError: The config does not build a network.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Load a trained network from a file of TorchScript or ONNX, or from the folder of an export."""
+"""Load a trained network from a TorchScript or ONNX file, or from the folder of an export."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DIGEST = 32  # bytes
 
 @MODELS.register_module()
 class FileNetwork(nn.Module):
-    """A trained classifier as it lies in a file; it can teach, and is not trained further.
+    """Trained classifier in a TorchScript or ONNX file; it can be a teacher, but cannot be trained.
 
-    TorchScript runs on the device of the images. ONNX runs on the CPU, by onnxruntime, whatever that device is.
+    TorchScript runs on the device of the images. ONNX always runs on the CPU, by onnxruntime.
 
     Args:
-        path: A file of TorchScript, whose code is run, or of ONNX.
+        path: A TorchScript file, whose code is run, or an ONNX file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ImportError: onnxruntime is missing.
-        ValueError: The file is neither, or cannot be read, or takes one batch size only.
+        FileNotFoundError: The file does not exist.
+        ImportError: onnxruntime is not installed.
+        ValueError: The file is neither TorchScript nor ONNX, cannot be read, or has a fixed batch size.
 
     Example:
         >>> import tempfile

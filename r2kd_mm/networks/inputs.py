@@ -1,4 +1,4 @@
-"""The images that a network was made for: size, interpolation and normalisation, as its collection states them."""
+"""Look up the images that a network expects (size, interpolation, normalisation) in its model collection."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ INTERPOLATIONS = {'bicubic': 'bicubic', 'bilinear': 'bilinear', 'nearest': 'near
 
 @dataclass(frozen=True)
 class Inputs:
-    """Describe the images that a network takes.
+    """Images that a network expects.
 
     Args:
-        size: Side of its images, in pixels.
-        mean: Mean of the pixels, for each channel, in units of 0 to 255.
-        std: Standard deviation of the pixels, for each channel.
-        to_rgb: Whether the channels are RGB; else BGR.
+        size: Height and width of the square images, in pixels.
+        mean: Mean of each channel, for pixels from 0 to 255.
+        std: Standard deviation of each channel, for pixels from 0 to 255.
+        to_rgb: Whether the channel order is RGB; otherwise BGR.
         interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
-        fixed: Whether it takes no other size.
+        fixed: Whether the network accepts no other size.
 
     Example:
         >>> Inputs.of_unit_pixels(224, mean=[0.5] * 3, std=[0.25] * 3, interpolation='bicubic').normalisation

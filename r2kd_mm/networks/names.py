@@ -1,4 +1,4 @@
-"""Turn a name such as ``timm/resnet34`` into the config of a classifier of any number of classes."""
+"""Turn a name such as ``timm/resnet34`` into the config of a classifier with any number of classes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SHOWN = 3  # close names in a message
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A classifier that was found by its name.
+    """Classifier that was found by its name.
 
     Args:
-        name: As it was given.
-        config: Config of the classifier, as mmpretrain takes it, with types given by name.
-        inputs: What it wants to see; ``None`` where its collection does not say.
-        published: Where its published weights are; ``None`` where there are none.
-        runs_code: Whether code of the user was run to find it, or runs in it.
-        is_trained: Whether it comes with all its weights, and can only teach.
-        classes: Names of its classes, where a trained one states them.
+        name: Name that the user gave.
+        config: mmpretrain config of the classifier, with each ``type`` as a name.
+        inputs: Images that the network expects; ``None`` if its collection does not state them.
+        published: Source of the published weights; ``None`` if there are none.
+        runs_code: Whether code of the user was run to find the network, or runs inside the network.
+        is_trained: Whether the network comes fully trained and can only be a teacher.
+        classes: Class names, if a trained network states them; otherwise ``None``.
 
     Example:
         >>> NamedNetwork('timm/resnet18', dict(type='TimmClassifier', model_name='resnet18')).published is None

@@ -1,4 +1,4 @@
-"""Declare the options of ``r2kd-mm distill`` for a command line, before the stack is imported."""
+"""Declare the command-line options of ``r2kd-mm distill``, without importing torch or OpenMMLab."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INITIAL = "'none' for random weights, 'published', or a checkpoint file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; their defaults are those of :class:`Options`."""
+    """Add the options of ``r2kd-mm distill`` to ``parser``, with the defaults of :class:`Options`."""
     defaults = {field.name: field.default for field in fields(Options)}
 
     def add(name: str, help: str, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Write the config of each stage as a file that one can read, made from the installed configs."""
+"""Write the config of each stage as a readable file, based on the installed configs."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class Data:
     """Photos in the layout of :class:`~r2kd_mm.datasets.ImageFolder`.
 
     Args:
-        root: ``data_root``.
+        root: Folder that the configs name as ``data_root``.
         classes: Names of the classes, in the order of the labels.
         train: Name of the split to train on.
-        val: Name of the split to measure on.
-        workers: Processes that load them.
-        unlabelled: Folder of photos without labels, and the file that lists them; ``None`` without any.
-        unlabelled_share: Share of photos without labels in a batch of a distillation.
+        val: Name of the split to validate on.
+        workers: Number of processes that load photos.
+        unlabelled: Folder of photos without labels, and the file that lists them; ``None`` without such photos.
+        unlabelled_share: Share of photos without labels in each batch of the distillation.
     """
 
     root: str

@@ -1,4 +1,4 @@
-"""Check the devices that are asked for, and keep a run on them."""
+"""Check that the requested devices exist, and restrict a run to them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ HIDDEN = 'CUDA_VISIBLE_DEVICES'
 
 
 def check_devices(devices: str | int | None) -> None:
-    """Refuse devices that this machine does not have.
+    """Raise if this machine does not have the requested devices.
 
     Args:
-        devices: Field of :class:`~r2kd_mm.photos.options.Options`.
+        devices: Value of ``devices`` in :class:`~r2kd_mm.photos.options.Options`.
 
     Raises:
-        ValueError: It does not have them.
+        ValueError: There is no GPU, or there are fewer GPUs (without a GPU: CPU cores) than requested.
     """
     if devices == GPU and get_device() == CPU:
         raise ValueError(f'--devices {GPU}: torch finds no GPU on this machine; give --devices {CPU}, or leave it out')

@@ -1,4 +1,4 @@
-"""Find files that are the same byte for byte."""
+"""Find duplicate files: files with exactly the same bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ END = 4096  # bytes
 
 
 def twins(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
-    """Return pairs of equal files, one of each list.
+    """Return a pair of paths for each file of ``second`` that has the same bytes as a file of ``first``.
 
-    Only files whose size is in both lists are read, and only those whose end is in both are read whole.
+    To save time, sizes are compared first, then the last bytes of equally large files, then whole files.
     """
     groups = [(list(first), list(second))]
     for key in KEYS:

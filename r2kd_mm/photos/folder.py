@@ -1,4 +1,4 @@
-"""Check the photos before training, and set some aside for validation if there are none for it."""
+"""Check the photos before training, and split off validation photos if there are none."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ WIDE = 10.0  # percent points: an interval of an accuracy that is wider is named
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos to train and to measure on.
+    """Photos to train and to validate on.
 
     Args:
-        root: The folder that :class:`~r2kd_mm.datasets.ImageFolder` takes as ``data_root``.
+        root: Folder for the ``data_root`` of :class:`~r2kd_mm.datasets.ImageFolder`.
         train: Name of the split to train on.
-        val: Name of the split to measure on.
+        val: Name of the split to validate on.
         classes: Names of the classes, in the order of the labels.
-        counts: Number of images of each class, to train and to measure on.
-        notes: What a user should know about them.
-        digest: Digest of the names of all classes and photos; it differs if any name changed.
-        unlabelled: Photos without labels, whose list lies in the folder of the lists; ``None`` without any.
+        counts: Numbers of training and of validation images, by class.
+        notes: Remarks on the photos for the user.
+        digest: Hash of the names of all classes and photos; a changed name changes it.
+        unlabelled: Photos without labels; ``None`` if there are none.
         paths: Paths of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
     """
 

@@ -1,4 +1,4 @@
-"""List the photos of a folder or of a table, by part and class."""
+"""List the photos of a folder or a table by part (training, validation, unlabelled) and class."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LAYOUT = (
 
 @dataclass(frozen=True)
 class Part:
-    """Photos of one part, by class.
+    """Photos of one part of the data (training, validation), by class.
 
     Args:
-        root: Folder that the paths begin in.
-        files: Paths of each class.
+        root: Folder that all paths are relative to.
+        files: Paths of the photos, by class.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Check what a user asks of ``r2kd-mm distill``, before the stack is imported."""
+"""Check the options of ``r2kd-mm distill`` before torch and OpenMMLab are imported."""
 
 from __future__ import annotations
 
@@ -36,50 +36,50 @@ FREE = (
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a call; the command line has the same ones.
+    """Options of a call of ``r2kd-mm distill``; the command line has the same options.
 
     Args:
         data: Folder or table of photos, see :func:`~r2kd_mm.photos.folder.look_at_photos`.
         teacher: Name of the teacher, see :func:`~r2kd_mm.networks.find_network`; or a sequence of names. Then each
-            option of the teacher may be a sequence too, in their order.
+            option of the teacher may also be a sequence, with one value per teacher.
         student: Name of the student.
-        out: Folder for all that is written.
-        teacher_ckpt: Weights of a teacher that knows these classes already; ``None`` trains it on the photos first.
-        teacher_classes: Text file with one class a line, in the order of the logits of a trained teacher, where these
-            are more than the classes of the photos or in another order.
-        teacher_init: What the teacher starts from where it is trained.
-        student_init: What the student starts from.
-        method: How the student learns from the teacher; ``'auto'`` takes what was measured to stay
-            above the student alone.
-        epochs: Length of each training.
-        lr: Learning rate of the student; ``None`` takes that of the recipe.
-        teacher_lr: Learning rate of the teacher; ``None`` takes that of the recipe.
-        batch_size: Images a step.
-        image_size: Side of the student's images; ``None`` takes that which its collection states.
-        teacher_image_size: Side of the teacher's images; ``None`` takes that which its collection states.
-        teacher_mean: Mean of the teacher's pixels, for each channel in RGB, in units of 0 to 255; ``None`` takes what
-            its collection or its file states.
-        teacher_std: Standard deviation of the teacher's pixels, for each channel in RGB.
-        flip: Mirror pictures in training.
-        amp: Mixed precision.
-        seeds: Number of runs of the student, each with another seed.
-        baseline: Train the student alone too.
-        val_split: Share of each class that is set aside where there is no validation folder.
-        unlabelled: Folder of photos without labels, for the distillation alone; ``None`` takes those among ``data``.
-        unlabelled_share: Share of photos without labels in a batch of the distillation, if there are any.
-        replay: Number of epochs after which images and their crops repeat. The teachers are asked in the first ones,
-            and their stored logits are read later. ``None`` asks them in every epoch.
-        loggers: Where each run is shown too.
-        formats: What the student is exported to.
-        with_normalization: Normalise in the exported network, which then takes pixels from 0 to 255.
-        with_softmax: Apply softmax in the exported network, which then gives probabilities.
-        license: Licence of the exported student, as SPDX calls it.
-        page: Write a page with figures.
-        devices: ``'cpu'``, ``'gpu'`` for one, or the number of processes that train each run together: one a GPU, or
-            on the CPU where there is none. ``None`` takes a GPU where there is one.
-        jobs: Runs of the student at a time.
-        workers: Processes that load images, in each run.
-        allow_duplicates: Accept images that are in both parts.
+        out: Folder for all output.
+        teacher_ckpt: Weights of a teacher already trained on these classes; ``None`` first trains it on the photos.
+        teacher_classes: Text file with one class per line, in the order of a trained teacher's logits. Needed if the
+            teacher has more classes than the photos, or another order.
+        teacher_init: Initial weights of the teacher, if it is trained.
+        student_init: Initial weights of the student.
+        method: Distillation method; ``'auto'`` takes a method whose students were measured to be more accurate than
+            the student alone.
+        epochs: Number of epochs of each training.
+        lr: Learning rate of the student; ``None`` takes the value of the recipe.
+        teacher_lr: Learning rate of the teacher; ``None`` takes the value of the recipe.
+        batch_size: Number of images per step, over all processes.
+        image_size: Height and width of the student's images; ``None`` takes the size that its collection states.
+        teacher_image_size: Height and width of the teacher's images; ``None`` takes the size of its collection.
+        teacher_mean: Mean to normalise the teacher's images, per RGB channel, for pixels from 0 to 255; ``None`` takes
+            the value of its collection or file.
+        teacher_std: Standard deviation to normalise the teacher's images, per RGB channel.
+        flip: Flip images horizontally at random in training.
+        amp: Train in mixed precision.
+        seeds: Number of student runs, each with its own random seed.
+        baseline: Also train the student alone, without a teacher.
+        val_split: Share of each class to split off for validation, if there is no validation folder.
+        unlabelled: Folder of photos without labels, used only in the distillation; ``None`` looks for one in ``data``.
+        unlabelled_share: Share of photos without labels in each batch of the distillation, if there are such photos.
+        replay: Number of epochs after which images and their crops repeat. The teachers only run in these first epochs;
+            later epochs read their stored logits. ``None`` runs the teachers in every epoch.
+        loggers: Additional loggers, such as TensorBoard.
+        formats: Export formats for the student.
+        with_normalization: Include normalisation in the exported network, which then takes pixels from 0 to 255.
+        with_softmax: Include softmax in the exported network, which then outputs probabilities.
+        license: Licence of the exported student, as an SPDX identifier.
+        page: Write an HTML page with figures.
+        devices: ``'cpu'``, ``'gpu'`` for one GPU, or the number of processes that train each run together. Each process
+            has its own GPU; without GPUs they use the CPU. ``None`` takes a GPU if there is one.
+        jobs: Number of student runs at the same time.
+        workers: Number of processes per run that load images.
+        allow_duplicates: Accept images that are both in training and in validation.
 
     Raises:
         ValueError: An option is out of range or unknown.

@@ -1,4 +1,4 @@
-"""Open each photo: count the kinds of files, find broken ones, and validation photos that look like training photos."""
+"""Open each photo: count file types, find broken files, and find validation photos that look like training photos."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class _Picture:
 
 
 def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path) -> list[str]:
-    """Decode the photos; refuse broken ones, and return notes on their kinds and on look-alikes.
+    """Decode the photos; raise if any is broken, and return notes on file types and on look-alikes.
 
-    An earlier call with the same photos in the same parts is not repeated.
+    If an earlier call checked the same paths, its stored notes are returned.
 
     Args:
         paths: Paths of all photos, by ``'train'``, ``'val'`` and ``'unlabelled'``.
-        out: Where the lists are written.
+        out: Folder for the lists of broken photos and look-alikes.
 
     Raises:
-        ValueError: Photos are broken; the message says where all of them are listed.
+        ValueError: Some photos are broken; the message names the file that lists them.
     """
     record = out / RECORD
     hashes = importlib.util.find_spec('imagehash') is not None

@@ -1,4 +1,4 @@
-"""Plan a call of the command: the networks, their images, and a config file for each stage."""
+"""Plan a call of ``r2kd-mm distill``: the networks, their images, and a config file for each stage."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, with its 
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a call.
+    """Stages of a call of ``r2kd-mm distill``.
 
     Args:
-        options: What was asked for.
-        photos: The data.
-        teachers: The teachers.
-        student: The student.
-        method: How the student learns.
-        teacher_runs: Train those teachers that are not trained.
-        student_runs: Train the student, alone and from the teacher.
+        options: Options that the user gave.
+        photos: Photos to train and to validate on.
+        teachers: Teachers with their images.
+        student: Student with its images.
+        method: Name of the distillation method.
+        teacher_runs: Runs that train the teachers that are not trained yet.
+        student_runs: Runs that train the student, alone and with the teachers.
     """
 
     options: Options

@@ -1,4 +1,4 @@
-"""Find teachers and students, with the images that they get, and show them one."""
+"""Find the teachers and the student with the images that they expect, and run each on one image as a test."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ DEFAULT_SIZE = 224  # where a collection states no size
 
 @dataclass(frozen=True)
 class Side:
-    """Teacher or student.
+    """Network on one side of a distillation: a teacher or the student.
 
     Args:
-        network: As it was found.
-        inputs: The images that it gets in its own training.
-        num_classes: Number of its logits.
+        network: The network, as found by its name.
+        inputs: Size and normalisation of the images in its own training.
+        num_classes: Number of logits.
     """
 
     network: NamedNetwork

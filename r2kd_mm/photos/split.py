@@ -1,4 +1,4 @@
-"""Set photos aside, and write the lists that :class:`~r2kd_mm.datasets.ImageFolder` reads."""
+"""Split off validation photos, and write the lists that :class:`~r2kd_mm.datasets.ImageFolder` reads."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ UNLABELLED_LIST = 'meta/unlabelled.txt'
 
 
 def set_aside(part: Part, share: float, seed: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the photos to train on, and a share of each class to measure on.
+    """Split photos at random into training and validation photos, class by class.
 
-    Of copies, all are trained on.
+    Files that occur more than once (same bytes) all stay in the training photos.
 
     Args:
         part: All photos.
-        share: Share of each class, in ``(0, 1)``.
-        seed: Decides which ones.
+        share: Share of each class for validation, in ``(0, 1)``.
+        seed: Random seed of the split.
 
     Raises:
-        ValueError: A class has too few.
+        ValueError: A class has fewer than 2 different photos.
     """
     copies = {path for group in same_files(part.paths) for path in group}
     train: dict[str, list[str]] = {}

@@ -47,18 +47,18 @@ PAGE_PACKAGES = ('jinja2',)
 
 @dataclass(frozen=True)
 class Distilled:
-    """The results of a call of :func:`distill`.
+    """Results of a call of :func:`distill`.
 
     Args:
-        folder: Folder of all that was written.
-        accuracy: Mean accuracy on the validation photos in percent, by ``'teacher'`` in its own pipeline,
+        folder: Folder with all output.
+        accuracy: Mean accuracy on the validation photos in percent, by network: ``'teacher'`` in its own pipeline,
             ``'teacher_on_the_view_of_the_student'``, ``'student_alone'`` and ``'student_distilled'``. Further teachers
             are ``'teacher_2'`` and so on.
-        interval: 95 % interval of each accuracy by the number of photos, in percent.
+        interval: 95 % confidence interval of each accuracy for this number of photos, in percent.
         checkpoint: Checkpoint of the distilled student.
-        exports: Folder by format.
-        page: The page with the figures; ``None`` without one.
-        table: What the call printed at its end.
+        exports: Folder of each export, by format.
+        page: HTML page with figures; ``None`` if none was written.
+        table: Table of results that the call printed at its end.
 
     Example:
         >>> accuracy = dict(teacher=95.0, student_distilled=93.5)

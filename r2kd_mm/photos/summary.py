@@ -1,4 +1,4 @@
-"""Print what the command will do, and what it found."""
+"""Format the plan of ``r2kd-mm distill`` and its results as tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEACHING = '_on_the_view_of_the_student'  # behind the name of a teacher
 
 
 def describe(plan: Plan) -> str:
-    """Return data, networks, losses and schedule as a table."""
+    """Return a table of the data, networks, losses and schedule of a plan."""
     photos, options = plan.photos, plan.options
     lines = [['what', 'is'], ['classes', f'{len(photos.classes)}: {_some(photos.classes)}']]
     lines.append(['photos', f'{photos.num_train} to train, {photos.num_val} to measure'])

@@ -1,4 +1,4 @@
-"""Say what a user asks of each of several teachers, before the stack is imported."""
+"""Assign the ``--teacher-*`` options to one or several teachers, without importing torch or OpenMMLab."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class AskedTeacher:
-    """One teacher, as it was asked for; see :class:`~r2kd_mm.photos.options.Options` for its fields."""
+    """Options of one teacher; :class:`~r2kd_mm.photos.options.Options` describes the fields as ``teacher_*``."""
 
     network: str
     ckpt: str | None = None

@@ -1,4 +1,4 @@
-"""Public peak figures of GPUs, and the least time that operators take on them."""
+"""List published peak rates of GPUs, and compute the minimum time that operators take on them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ UNITS = dict(KB=10**3, MB=10**6, GB=GIGA, TB=TERA, KIB=2**10, MIB=2**20, GIB=2**
 
 @dataclass(frozen=True)
 class Card:
-    """Peak figures of a GPU, without sparsity.
+    """Peak rates of a GPU, without sparsity.
 
     Attributes:
-        title: Its name.
-        memory: In bytes.
-        bandwidth: Bytes a second between the card and its memory.
-        float32: Floating-point operations a second.
-        tf32: The rate of float32 convolutions, which PyTorch runs in TF32; ``None`` where the card has none.
-        fp16: The rate in float16, summed in float32.
-        bf16: The rate in bfloat16; ``None`` where the card has none.
+        title: Name of the GPU.
+        memory: Size of the memory in bytes.
+        bandwidth: Memory bandwidth in bytes per second.
+        float32: Peak FLOP/s in float32.
+        tf32: Peak FLOP/s in TF32, which PyTorch uses for float32 convolutions; ``None`` if the GPU has no TF32.
+        fp16: Peak FLOP/s in float16 with float32 accumulation.
+        bf16: Peak FLOP/s in bfloat16; ``None`` if the GPU has no bfloat16.
 
     Example:
         >>> find_card('t4').bandwidth

@@ -1,4 +1,4 @@
-"""Say what a step of a config takes: arithmetic, memory, the largest batch, and the least time on a card."""
+"""Estimate what one training step of a config costs: FLOPs, memory, largest batch, and minimum time on a GPU."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def make_plan(
     num_images: int | None = None,
     only_config: bool = False,
 ) -> Plan:
-    """Plan the runs of a config.
+    """Estimate the cost of a training step of a config, and of variants such as mixed precision.
 
     Args:
         config: Config file.
-        options: Dotted keys and their values, which change it.
-        device: Name of a card, see :func:`~r2kd_mm.planning.find_card`.
-        batch_size: Images of a batch; ``None`` takes that of the config.
-        image_size: Height and width; ``None`` takes what the training pipeline states.
-        memory: Size of the card's memory, such as ``'80GB'``; ``None`` takes that of ``device``.
-        flops: Floating-point operations a second; with ``bandwidth``, in place of ``device``.
-        bandwidth: Bytes a second.
-        num_images: Size of the training set, for the size of a replay.
-        only_config: Plan the setting of the config alone.
+        options: New values by dotted key, as ``--cfg-options``.
+        device: Name of a GPU, see :func:`~r2kd_mm.planning.find_card`.
+        batch_size: Batch size; ``None`` takes the batch size of the config.
+        image_size: Height and width in pixels; ``None`` takes the size that the training pipeline states.
+        memory: Size of the GPU memory, such as ``'80GB'``; ``None`` takes the memory of ``device``.
+        flops: Peak FLOP/s; give it with ``bandwidth`` instead of ``device``.
+        bandwidth: Memory bandwidth in bytes per second.
+        num_images: Number of training images, for the size of a replay.
+        only_config: Estimate only the config itself, without variants.
 
     Raises:
-        ValueError: The card is not known or not there, or the config trains nothing.
+        ValueError: The GPU is unknown or not in this machine, or the config trains nothing.
     """
     card = _card(device, flops, bandwidth)
     limit = read_bytes(memory) if memory else card.memory if card and card.memory else None

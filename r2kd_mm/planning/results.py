@@ -1,4 +1,4 @@
-"""The needs of each setting of a step, and the page that shows them."""
+"""Hold the estimated cost of a training step for each setting, and format it as a report."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ TIMES = ['ms at the peak', 'ms at the roofline']
 
 @dataclass(frozen=True)
 class Needs:
-    """Needs of one setting.
+    """Estimated cost of a training step in one setting, such as mixed precision.
 
     Attributes:
-        batch_size: Images of one forward pass.
-        memory: At the peak, in bytes.
-        by_part: The same, by part.
-        operators: What runs in one batch and one update.
-        most: The most bytes that each part alone had at one time.
-        largest: Largest batch that fits the memory of the card; 0 where none does, ``None`` where no memory is known.
-        failure: Why the setting is not possible, or empty.
+        batch_size: Number of images in one forward pass.
+        memory: Peak memory in bytes.
+        by_part: Memory of each part of the step at this peak, in bytes.
+        operators: Operators of one batch and one optimizer update.
+        most: Highest memory of each part alone, at any time of the step, in bytes.
+        largest: Largest batch that fits the GPU; 0 if none fits, ``None`` if the memory size is unknown.
+        failure: Reason why the setting is not possible; empty if it is possible.
     """
 
     batch_size: int

@@ -1,4 +1,4 @@
-"""Run one step of a config without its data: for real with two images, and on paper with any number."""
+"""Run one training step of a config without data: really with two images, and with fake tensors of any batch size."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ SOURCES: dict[str, Any] = dict(teacher_ckpt=None, checkpoint_path='', pretrained
 
 
 class PlannedStep:
-    """Build the networks and the optimizer of a config, and trace its step.
+    """Training step of a config, with its networks and optimizer, whose operators can be traced.
 
-    The step runs for real once, with two images: it prepares the teachers and makes the state of the optimizer. After
-    that it runs with images of PyTorch's ``FakeTensorMode``, which have a shape and no numbers. All code is that of the
-    training, so every temporary tensor counts.
+    The step first runs once on two random images, which prepares the teachers and creates the optimizer state. Then it
+    runs in PyTorch's ``FakeTensorMode``, whose tensors have a shape but no data. Both run the training code itself, so
+    every temporary tensor counts.
 
-    No weights are loaded: time and memory do not depend on them.
+    No weights are loaded, because time and memory do not depend on them.
 
     Args:
         cfg: Config of the run.
         image_size: Height and width, in pixels.
-        on_gpu: Count what a GPU needs and a CPU does not: the optimizer updates all weights at once, and
-            ``FiniteCheckHook`` keeps copies to take a step back.
+        on_gpu: Count the extra memory on a GPU: the optimizer updates all weights at once, and ``FiniteCheckHook``
+            keeps copies to undo a step.
 
     Raises:
         ValueError: The config has no model or no optimizer.
 
     Attributes:
-        notes: What the plan leaves out, in words.
+        notes: Sentences on what the estimate leaves out.
         num_classes: Number of classes of the student.
-        preparation: Most memory of the step with two images, in bytes. It prepares the teachers, which may need more
+        preparation: Peak memory of the step with two images, in bytes. Preparing the teachers may need more memory
             than a large batch.
     """
 

@@ -1,4 +1,4 @@
-"""Follow the operators of a step: their arithmetic, the memory that they move, and the memory that is alive."""
+"""Trace the operators of a training step: FLOPs, memory traffic, and memory in use."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator that ran.
+    """Operator that ran in a traced step.
 
     Attributes:
-        part: The part of the step that it belongs to.
-        flops: Floating-point operations of products and convolutions; others count as 0.
-        bytes: Memory that it reads and writes.
-        dtype: Type of its numbers.
-        is_convolution: Whether it is one, or the gradient of one.
+        part: Part of the step, such as a network, that the operator belongs to.
+        flops: FLOPs of a matrix product or convolution; 0 for other operators.
+        bytes: Memory that the operator reads and writes, in bytes.
+        dtype: Data type that the operator computes in.
+        is_convolution: Whether the operator is a convolution or the gradient of a convolution.
     """
 
     part: str
