@@ -1,4 +1,4 @@
-"""Support students that are algorithms of mmrazor: do here what the algorithm does in its own training step."""
+"""Support students that are mmrazor algorithms: do the work of the algorithm's ``train_step``, which is not called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPLACED = (AutoSlim, GroupFisherAlgorithm, SlimmableNetwork)
 
 
 def algorithms(architecture: nn.Module | None) -> Iterator[BaseAlgorithm]:
-    """Yield the algorithms of mmrazor around a student, the outermost first."""
+    """Yield the mmrazor algorithms that wrap a student, the outermost first."""
     while isinstance(architecture, BaseAlgorithm):
         yield architecture
         architecture = architecture.architecture

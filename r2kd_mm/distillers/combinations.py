@@ -1,4 +1,4 @@
-"""The combinations of a distiller's fields that are refused: one table, for errors, documents and tests."""
+"""Table of the forbidden combinations of a distiller's settings; errors, documents and tests use the same table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Combination(NamedTuple):
     """Two settings that exclude each other.
 
     Args:
-        first: A field, and the setting of it.
-        second: The other field and setting.
-        found: Maps the fields to what the message names of each case found.
-        message: The error: the reason, and the way out.
+        first: A field and its setting, in Markdown.
+        second: The field and setting that ``first`` excludes, in Markdown.
+        found: Function of the fields; yields a dict for each conflict, which fills the placeholders of ``message``.
+        message: Error message with placeholders: the reason, and the way out.
 
     Example:
         >>> FORBIDDEN[0].first, FORBIDDEN[0].second

@@ -1,4 +1,4 @@
-"""Losses between features of student and teacher, by the recorders, connectors and losses of mmrazor."""
+"""Compute feature losses between student and teacher with the recorders, connectors and losses of mmrazor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORDERS = ('ModuleOutputs', 'ModuleInputs')
 
 
 class Features:
-    """Compute losses between features of student and teacher on the clean images; without a config, do nothing.
+    """Feature losses between student and teacher on the clean images; without a config there are none.
 
     Attributes:
         module: The recorders, connectors and losses; ``None`` without a config.

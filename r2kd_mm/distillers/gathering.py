@@ -19,7 +19,7 @@ class ViewLogits(NamedTuple):
 
     Attributes:
         student: Shape ``(N, C)``, with gradient.
-        teacher: Same shape, without.
+        teacher: Same shape, without gradient.
         labels: Class indices ``(N,)`` or soft labels ``(N, C)``; ``None`` where no loss of the view needs them.
     """
 

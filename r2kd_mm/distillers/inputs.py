@@ -1,4 +1,4 @@
-"""Take over what a student's config states about its images; the distiller prepares them for both networks."""
+"""Copy image settings from a student's config to the distiller, which prepares the images for both networks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from r2kd_mm.classifiers import normalisation, num_classes
 
 
 def take_over_inputs_(data_preprocessor: Any, student: nn.Module) -> None:
-    """Give the distiller's data preprocessor the batch augmentations of the student, in place; refuse what differs.
+    """Copy the student's batch augmentations to the distiller's data preprocessor, in place; refuse other differences.
 
-    mmpretrain's recipes state both in the classifier, as ``train_cfg.augments`` and ``data_preprocessor``. In a
-    distillation the classifier prepares no images.
+    mmpretrain's recipes give a classifier its own ``train_cfg.augments`` and ``data_preprocessor``. In a distillation
+    the distiller prepares the images, not the classifier.
 
     Args:
         data_preprocessor: Preprocessor of the distiller; nothing happens if the student has the same one.

@@ -44,28 +44,29 @@ from r2kd_mm.weights import keep_weights_
 @MODELS.register_module()
 @keep_old_attributes
 class LogitDistiller(BaseAlgorithm):
-    """Train a student on its own loss and on losses between its logits and those of a frozen teacher.
+    """Model that trains a student on its own loss and on losses between its logits and a frozen teacher's logits.
 
     One step: the student's own loss (its head's, usually cross entropy) on the clean images; every distillation loss
     on the clean images; and, with an ``augmentation``, every distillation loss once more on the augmented view, for
     which student and teacher run again and no label is used. Losses are logged as ``student.loss``, ``clean.<name>``
     and ``augmented.<name>``, and MMEngine trains their sum. With ``consistency``, a loss between the student's own
-    logits of the two views joins them, as ``consistency.loss``; with ``features``, losses between what lies inside of
-    both networks on the clean images, as ``features.<name>``.
+    logits of the two views is added, as ``consistency.loss``; with ``features``, losses between intermediate features
+    of both networks on the clean images, as ``features.<name>``.
 
     With one :class:`~r2kd_mm.losses.KLDivergenceLoss` and no augmentation this is plain knowledge distillation;
     :class:`~r2kd_mm.distillers.R2KD` adds the pruned teacher.
 
-    Teachers are no submodules (:class:`~r2kd_mm.teachers.frozen.FrozenNetworks`): always in eval mode, without
+    Teachers are not submodules (:class:`~r2kd_mm.teachers.frozen.FrozenNetworks`): always in eval mode, without
     gradient, and in no optimizer, checkpoint, moving average or DDP wrapper. ``mode='tensor'`` and ``'predict'`` run
     the student alone.
 
-    The student may be an algorithm of mmrazor that prunes it. Of a slimmable student a step trains every sub-network
-    with all losses; it is their mean, and a term of each is logged as ``<sub-network>.<term>``.
+    The student may be inside an mmrazor algorithm that prunes it. For a slimmable student, a step trains every
+    sub-network with all losses. The total loss is the mean over the sub-networks; each term is logged as
+    ``<sub-network>.<term>``.
 
     Attributes:
-        step_logits: Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks. Of a
-            slimmable student, those of the largest sub-network.
+        step_logits: Logits of the last step by view and network, such as ``('clean', 'student')``; for hooks. For a
+            slimmable student, the logits of the largest sub-network.
 
     Args:
         architecture: The student, config or model; a model keeps the weights that it has.
@@ -73,32 +74,32 @@ class LogitDistiller(BaseAlgorithm):
             :class:`~r2kd_mm.teachers.TeacherEnsemble`, config or object; ``None`` builds the student alone, to
             evaluate it.
         losses: Name to loss. A name must contain ``loss``, because MMEngine trains only such terms.
-        teacher_ckpt: Path or URL of the teacher's weights; those of an ensemble are given in it.
+        teacher_ckpt: Path or URL of the teacher's weights; an ensemble gives the weights of each member.
         allow_untrained_teacher: Accept a teacher without weights.
         augmentation: Makes the augmented view; ``None`` trains on the clean images only.
-        consistency: Loss that draws the student's logits of the augmented view to those of the clean images, which
-            stand in the teacher's place and get no gradient (Xie et al., NeurIPS 2020, arXiv 1904.12848, Eq. 1). The
-            augmentation must keep labels, and the loss needs none. It acts while a distillation loss does so on that
-            view.
+        consistency: Loss that pulls the student's logits of the augmented view towards its logits of the clean images,
+            which replace the teacher's and get no gradient (Xie et al., NeurIPS 2020, arXiv 1904.12848, Eq. 1). The
+            augmentation must keep labels, and the loss must not need labels. The loss is active while a distillation
+            loss is active on the augmented view.
         task_loss_weight: Factor of the student's own loss, >= 0.
-        gather: In a run of several processes, make every loss that of all their batches together, whose gradient does
-            not depend on the number of processes; losses that compare samples see them all, in one collective a step.
-            ``False`` keeps each process to its own batch, as the published codes do. With gradient accumulation a
-            batch is what one forward pass sees.
+        gather: With several processes, compute every loss over the batches of all processes, by one collective a step.
+            So the gradient does not depend on the number of processes, and losses that compare samples see all of them.
+            ``False`` keeps each process to its own batch, as the published codes do. With gradient accumulation, a
+            batch is the input of one forward pass.
         teacher_engine: How the teachers are run, see :class:`~r2kd_mm.teachers.engine.TeacherEngine`:
             ``'exact'``, or ``'fast'`` for half precision.
-        replay: Keep the teachers' logits on disk and ask for each once, see
-            :class:`~r2kd_mm.teachers.replay.Replay` for the fields. It takes :class:`~r2kd_mm.hooks.ReplayHook` and a
-            ``ResumableTrainLoop`` with a ``cycle``. Once all logits are there, teachers whose weights are local files
-            are not even loaded.
-        joint_views: Run the student once over clean images and augmented view together. Its batch norm then
-            normalises both by common statistics, so this trains another student than two passes do.
-        channels_last: Keep the student's convolutions in that memory format.
+        replay: Store the teachers' logits on disk and compute each only once, see
+            :class:`~r2kd_mm.teachers.replay.Replay` for the fields. A replay needs :class:`~r2kd_mm.hooks.ReplayHook`
+            and a ``ResumableTrainLoop`` with a ``cycle``. Once all logits are stored, teachers whose weights are local
+            files are not even loaded.
+        joint_views: Run the student once over clean images and augmented view together. Batch norm then uses common
+            statistics for both, so the trained student differs from one trained with two passes.
+        channels_last: Keep the student's convolutions in the memory format ``torch.channels_last``.
         compile_student: Compile the student's backbone by ``torch.compile``.
-        features: mmrazor's ``ConfigurableDistiller``, whose losses are added on the clean images. Its recorders name
-            modules of the student's classifier and of the teacher, the real one instead of what the engine prepares;
-            its connectors are trained and saved with the student. With several processes, each takes its own batch.
-        data_preprocessor: Normalises the images for student and teacher alike; the student's own by default.
+        features: Config of mmrazor's ``ConfigurableDistiller``, whose losses are added on the clean images. Its
+            recorders name modules of the student's classifier and of the original teacher, not of the engine's copy.
+            Its connectors are trained and saved with the student. The losses use the own batch of each process.
+        data_preprocessor: Normalises the images for both student and teacher; the student's own by default.
         init_cfg: MMEngine's initialisation config.
 
     Raises:

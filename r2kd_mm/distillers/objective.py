@@ -1,4 +1,4 @@
-"""The losses of one step: which act on which view, by what factor, and on the batches of which processes."""
+"""The losses of one step: which loss is active on which view, by which factor, and over which processes' batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         images: Shape ``(N, C, H, W)``.
-        samples: Where the labels come from, and which images these are; ``None`` where nobody asks.
+        samples: Data samples, which hold the labels and identify the images; ``None`` if neither is needed.
 
     Example:
         >>> Batch(torch.zeros(2, 3, 8, 8), labels=torch.tensor([4, 2])).labels

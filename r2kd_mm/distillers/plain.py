@@ -32,34 +32,34 @@ METHOD_TEACHER_WEIGHT = 0.7
 
 
 class Distillation(Step):
-    """Map images and labels to the named losses of one distillation step; their sum is what the student learns from.
+    """Callable that maps images and labels to the named losses of one distillation step; train the student on the sum.
 
     The names and values are those of :class:`~r2kd_mm.distillers.LogitDistiller`: ``student.loss`` is the cross
     entropy on the clean images, ``clean.<name>`` and ``augmented.<name>`` are the distillation losses of each view.
 
-    The teachers are frozen: in eval mode, without gradient. Call :meth:`to` to move them; the student is yours. In a
-    distributed run the losses are those of all processes together, see ``gather``.
+    The teachers are frozen: in eval mode, without gradient. Call :meth:`to` to move them to a device; move the
+    student yourself. In a distributed run the losses cover the batches of all processes, see ``gather``.
 
     Args:
         student: Maps images to logits ``(N, num_classes)``.
-        teacher: Maps images to logits of the same shape, with its weights loaded; or any function that does. A function
-            is called as it is: eval mode is up to you.
+        teacher: Network with loaded weights that maps images to logits of the same shape, or any such function. A
+            function is called as it is, so set eval mode yourself.
         losses: Name to loss; a name contains ``loss``.
         view: Makes the augmented view; ``None`` distils on the clean images only.
         pruner: Makes the pruned copy of the teacher; ``None`` learns from the teacher alone.
-        teacher_weight: Share of the full teacher in the logits to learn from, in ``[0, 1]``; the pruned copy has the
-            rest.
+        teacher_weight: Weight of the full teacher's logits in the targets, in ``[0, 1]``; the pruned copy's logits have
+            the weight ``1 - teacher_weight``.
         task_loss: Maps the student's logits and the labels to its own loss.
         task_loss_weight: Factor of the student's own loss, >= 0.
-        consistency: Loss between the student's own logits of the two views; ``None`` has none.
-        gather: With several processes, make every loss that of all their batches together.
+        consistency: Loss between the student's own logits of the two views; ``None`` adds no such loss.
+        gather: With several processes, compute every loss over the batches of all processes.
         engine: How the teachers run, see :meth:`~r2kd_mm.teachers.engine.TeacherEngine.from_config`.
         mean: Channel means, shape ``(C,)``, in pixel units, that the images were normalised by; for AutoAugment.
         std: Channel standard deviations, same shape and units.
 
     Raises:
         ValueError: A part is missing or out of range, or does not fit the others.
-        TypeError: ``pruner`` is given for a teacher that is no network.
+        TypeError: ``pruner`` is given for a teacher that is not a network.
 
     Example:
         >>> import torch

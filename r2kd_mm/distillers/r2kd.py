@@ -29,9 +29,9 @@ from r2kd_mm.teachers.replay import Replay
 
 @MODELS.register_module()
 class R2KD(LogitDistiller):
-    r"""Train a student by R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074).
+    r"""Distiller that trains a student by R2KD (Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074).
 
-    ``dict(type='R2KD', architecture=..., teacher=..., teacher_ckpt=...)`` is the whole method. One step:
+    ``dict(type='R2KD', architecture=..., teacher=..., teacher_ckpt=...)`` is the whole config. One step:
 
     1. The pruned teacher is a copy of the teacher without its smallest weights, 10 % in each layer.
     2. The targets are the logits :math:`w\,l_{full} + (1 - w)\,l_{pruned}` of the two, :math:`w = 0.7`.
@@ -40,10 +40,10 @@ class R2KD(LogitDistiller):
        images and on the augmented view.
     4. Cross entropy with weight 1 acts on the clean images only.
 
-    ``examples/r2kd_by_hand.py`` is the same step in plain PyTorch. Two defaults are our choice. Our rank term trains:
-    it ranks by sigmoids, where that of the released code has no gradient (``RankDistanceLoss(estimator='hard')``). Our
-    view is CutMix, one of the five of the released code. ``configs/_base_/methods/r2kd_released.py`` is the released
-    code.
+    ``examples/r2kd_by_hand.py`` is the same step in plain PyTorch. Two defaults are our choice. Our rank term
+    ranks the student by sigmoids, so it has a gradient; the rank term of the released code has none
+    (``RankDistanceLoss(estimator='hard')``). Our view is CutMix, one of the five augmentations of the released code.
+    ``configs/_base_/methods/r2kd_released.py`` has the released code's choices.
 
     Args:
         architecture: The student; see :class:`LogitDistiller` for this and for every argument not listed here.
@@ -57,7 +57,7 @@ class R2KD(LogitDistiller):
         pruned_teacher_mode: ``'eval'``; or ``'train'`` to rerun the released code, whose pruned teacher normalises by
             the statistics of each batch and keeps its dropout.
         weighting: ``None``, the same weights for every image; or ``dict(type=ConfidenceWeights)`` or another
-            :class:`~r2kd_mm.teachers.weighting.Weighting`, which starts from them.
+            :class:`~r2kd_mm.teachers.weighting.Weighting`, which starts from these weights.
 
     Raises:
         ValueError: A weight or a mode is out of range; the teacher is an ensemble; or there is a weighting, but no

@@ -1,4 +1,4 @@
-"""One step of a distillation, whatever the method: make the views, ask the teachers, run the student, compare."""
+"""Run one step of any distillation method: make the views, run teachers and student, compute the losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.teachers.targets import MAIN_MEMBER, Targets
 
 
 class Student(Protocol):
-    """Run the network that is trained."""
+    """Interface of the network that is trained."""
 
     def sub_networks(self) -> Iterator[tuple[str, float]]:
         """Select one sub-network after the other; yield its name, or ``''``, and its share in the step."""

@@ -1,4 +1,4 @@
-"""Run a student of mmpretrain, however it is wrapped, and reach its logits."""
+"""Run an mmpretrain student, also inside mmrazor algorithms, and return its losses and logits."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
 
 
 class ClassifierStudent:
-    """Run an mmpretrain classifier, perhaps inside algorithms of mmrazor, on the views of a batch.
+    """Student that is an mmpretrain classifier, perhaps inside mmrazor algorithms; it runs on the views of a batch.
 
     Args:
         architecture: The student.
-        joint_views: Run it once over both views together.
+        joint_views: If true, run the student once over both views together; if false, once a view.
         features: Records features on the clean images.
     """
 

@@ -22,11 +22,11 @@ TeacherLogits = Callable[[Tensor], Tensor]
 
 
 class Views:
-    """Make the views of a batch.
+    """Callable that makes the views of a batch.
 
     Args:
-        augmentation: Makes the augmented view; ``None`` leaves the clean images alone.
-        context: Makes the context of the augmentation from the draws and a function that asks the teacher.
+        augmentation: Makes the augmented view; ``None`` for the clean view only.
+        context: Makes the augmentation's context from the random draws and a function that returns teacher logits.
 
     Example:
         >>> images = torch.zeros(2, 3, 8, 8)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def agreement(logits: Tensor, other_logits: Tensor) -> float:
-    """Share of the images on which two networks put the same class first, in percent.
+    """Compute the percentage of images for which two networks predict the same class.
 
     >>> agreement(Tensor([[1, 2], [3, 0], [4, 0], [0, 1]]), Tensor([[0, 5], [0, 1], [1, 0], [0, 3]]))
     75.0
@@ -16,7 +16,7 @@ def agreement(logits: Tensor, other_logits: Tensor) -> float:
         other_logits: Scores of the other network, same shape.
 
     Returns:
-        A value in ``[0, 100]``; NaN where there is no image.
+        A value in ``[0, 100]``; NaN if there is no image.
 
     Raises:
         ValueError: The shapes differ.

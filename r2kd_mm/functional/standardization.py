@@ -10,7 +10,7 @@ def standardize(x: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
     Args:
         x: Any shape.
         dim: Axis of the mean and the variance.
-        correction: Subtracted from the length ``n`` in the variance: 0 for the population, 1 for a sample.
+        correction: Number subtracted from ``n`` in the divisor of the variance: 0 (population) or 1 (sample).
 
     Returns:
         Shape of ``x``, float32 or wider.

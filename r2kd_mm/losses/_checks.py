@@ -1,4 +1,4 @@
-"""Check the arguments of all losses, with one clear error for each mistake; no check waits for an accelerator."""
+"""Check the arguments of all losses, with one clear error for each mistake; no check synchronises with a GPU."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ SUM_TOLERANCE = 1e-2  # for a row of soft labels, which may be in half precision
 def prepare_logits(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Check a pair of logits, widen both to at least float32, and detach the teacher's.
 
-    NaN and Inf pass, because finding them would wait for the device in every step.
+    NaN and Inf are not refused, because a check would synchronise with the GPU in every step.
 
     Args:
         student_logits: Shape ``(N, C)``.

@@ -1,4 +1,4 @@
-"""Base class of the losses: what a distiller may rely on."""
+"""Base class of the distillation losses: the interface that a distiller uses."""
 
 from typing import Any, NamedTuple
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 class LossPart(NamedTuple):
-    """Part of a loss that trains the student, with the smallest logits ``(N, C)`` on which it has a gradient.
+    """Part of a loss, with the smallest number of images N and of classes C for which the part has a gradient.
 
-    On smaller logits the gradient of the part is exactly zero, even where its value is not. A part with
+    On smaller logits ``(N, C)`` the gradient of the part is exactly zero, even where its value is not. A part with
     ``all_classes`` compares every class with every other, as ranks and z-scores do. It needs the teacher's logits of
     all classes, not only the largest ones (``top_k`` of a replay).
 

@@ -1,4 +1,4 @@
-"""CMKD, reconstructed: match the values and the ranks of the class scores, weighted by the difficulty of each sample.
+"""CMKD, reconstructed: match values on easy samples and ranks on hard ones.
 
 The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not public to us. Its abstract gives a
 Pearson-based and a Spearman-based loss whose weights follow the difficulty of the sample. The z-scores come from
@@ -21,7 +21,7 @@ from r2kd_mm.registry import MODELS
 
 
 def teacher_entropy(student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None) -> Tensor:
-    """Return the teacher's entropy over ``log C``: 0 for a sure teacher, 1 for one without any preference."""
+    """Return the teacher's entropy divided by ``log C``: 0 for a one-hot prediction, 1 for a uniform one."""
     return entropy(teacher_logits) / math.log(max(teacher_logits.shape[1], 2))
 
 

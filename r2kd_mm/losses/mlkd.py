@@ -37,9 +37,9 @@ def multi_level_kd(
                            + w_C * ((P.T @ P - Q.T @ Q)**2).sum() / C)
 
     The mask m keeps the samples, and m' the classes, of which the teacher is less sure. The released code averages
-    each loss before it applies the mask, so that its mask only changes the weight; ours acts as that code intends.
-    The released code applies all three levels to the weakly augmented view. To the strongly augmented view it applies
-    only the instance level, without mask.
+    each loss before it applies the mask, so that its mask only changes the weight. Here the mask selects samples
+    and classes, as that code intends. The released code applies all three levels to the weakly augmented view. To the
+    strongly augmented view it applies only the instance level, without mask.
 
     Args:
         student_logits: Unnormalised scores, shape ``(N, C)``; receives the gradient.

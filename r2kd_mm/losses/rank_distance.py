@@ -15,8 +15,8 @@ def rank_distance(
 ) -> Tensor:
     r"""Compute the rank loss of R2KD (Kim et al., TKDE 2024, doi 10.1109/TKDE.2024.3438074), without its weight 2.
 
-    The released code ranks the student exactly, so that its rank loss has no gradient. Here the ranks of the student
-    are soft by default, and it trains.
+    The released code ranks the student exactly, so that its rank loss has no gradient. Here the student's ranks are
+    soft by default, so the loss has a gradient.
 
     .. math:: L = \frac1N \sum_i \left(1 - r(\mathrm{rk}(s_i), \mathrm{rk}(t_i))\right)
 

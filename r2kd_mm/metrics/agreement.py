@@ -18,18 +18,18 @@ from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
 @METRICS.register_module()
 class TeacherAgreement(BaseMetric):
-    """Compare the predictions with those of a frozen teacher, which is run on the same images.
+    """Metric that compares the predictions with a frozen teacher's predictions on the same images.
 
-    - ``agreement/top1``: share of the images on which both name the same class first, in percent.
+    - ``agreement/top1``: percentage of images for which student and teacher predict the same class.
     - ``agreement/class_correlation_difference``: mean absolute difference of
       :func:`~r2kd_mm.functional.correlation.class_correlation` between student and teacher, over all pairs of two
-      classes, in ``[0, 2]``. That function takes the mean off each row, so the logarithm of the student's
-      ``pred_score`` stands for its logits.
+      classes, in ``[0, 2]``. That function subtracts the mean of each row, so the logarithm of the student's
+      ``pred_score`` can replace its logits.
 
     Args:
         teacher: The network, see :func:`~r2kd_mm.teachers.build.build_teacher`.
         teacher_ckpt: Path or URL of its weights.
-        data_preprocessor: The data preprocessor of the run; normalises the images for the teacher.
+        data_preprocessor: Data preprocessor of the run, which also normalises the images for the teacher.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`.
         prefix: Prefix of the names, ``agreement`` by default.
 

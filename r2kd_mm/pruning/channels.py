@@ -1,4 +1,4 @@
-"""Structured pruning: remove whole channels, by mmrazor."""
+"""Remove whole channels of a network with mmrazor (structured pruning)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ RECURSION_LIMIT = 100_000  # mmrazor traces a network from its output to its inp
 class ChannelPruner:
     """Pruner that removes the output channels of smallest L1 norm from a copy (Li et al., arXiv 1608.08710).
 
-    mmrazor finds the units: channels that can only go together, for example because a shortcut adds them. A unit is
-    judged by the mean of its norms. Channels that mmrazor cannot change stay, such as the classes. The copy is a
-    smaller network, so its weights do not fit the config of the original.
+    mmrazor groups layers into units that must lose the same channels, for example because a shortcut adds their
+    outputs. The score of a channel is the mean of its norms over the layers of a unit. Channels that mmrazor cannot
+    change are kept, such as the classifier's outputs. The copy is a smaller network, so its weights do not fit the
+    config of the original.
 
     Args:
         amount: Fraction of the channels to remove in each unit, in ``[0, 1)``; at least one channel stays.

@@ -17,7 +17,7 @@ def choose_in_groups(weight: Tensor, n: int, m: int) -> Tensor:
 
     Args:
         weight: Shape ``(outputs, inputs, ...)``, with inputs divisible by ``m``. All weights of a group belong to one
-            output and, in a convolution, to one place of the kernel. The first of equal weights stays.
+            output and, in a convolution, to one kernel position. The first of equal weights stays.
         n: Number of weights that stay.
         m: Number of weights in a group.
 

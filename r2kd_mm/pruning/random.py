@@ -1,4 +1,4 @@
-"""Unstructured random pruning, the baseline of magnitude pruning."""
+"""Unstructured random pruning, a baseline for magnitude pruning."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ class PruningReport:
     """Result of a pruner, layer by layer.
 
     Attributes:
-        layers: Maps the name of a weight to ``(pruned, total)``, in the network's order. Pruned weights are all that
-            are zero now, even if they were zero before; or all that are gone where channels were removed.
-        done: Word for the pruned weights in print: ``'zero'`` or ``'gone'``.
+        layers: Maps the name of a weight to ``(pruned, total)``, in the network's order. Pruned weights
+            are all zero weights, including earlier zeros; for channel pruning, all removed weights.
+        done: Printed word for the state of pruned weights: ``'zero'`` or ``'gone'``.
 
     Example:
         >>> report = PruningReport({'fc.weight': (1, 4), 'conv.weight': (1, 4)})

@@ -1,4 +1,4 @@
-"""A teacher that gets the view of the student in the size and normalisation that it was trained on."""
+"""Run a teacher on the student's images, converted to the size and normalisation of the teacher's training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ INTERPOLATIONS = ('bicubic', 'bilinear', 'nearest')
 
 @MODELS.register_module()
 class AdaptedInputs(nn.Module):
-    """A classifier behind a change of its inputs and of its classes, both on the device.
+    """Classifier with a conversion of its input images and of its output classes, both on the device.
 
-    The view of the student is brought back to pixels, normalised for this classifier, and resized. Nothing is cropped:
+    The student's images are de-normalised to pixels, normalised for this classifier, and resized. Nothing is cropped:
     both networks see the same part of the picture. Bicubic values are not clipped to the range of pixels.
 
-    Given as the ``teacher`` of a :class:`~r2kd_mm.distillers.LogitDistiller`, whose data preprocessor tells how the
-    view is normalised. ``teacher_ckpt`` is that of the classifier within::
+    Use it as the ``teacher`` of a :class:`~r2kd_mm.distillers.LogitDistiller`, whose data preprocessor states how the
+    student's images are normalised. ``teacher_ckpt`` then holds the weights of the inner classifier::
 
         teacher=dict(
             type=AdaptedInputs,
@@ -32,15 +32,16 @@ class AdaptedInputs(nn.Module):
 
     Args:
         network: Config of the classifier, or the classifier.
-        size: Side of its images in pixels, or ``(height, width)``; ``None`` leaves the size of the view.
-        mean: Mean of its pixels, for each channel, in units of 0 to 255.
-        std: Standard deviation of its pixels.
-        to_rgb: Whether its channels are RGB, as in mmpretrain's ``ClsDataPreprocessor``; else BGR.
-        interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``; the first two average where they shrink.
-        classes: Names of the classes of the run, in the order of their labels. The logits of these classes are picked
-            by name, and no others are given. ``None`` gives all logits.
+        size: Side of the classifier's images in pixels, or ``(height, width)``; ``None`` keeps the student's size.
+        mean: Channel means of the classifier's normalisation, in units of 0 to 255.
+        std: Channel standard deviations of the classifier's normalisation, in the same units.
+        to_rgb: Whether the classifier takes RGB images, as in mmpretrain's ``ClsDataPreprocessor``; else BGR.
+        interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``; the first two average pixels (antialias) when
+            they shrink an image.
+        classes: Names of the classes of the run, in the order of their labels. Only the logits of these
+            classes are returned, picked by name. ``None`` returns all logits.
         network_classes: Names of the classes of the classifier, in the order of its logits, or a text file with one
-            name a line. ``None`` takes those that its checkpoint states.
+            name a line. ``None`` takes the names from the classifier's checkpoint.
 
     Raises:
         ValueError: A size, mean, deviation or interpolation is out of range, or a class of the run is unknown.

@@ -1,4 +1,4 @@
-"""Build a teacher, load its weights, and refuse what would make it silently wrong."""
+"""Build a teacher, load its weights, and refuse mistakes that would silently give wrong logits."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None, allow
     Args:
         teacher: Config of an mmpretrain classifier (``TimmClassifier`` included), a config of an installed package by
             name (``'mmpretrain::resnet/resnet50_8xb32_in1k.py'``), a model name of ``mmpretrain.get_model``
-            (``'resnet50_8xb32_in1k'``), or a network that is ready, whose weights are the caller's business.
+            (``'resnet50_8xb32_in1k'``), or a network, which without a ``checkpoint`` is used as it is.
         checkpoint: Path or URL of the trained weights: a checkpoint of a Runner, ``{'model': ...}``, or a bare state
-            dict; of a distillation the student is taken. Of a file with several sets of weights, such as averaged
-            ones, ``'teacher.pth#state_dict_ema'`` takes the set of that name. ``None`` for a config that loads its
-            weights itself: by ``pretrained``, ``checkpoint_path`` or ``checkpoint``, or by
+            dict. From a distiller's checkpoint the student is taken. If a file has several sets of weights, such as
+            averaged ones, ``'teacher.pth#state_dict_ema'`` takes the set ``state_dict_ema``. ``None`` for a config that
+            loads its weights itself: by ``pretrained``, ``checkpoint_path`` or ``checkpoint``, or by
             ``init_cfg=dict(type='Pretrained')``.
         allow_untrained: Accept a teacher without weights, initialised by its own ``init_weights``.
 
     Raises:
-        ValueError: There are no weights, or not exactly those of this network.
+        ValueError: There are no weights, or their names or shapes do not fit this network exactly.
         FileNotFoundError: The checkpoint is missing.
     """
     model: Any

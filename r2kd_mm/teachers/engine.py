@@ -1,4 +1,4 @@
-"""Run frozen networks as an inference engine does: the same logits in less time."""
+"""Run frozen networks in less time, on copies that are optimised for inference."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ TRIAL_SIZE = 2
 
 
 class TeacherEngine:
-    """Logits of frozen networks, computed on prepared copies; the networks themselves are never changed.
+    """Inference engine: computes the logits of frozen networks on optimised copies; the networks never change.
 
-    A copy is made at the first call for a network, again when its weights have changed or moved, and is freed with it.
-    A network that is in train mode, wholly or in part, runs as it is, and so does one while it has forward hooks, which
-    would wait in vain for what a copy gives.
+    A copy is made at the first call for a network, made again when the network's weights change or move, and freed with
+    the network. While any module of a network is in train mode or has forward hooks, the network runs without a copy:
+    its hooks would not see the outputs of a copy.
 
     Args:
-        dtype: The arithmetic. ``'float32'`` is that of the network (float64 if it is in float64), even where autocast
-            surrounds the call. ``'bf16'`` and ``'fp16'`` run under autocast, with the weights of convolutions and
-            linear layers kept in that type; normalisation and softmax stay in float32, and so does the linear layer
-            that gives the logits, which would else be so coarse that classes tie. ``'auto'`` is ``'bf16'`` where the
-            device computes in it, else ``'float32'``. ``None`` leaves it to the network and the autocast around.
+        dtype: The arithmetic. ``'float32'`` keeps the network's precision (also float64) and ignores a surrounding
+            autocast. ``'bf16'`` and ``'fp16'`` run under autocast, with the weights of convolutions and linear layers
+            kept in that type; normalisation and softmax stay in float32. The linear layer that gives the logits does
+            too, because coarser logits would make classes tie. ``'auto'`` is ``'bf16'`` where the device computes in
+            it, else ``'float32'``. ``None`` keeps the network's arithmetic and any surrounding autocast.
         fuse: Fold batch normalisation into the convolution or linear layer before it.
         channels_last: Keep images and weights in the memory format ``torch.channels_last``.
         compile: Use ``torch.compile``, on a GPU with CUDA graphs. Without a working compiler the copy runs uncompiled,
             with a warning.
-        join_views: Run both views of a batch as one batch, where that changes no logit but for rounding.
+        join_views: Run both views of a batch as one batch if this changes the logits only by rounding.
 
     Raises:
         ValueError: There is no such ``dtype``.

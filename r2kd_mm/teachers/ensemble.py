@@ -1,4 +1,4 @@
-"""Several frozen teachers as one: copies of them, their pruners, modes and weights."""
+"""Combine several frozen teachers, and pruned copies of them, into one teacher with weighted logits."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Member:
 
     Args:
         teacher: See :func:`~r2kd_mm.teachers.build.build_teacher`.
-        teacher_ckpt: Path or URL of its weights.
-        copy_of: Instead of a teacher, the name of the member to copy, once its weights are loaded and it is pruned.
-        pruner: Prunes it, once its weights are loaded.
-        weight: Its share in the logits to learn from, in ``[0, 1]``; ``None`` where all have equal shares.
+        teacher_ckpt: Path or URL of the teacher's weights.
+        copy_of: Instead of a teacher, the name of the member to copy after that member is loaded and pruned.
+        pruner: Prunes the network after its weights are loaded.
+        weight: Weight of the network's logits in the targets, in ``[0, 1]``; ``None`` if all members weigh the same.
         mode: ``'eval'``; or ``'train'`` to normalise by the statistics of each batch and keep dropout.
     """
 

@@ -1,4 +1,4 @@
-"""Fold batch normalisation into the layer before it, where a trial shows that this changes no logit."""
+"""Fold batch normalisation into the layer before it, if a trial run shows that the logits stay the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDING_TOLERANCE = 1e-8
 
 
 class Pair(NamedTuple):
-    """Names of a convolution or linear layer and of the batch normalisation of its output."""
+    """Names of a convolution or linear layer and of the batch normalisation that follows it."""
 
     linear: str
     norm: str

@@ -1,4 +1,4 @@
-"""Keep networks that a model runs but never trains."""
+"""Hold networks that a model runs but never trains, outside the model's module tree."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def apart_from(student: nn.Module, network: nn.Module, name: str) -> nn.Module:
-    """Return a network to be frozen; a copy of it, with a warning, where it shares tensors with the student.
+    """Return ``network``; if it shares tensors with the student, warn and return a deep copy, which can be frozen.
 
     Args:
-        student: Is trained.
-        network: Will be frozen.
-        name: What the log calls it.
+        student: Network that is trained.
+        network: Network that will be frozen.
+        name: Name of ``network`` in the log.
     """
     trained = {tensor.data_ptr() for tensor in _tensors(student).values()} - {0}  # 0: not in memory
     shared = [key for key, tensor in _tensors(network).items() if tensor.data_ptr() in trained]

@@ -1,4 +1,4 @@
-"""Describe what decides the logits of a teacher, so that a change of it is noticed."""
+"""Describe everything that determines a teacher's logits, so that a change is detected."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _OF_MODULES = frozenset(vars(nn.Module()))
 
 
 def describe(part: Any) -> str:
-    """Describe ``part`` by its configuration, as a text that is equal for equal parts in any process.
+    """Return a string that describes the configuration of ``part``; equal parts give equal strings in any process.
 
     Args:
-        part: A config or a ready part: an augmentation, a pruner, a transform, a network. Of an object the description
-            holds its class and all attributes, whatever the object prints; of arrays and weights, a digest; of a text
-            that names a local file, a digest of the file too; of classes and functions that are not installed, a digest
-            of their source.
+        part: A config or a ready part: an augmentation, a pruner, a transform, a network. The string
+            holds the class and all attributes of an object, not its ``repr``. Arrays and weights give a digest. A
+            string that names a local file gives a digest of the file too. Classes and functions that are not installed
+            give a digest of their source.
 
     Raises:
-        TypeError: There is a value in ``part`` that has neither attributes nor a state.
+        TypeError: A value in ``part`` has neither attributes nor a state.
 
     Example:
         >>> describe(dict(amount=0.1))

@@ -1,4 +1,4 @@
-"""Tell whether a network still has the weights that were copied from it."""
+"""Detect whether the weights of a network have changed since a copy was made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_ARRIVING = 8  # results of comparisons that may be on their way from a GPU
 
 
 class KnownWeights:
-    """The weights and statistics of a network as they are now."""
+    """Snapshot of the weights and buffers of a network, with their version counters."""
 
     def __init__(self, network: nn.Module) -> None:
         self.versions = self._versions(network)

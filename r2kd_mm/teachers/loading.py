@@ -1,4 +1,4 @@
-"""Build the teachers of a distiller, at once or when a replay turns out to lack some of their logits."""
+"""Build the teachers of a distiller: at once, or only when a replay lacks some of their logits."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class TeacherLoader:
-    """Build the networks of an ensemble for one student.
+    """Builder of the networks of an ensemble for one student.
 
     Attributes:
-        ensemble: The teachers and copies of them, as the config states them; ``None`` where the student is built alone.
+        ensemble: The teachers and their copies, as given in the config; ``None`` if the student is built alone.
 
     Args:
         ensemble: See the attribute.
-        student: Shares no tensor with the teachers.
-        check: Called with the name of each teacher and the teacher; refuses one that does not fit the student.
+        student: The student; a teacher that shares tensors with it is copied.
+        check: Function of the name of a teacher and the teacher; raises an error if it does not fit the student.
         allow_untrained: Accept teachers without weights.
-        replay: Stands for the teachers once it is complete.
+        replay: Stored logits, which replace the teachers once the store is complete.
 
     Example:
         >>> ensemble = TeacherEnsemble(dict(teacher=dict(teacher=nn.Linear(4, 3))))

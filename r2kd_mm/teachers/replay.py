@@ -1,4 +1,4 @@
-"""Replay: repeat the draws of each image, so that the logits of an earlier pass can be read from disk."""
+"""Replay: repeat the random draws of each image in cycles, so that teacher logits can be stored and read from disk."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ REPEATED_IMAGES = (
 
 
 class Replay:
-    """Draws that repeat every ``cycle`` epochs, and the logits that repeat with them.
+    """Random draws that repeat every ``cycle`` epochs, and the stored teacher logits, which repeat with the draws.
 
-    Every image draws its augmented view for itself, as a function of (seed, round, image), where the round is the epoch
-    modulo the cycle; its partner is its neighbour in the batch (:class:`~r2kd_mm.engine.PairedSampler`).
+    The draws for an image's augmented view depend only on (seed, round, image), where the round is the epoch modulo the
+    cycle. The mixing partner of an image is its neighbour in the batch (:class:`~r2kd_mm.engine.PairedSampler`).
 
     Attributes:
-        store: The logits.
+        store: The logits on disk.
 
     Args:
-        folder: See :class:`~r2kd_mm.teachers.store.LogitStore`, like the other arguments.
+        folder: Folder of the stores, see :class:`~r2kd_mm.teachers.store.LogitStore`.
         dtype: Type of the stored logits.
         top_k: Number of logits kept for each image.
     """

@@ -1,4 +1,4 @@
-"""Teacher logits on disk, so that a teacher is asked once for each image and not in every epoch."""
+"""Store teacher logits on disk, so that the teachers run in the first cycle of epochs and not in every epoch."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class RowFormat:
         num_classes: Number C of logits.
         dtype: ``'float16'``, which keeps 3 decimal digits, or ``'float32'``, which is exact. A row in float16 is scaled
             by a power of two, so that logits of any size fit.
-        top_k: Keep only this number of largest logits. The others become one common value that leaves their total
-            probability, at temperature 1, as it was. ``None`` keeps all.
+        top_k: Keep only this number of largest logits. The others are replaced by one common value that
+            keeps their total probability at temperature 1. ``None`` keeps all.
     """
 
     num_classes: int

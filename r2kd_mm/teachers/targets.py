@@ -23,12 +23,12 @@ Watch = Callable[[nn.Module], AbstractContextManager]
 
 
 class Targets:
-    """Map the images of each view to the logits to learn from, without gradient.
+    """Callable that maps the images of each view to the logits that the student learns from, without gradient.
 
     Attributes:
-        networks: The frozen teachers by name; empty where a replay stands for them.
-        members: Logits of each teacher for the clean images of the last step, shape ``(teachers, N, C)``; ``None``
-            where no teacher was asked. Learned weights learn from them.
+        networks: The frozen teachers by name; empty if a replay replaces them.
+        members: Logits of each teacher for the clean images of the last step, shape ``(teachers, N, C)``; ``None`` if
+            no teacher ran. Learned weights are trained on these logits.
 
     Args:
         networks: See the attribute.
@@ -36,7 +36,7 @@ class Targets:
         engine: Runs the teachers.
         replay: Keeps the logits on disk.
         load: Builds the teachers when the replay lacks some logits.
-        ask: Maps the name of a teacher and preprocessed images to logits; ``None`` has the engine run the teacher.
+        ask: Maps the name of a teacher and preprocessed images to logits; ``None`` for the engine's.
 
     Example:
         >>> targets = Targets(FrozenNetworks(dict(teacher=nn.Flatten())), engine=TeacherEngine.from_config('plain'))
