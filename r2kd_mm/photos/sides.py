@@ -1,4 +1,4 @@
-"""Find the teachers and the student with the images that they expect, and run each on one image as a test."""
+"""Find the teachers and the student with the images that they expect, and measure their cost on one image."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ SOURCES: dict[str, Any] = dict(teacher_ckpt=None, checkpoint_path='', pretrained
 class PlannedStep:
     """Training step of a config, with its networks and optimizer, whose operators can be traced.
 
-    The step first runs once on two random images, which prepares the teachers and creates the optimizer state. Then it
+    The step first runs once on two blank images, which prepares the teachers and creates the optimizer state. Then it
     runs in PyTorch's ``FakeTensorMode``, whose tensors have a shape but no data. Both run the training code itself, so
     every temporary tensor counts.
 

@@ -1,4 +1,4 @@
-"""Make the page of trained runs: find them, measure them, draw and write."""
+"""Make an HTML page about trained runs: find the runs, measure their networks, draw the figures, write the page."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def analyze(
     """Make one HTML page about trained runs, and return its path.
 
     Args:
-        runs: Work dirs, or folders that hold them.
+        runs: Work dirs, or folders that contain work dirs.
         out: Folder of the page.
-        names: Names of the methods, in the order found.
+        names: Names for the methods, in the order in which they are found.
         images: Number of validation images to measure on.
-        fast: Take one corruption of each kind at every second severity.
+        fast: Measure only one corruption per family, at every second severity.
 
     Example:
         >>> page = analyze(['work_dirs'], Path('page'), names=['one name'])  # for two methods

@@ -1,4 +1,4 @@
-"""Write what a comparison found: a table, every number, and two plots."""
+"""Write the results of a comparison: a table, a JSON file with all numbers, and two plots."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def write_comparison(
     """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
 
     Args:
-        folder: The folder to write; made if need be.
-        rows: The methods; at least one.
+        folder: Output folder; created if it does not exist.
+        rows: One row per method; at least one.
         baseline: Name of the method that the others are compared with.
-        teachers: Name to accuracy of the teachers in percent, on the images of the table.
+        teachers: Accuracy of each teacher in percent, by name, on the same images as the table.
         subject: Networks and data set, for the titles of the plots.
 
     Returns:
-        The table.
+        The table in Markdown.
 
     Example:
         >>> from r2kd_mm.report import make_rows

@@ -1,4 +1,4 @@
-"""Choose memory formats and the split of the views by their time on this machine."""
+"""Find the fastest memory format and view batching of teachers and student on this machine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Seconds = Mapping[Any, float]
 
 
 def print_choice(cfg: Config) -> None:
-    """Time the variants of teachers and student on a training batch; print the times, and the fastest as options.
+    """Time the variants of teachers and student on a training batch; print all times, and options for the fastest.
 
-    Nothing is chosen in training itself: times vary, and a run would not repeat. The options are written down with the
-    command, so a resumed run and all runs of a comparison take the same.
+    A training never chooses by itself: times vary, so the run would not be reproducible. Printed options become part of
+    the command, so a resumed run and all runs of a comparison use the same variant.
 
     Args:
         cfg: Config of a distillation.
 
     Raises:
-        ValueError: Its engine is ``'plain'``, which runs the teachers as they are.
+        ValueError: ``teacher_engine`` is ``'plain'``, which has no variants.
     """
     distiller: Any = build_distiller(cfg)
     engine = distiller.step.targets.engine

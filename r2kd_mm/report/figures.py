@@ -1,4 +1,4 @@
-"""Draw the figures of the page and of a comparison."""
+"""Draw the figures of the results page and of a comparison, with Matplotlib."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIGHT = 0.55  # of the range of a map: from here on, or up to here, black can be
 
 
 class Line(NamedTuple):
-    """A curve of one method over seeds: ``values`` has the shape ``(seeds, steps)``."""
+    """Curve of one method: ``steps`` on the x axis, and ``values`` of shape ``(seeds, steps)``."""
 
     steps: NDArray
     values: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Draw the images that a run would train on in its first step, clean and augmented."""
+"""Draw the images of the first training step of a run, clean and augmented."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IN_A_ROW = 8
 
 
 class Seen(Exception):
-    """Stop the runner once the first batch is captured."""
+    """Signal that the first batch is captured, which ends the run."""
 
 
 class FirstStep(Hook):

@@ -1,4 +1,4 @@
-"""Choose and prepare the validation images that networks are asked about."""
+"""Choose the validation images that networks are measured on, and corrupt them on request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from r2kd_mm.registry import DATASETS, MODELS
 
 
 def looked_at(config: Config, num_images: int) -> Config:
-    """Limit the validation images of a config to ``num_images``; keep all where the data set wraps another one.
+    """Return a copy of a config with at most ``num_images`` validation images; a wrapped data set keeps all images.
 
-    The images are drawn at random, the same each time. An even spacing would miss classes where labels are periodic.
+    The images are drawn at random with a fixed seed. Evenly spaced images could miss classes if labels are periodic.
     """
     config = copy.deepcopy(config)
     dataset = config.val_dataloader.dataset

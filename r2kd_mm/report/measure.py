@@ -1,4 +1,4 @@
-"""Run trained networks again, on clean, augmented and corrupted validation images."""
+"""Run trained networks on clean, augmented and corrupted validation images, and collect the measurements."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def measure(
     corruptions: Sequence[tuple[str, int]],
     report: Callable[[str], None] = print,
 ) -> Measurements:
-    """Ask every student and every teacher.
+    """Measure every student and every teacher on the validation images.
 
     Args:
-        groups: The runs.
-        num_images: Number of validation images, drawn at random and the same each time.
-        corruptions: Names and severities.
-        report: Function that prints a line about the next step.
+        groups: Trained runs, by method.
+        num_images: Number of validation images, drawn at random with a fixed seed.
+        corruptions: Pairs of a corruption's name and severity.
+        report: Function that gets each progress message; prints by default.
 
     Example:
         >>> from r2kd_mm.report import find_groups

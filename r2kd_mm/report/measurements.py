@@ -1,4 +1,4 @@
-"""The measurements of trained networks."""
+"""Hold the measurements of trained networks, for the figures and tables of the page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from r2kd_mm.report.views import Picture
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one image.
+    """Cost of a forward pass for one image.
 
     Args:
-        parameters: Number of weights.
-        flops: Multiply-adds, as mmengine.analysis counts.
-        latency: Median time of a call with one image, in milliseconds, on this machine's processor.
+        parameters: Number of parameters.
+        flops: Number of multiply-adds, as counted by ``mmengine.analysis``.
+        latency: Median time of a forward pass with one image on this machine's CPU, in milliseconds.
     """
 
     parameters: int

@@ -1,4 +1,4 @@
-"""Compute what the figures show from logits."""
+"""Compute the numbers of the figures from logits."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Agreement(NamedTuple):
 
     Attributes:
         everywhere: Share of all images.
-        where_right: Share of the images on which the teacher is right; NaN where there is none.
-        where_wrong: Share of the images on which the teacher is wrong; NaN where there is none.
+        where_right: Share of the images that the teacher classifies correctly; NaN without such images.
+        where_wrong: Share of the images that the teacher classifies wrongly; NaN without such images.
 
     Example:
         >>> Agreement(everywhere=90.0, where_right=95.0, where_wrong=40.0).where_right

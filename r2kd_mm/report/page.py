@@ -1,4 +1,4 @@
-"""Write one HTML file that shows everything, and its figures and numbers as files next to it."""
+"""Write the results page: one HTML file, and each figure and its numbers as PNG and CSV files next to it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def write_page(
     """Write ``index.html``, which needs no other file, and for each exhibit a PNG and a CSV.
 
     Args:
-        folder: Folder of the page; made if need be.
+        folder: Folder of the page; created if it does not exist.
         title: Title of the page.
-        subtitle: Runs and images.
-        summary: Table at the top.
-        exhibits: Figures below it, in their order.
-        notes: Remarks about the runs, a sentence each.
+        subtitle: Line below the title, about the runs and images.
+        summary: Table at the top of the page.
+        exhibits: Figures below the table, in this order.
+        notes: Remarks about the runs, one sentence each.
 
     Returns:
-        Path of the page.
+        Path of ``index.html``.
 
     Raises:
         OSError: The folder cannot be written.

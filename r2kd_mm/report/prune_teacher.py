@@ -1,4 +1,4 @@
-"""Prune a trained classifier by several pruners and amounts, and measure what is left of it."""
+"""Prune copies of a trained classifier by several pruners and amounts, and measure their accuracy."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ R2KD_DEFAULT = ('magnitude', 0.1)
 
 
 def plan(names: Sequence[str], amounts: Sequence[float]) -> list[tuple[str, float, Pruner]]:
-    """Choose name, amount and pruner of every copy.
+    """List name, amount and pruner of every copy: all ``amounts`` for each name; an N:M pruner has one amount.
 
     Raises:
-        ValueError: There is no such pruner, or a number is out of range.
+        ValueError: A pruner is unknown, or an amount is out of range.
     """
     copies: list[tuple[str, float, Pruner]] = []
     for name in dict.fromkeys(names):

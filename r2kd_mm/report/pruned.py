@@ -1,4 +1,4 @@
-"""Measure what pruning leaves of a teacher: numbers, a table and a plot."""
+"""Compare pruned copies of a teacher with the full teacher: numbers, a table and a plot."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from r2kd_mm.runs import accuracy
 
 @dataclass(frozen=True)
 class PrunedTeacher:
-    """The answers of a pruned copy of a teacher to a set of images, in numbers.
+    """Measurements of a pruned copy of a teacher on a set of images.
 
     Args:
         pruner: Name of the pruner.
-        amount: Requested share of the weights or of the channels, in ``[0, 1)``.
-        sparsity: Share of the weights that are gone, in ``[0, 1)``.
-        accuracy: Top-1, in percent; ``None`` where the images have no labels that hold.
-        ensemble_accuracy: Top-1 of the weighted logits of the full teacher and this copy, in percent; or ``None``.
+        amount: Requested share of weights or channels to prune, in ``[0, 1)``.
+        sparsity: Share of the weights that were pruned, in ``[0, 1)``.
+        accuracy: Top-1 accuracy in percent; ``None`` if the labels do not apply, as for mixed images.
+        ensemble_accuracy: Top-1 accuracy of the weighted mean of the logits of full teacher and copy, in percent; or
+            ``None``.
         entropy: Mean entropy of the class probabilities over the images, in nats.
-        agreement: See :func:`r2kd_mm.functional.agreement`, with the full teacher.
-        divergence: Mean Kullback-Leibler divergence from the full teacher's class probabilities to its own, in nats.
+        agreement: Percent of the images for which copy and full teacher predict the same class.
+        divergence: Mean Kullback-Leibler divergence KL(full teacher || copy) of the class probabilities, in nats.
 
     Example:
         >>> PrunedTeacher('magnitude', 0.1, 0.1, 91.78, 91.98, 0.174, 98.73, 0.005).agreement

@@ -1,4 +1,4 @@
-"""Give every figure one palette and one rendering, for a light and a dark screen and for paper."""
+"""Define colours and rendering of all figures, for light and dark screens and for print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCREEN_INK = '#0a0b0c'
 
 
 class Style(NamedTuple):
-    """The look of a method in every figure; without a color it has the color of the text."""
+    """Colour, line style and marker of a method in every figure; ``color=None`` uses the text colour."""
 
     color: str | None
     line: str | tuple

@@ -1,4 +1,4 @@
-"""Make the table at the top of the page."""
+"""Make the summary table at the top of the results page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r2kd_mm.runs.logs import METRIC
 
 @dataclass(frozen=True)
 class Summary:
-    """The table at the top: header, rows as text, and the same rows as numbers.
+    """Summary table of the page: header, rows as text, and the same rows as numbers.
 
     Example:
         >>> summary = Summary(header=['method', 'accuracy, %'], rows=[['KD', '70.00']], numbers=[['KD', 70.0]])

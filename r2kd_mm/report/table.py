@@ -1,4 +1,4 @@
-"""Turn the results of a comparison into a table to read and a JSON file to compute with."""
+"""Turn the results of a comparison into a Markdown table and a JSON file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __getattr__ = old_names(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """All results of one method; accuracies in percent.
+    """All results of one method, with accuracies in percent.
 
     Args:
         method: The method.
-        results: Seed to result of the runs that did not fail; at least one.
-        difference: Paired difference of the last epoch to the baseline; ``None`` for the baseline itself.
+        results: Result of each run that did not fail, by seed; at least one.
+        difference: Difference to the baseline after the last epoch, paired by seed; ``None`` for the baseline itself.
 
     Example:
         >>> result = Result(epochs=[1, 2], accuracy=[72.0, 71.0], teachers={}, seconds=60.0)

@@ -1,4 +1,4 @@
-"""Compare the teachers of a config run plain and by the teacher engine: agreement and speed."""
+"""Compare plain PyTorch with the teacher engine on the teachers of a config: agreement and speed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ REPETITIONS = 5
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config with its options.
+    """Read the config of the command line, with ``--cfg-options`` applied.
 
     Raises:
-        ValueError: It has no teacher, or no validation data.
+        ValueError: The config has no teacher or no validation data.
     """
     cfg = read_changed_config(args.config, args.cfg_options)
     if not cfg.model.get('teacher'):

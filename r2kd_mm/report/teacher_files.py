@@ -1,4 +1,4 @@
-"""Find the teachers of a run that was moved, or that is analysed from a folder other than where it was trained."""
+"""Find the teacher checkpoints of a run that was moved, or that is analysed from another working directory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAIN = 'teacher'  # what a checkpoint calls the only teacher
 
 
 def model_with_teachers(run: TrainedRun) -> dict[str, Any]:
-    """Return the model of a run with the present paths of the files of its teachers.
+    """Return the model config of a run, with the current paths of its teacher checkpoints.
 
     Raises:
-        FileNotFoundError: A teacher is not found, or the file is not that of the teacher of the run.
+        FileNotFoundError: A teacher checkpoint is not found, or its content differs from the file that the run read.
     """
     model = copy.deepcopy(run.config.model.to_dict())
     teacher = model.get('teacher')

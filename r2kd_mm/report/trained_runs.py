@@ -25,7 +25,7 @@ _COMPARED_RUN = re.compile(r'(.+), seed \d+')  # the experiment_name that tools/
 
 
 class RunError(ValueError):
-    """An error about a folder that cannot be analysed.
+    """Error: the given folders of trained runs cannot be analysed.
 
     Example:
         >>> find_groups(['photos'])

@@ -1,4 +1,4 @@
-"""Show what a search found: a table, and what each knob did."""
+"""Show the result of a hyper-parameter search: a table, and the effect of each hyper-parameter."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MOST_COLUMNS = 3
 
 
 def tuning_table(searches: Sequence[tuple[Method, Method, Mapping[Method, Mapping[int, Result]], optuna.Study]]) -> str:
-    """Format a table of configs before and after their search, paired over the seeds, on the test images.
+    """Format a table that compares each config before and after its search, paired by seed, on the test images.
 
     Args:
-        searches: The config as it is, the tuned one, the results of both by seed, and the study.
+        searches: For each search: the untuned config, the tuned config, the results of both by seed, and the study.
     """
     from optuna.trial import TrialState
 

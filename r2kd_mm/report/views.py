@@ -1,4 +1,4 @@
-"""Show what a network sees: the images before they were normalised, and the predictions of a teacher."""
+"""Show the input of a network as pictures without normalisation, and the predictions of a teacher."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TOP = 3
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with a line or more of text.
+    """Image with one or more lines of text.
 
     Args:
-        pixels: Shape ``(H, W, 3)``, RGB, type uint8.
+        pixels: RGB pixels, shape ``(H, W, 3)``, type uint8.
         text: Text below the image.
     """
 

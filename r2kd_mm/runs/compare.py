@@ -1,4 +1,4 @@
-"""Run a comparison: skip the runs that are finished, train the others, and collect the results of all."""
+"""Run a comparison: skip finished runs, train the others, and collect all results."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def complete(runs: Sequence[Run], engine: Engine) -> dict[Run, str]:
 
     Args:
         runs: All runs, finished ones included.
-        engine: Where they are trained.
+        engine: Engine that trains the runs, such as ``LocalEngine``.
 
     Returns:
-        The runs that failed, and why.
+        The reason of each failed run.
 
     Raises:
-        Held: Another process trains runs in one of their folders.
-        TypeError: The engine is a number of jobs, as in version 0.1.
+        Held: Another command trains runs in the same folder.
+        TypeError: ``engine`` is a number of jobs, as in version 0.1.
 
     Example:
         >>> from pathlib import Path

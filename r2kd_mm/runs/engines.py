@@ -1,4 +1,4 @@
-"""Make the engine that a command line asks for."""
+"""Create the engine that ``--engine`` selects: local processes, Ray or SLURM."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _PACKAGES = {'ray': 'ray', 'slurm': 'submitit'}  # of an engine, whose name is a
 
 
 def make_engine(args: argparse.Namespace, folder: Path) -> Engine:
-    """Make the engine of the options of ``add_engine_options``.
+    """Create an engine from the options of ``add_engine_options``.
 
     Args:
-        args: The options.
+        args: Parsed command line.
         folder: Folder of the runs.
 
     Raises:
-        ImportError: Its package is not installed.
-        ValueError: An option goes with another engine.
+        ImportError: The package of the engine (Ray or submitit) is not installed.
+        ValueError: An option does not apply to this engine.
 
     Example:
         >>> from r2kd_mm.engine.arguments import add_engine_options

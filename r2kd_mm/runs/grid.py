@@ -1,4 +1,4 @@
-"""Drive the runs of a grid, whatever engine trains them."""
+"""Train the runs of a grid by an engine, and resume runs whose process died."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from r2kd_mm.runs.training import read_share, train
 
 
 class Outcome(Enum):
-    """The ways in which the work on a run ends."""
+    """Outcome of one attempt to train a run."""
 
     FINISHED = 'its result is saved'
     FAILED = 'an error of its own; another try would meet it again'

@@ -1,4 +1,4 @@
-"""Train one run by several processes, as ``tools/dist_train.sh`` does."""
+"""Train one run in several processes (data-parallel), as ``tools/dist_train.sh`` does."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def train_by_processes(cfg: Config, processes: int, report_progress: Callable[[float], None]) -> None:
-    """Train in ``cfg.work_dir`` from where it stopped, by processes that torchrun starts.
+    """Start or resume the training in ``cfg.work_dir`` in several processes, by torchrun.
 
     Args:
-        cfg: Config of the run; its batch size is that of one process.
-        processes: Number of processes: one a GPU, or on the CPU where there is none.
-        report_progress: Called with the share of the epochs that are done.
+        cfg: Config of the run; its batch size is per process.
+        processes: Number of processes, one per GPU; without a GPU they use the CPU.
+        report_progress: Function that regularly gets the share of finished epochs, in ``[0, 1]``.
 
     Raises:
-        RuntimeError: A process failed; what it printed says why.
-        SystemExit: SIGTERM came, and was handed on; the processes have saved a checkpoint.
+        RuntimeError: A process failed; its own output shows the reason.
+        SystemExit: This process got SIGTERM and passed it on; the processes saved a checkpoint.
     """
     folder = Path(cfg.work_dir)
     config = folder.with_suffix('.py')  # next to the folder, as what the run prints

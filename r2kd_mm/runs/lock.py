@@ -1,4 +1,4 @@
-"""Give a folder to one process at a time, among all machines that share its disk."""
+"""Lock a folder for one process at a time, also between machines that share a disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BOOT = Path('/proc/sys/kernel/random/boot_id')
 
 
 class Held(BlockingIOError):
-    """Another process holds the lock."""
+    """Error: another process holds the lock."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Read the scalars that MMEngine's LocalVisBackend wrote."""
+"""Read the scalars that MMEngine's ``LocalVisBackend`` logged, such as accuracies."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 
 
 def logged_rows(log: Path) -> Iterator[dict[str, Any] | None]:
-    """Read the lines that MMEngine's LocalVisBackend logged since one start of a run, in order.
+    """Read the rows of one log of ``LocalVisBackend``, in order; each start of a run has its own log.
 
-    ``None`` stands for a line that is cut off, by a kill or by a full disk.
+    A line that was cut off by a kill or a full disk gives ``None``.
     """
     for line in log.read_text(errors='replace').splitlines():
         try:

@@ -1,4 +1,4 @@
-"""Load trained networks and ask them about the validation set."""
+"""Load trained networks, and compute their logits on the validation set."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from r2kd_mm.weights import forget_initial_weights_
 
 
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """Build the network that a run trains, of a distillation the student, and load its weights.
+    """Build the network that a run trains (the student of a distillation), and load its weights.
 
     Args:
-        cfg: Config of the run; left as it is.
+        cfg: Config of the run; it is not changed.
         checkpoint: Path or URL of the weights.
 
     Returns:
         The classifier in eval mode, on the CPU.
 
     Raises:
-        ValueError: The checkpoint is that of another network.
-        FileNotFoundError: There is no such file.
+        ValueError: The checkpoint belongs to another network.
+        FileNotFoundError: The checkpoint does not exist.
 
     Example:
         >>> student = load_network(Config.fromfile('kd.py'), 'work_dirs/KD/seed_0/epoch_1.pth')

@@ -1,4 +1,4 @@
-"""Plan a comparison: which method is trained with which seed, and in which folder."""
+"""Plan a comparison: list the runs, one per method and seed, each with its folder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __getattr__ = old_names(__name__)
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the comparison.
+    """Method of a comparison: a config with options, which gets one row in the table.
 
     Args:
         name: Name in tables and plots; unique in a comparison.
-        config: Path of the config.
-        options: Dotted keys and their values, as ``--cfg-options``; a type as itself or by its name.
+        config: Path of the config file.
+        options: New values by dotted key, as ``--cfg-options``; a ``type`` is a class or its name.
 
     Example:
         >>> Method('KD, T = 4', 'configs/kd.py', options={'model.losses.loss_kd.temperature': 4.0}).folder_name

@@ -1,4 +1,4 @@
-"""Show the progress of a comparison to the person who waits for it."""
+"""Print the progress of a comparison and its remaining time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal, to show that s
 
 
 class ProgressPrinter:
-    """Print a line for each run that ends, and in between a line for each that is trained, with the time left for all.
+    """Printer of one line per ended run, and of the running runs with their progress and the total time left.
 
-    The time left assumes that the rest of the work is as fast as the work so far.
+    The time left assumes that the remaining runs are as fast as the work so far.
 
     Args:
         count: Number of runs to train.
-        stream: Stream to print to; standard output by default. A terminal shows the lines of the running runs in one
-            place; elsewhere they are printed every half minute.
+        stream: Stream to print to; standard output by default. On a terminal, the lines of the running runs are
+            overwritten; elsewhere they are printed every half minute.
     """
 
     def __init__(self, count: int, stream: TextIO | None = None) -> None:

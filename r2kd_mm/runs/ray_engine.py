@@ -1,4 +1,4 @@
-"""Train runs on a Ray cluster, or on one that Ray starts on this machine."""
+"""Train runs on a Ray cluster; without a cluster, Ray starts one on this machine."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _POLL_SECONDS = 1.0
 
 
 class RayEngine:
-    """Train each run as a task of Ray.
+    """Engine that trains each run as a Ray task.
 
-    Ray looks for a cluster in ``RAY_ADDRESS``, then on this machine, and starts one here where there is none. All
-    machines of a cluster share the folder of the runs, and have the package installed.
+    Ray connects to the cluster in ``RAY_ADDRESS`` or on this machine; if there is none, it starts a cluster here. All
+    machines of the cluster must share the folder of the runs and have this package installed.
 
     Args:
-        jobs: Number of runs at a time; ``None`` as many as there are CPUs and GPUs for.
-        threads: CPUs that a run asks for, and its threads.
-        jobs_per_gpu: Number of runs that share a GPU; 0 uses none. It counts where the cluster has GPUs.
+        jobs: Number of runs at a time; ``None`` for as many as the CPUs and GPUs of the cluster allow.
+        threads: Number of CPUs that each run reserves, and number of its threads.
+        jobs_per_gpu: Number of runs that share a GPU; 0 uses no GPU. Ignored on a cluster without GPUs.
 
     Raises:
         ConnectionError: The cluster cannot be reached.
-        ValueError: A run asks for more than any machine of the cluster has.
+        ValueError: No machine of the cluster has enough CPUs or GPUs for one run.
     """
 
     def __init__(self, jobs: int | None = None, threads: int = 1, jobs_per_gpu: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Read and keep what a finished run measured."""
+"""Save and load the result of a finished run: accuracies and training time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _FILE = 'result.json'  # there when the run is finished
 
 @dataclass(frozen=True)
 class Result:
-    """The measurements of a finished run.
+    """Result of a finished run.
 
     Args:
-        epochs: Epochs after which the run was validated, ascending.
+        epochs: Epochs after which the run was validated, in ascending order.
         accuracy: Top-1 accuracy on the validation set after each of these epochs, in percent.
-        teachers: Name to accuracy of the frozen teachers, in percent; empty without a ``TeacherCheckHook``.
-        seconds: Wall time of training. For a resumed run, the sum over its starts, without the work that a kill undid.
-        cpu_seconds: Processor time of training, counted in the same way; ``None`` in results of earlier versions.
-        test: Accuracy on the test set in percent: of the weights after the ``'last'`` epoch, and of the epoch that was
-            ``'best'`` on the validation set. Empty where the config has no test set of its own.
+        teachers: Accuracy of each frozen teacher in percent, by name; empty without a ``TeacherCheckHook``.
+        seconds: Wall time of training. For a resumed run, the sum over all starts, without work lost by a kill.
+        cpu_seconds: CPU time of training, summed in the same way; ``None`` in results of earlier versions.
+        test: Test accuracy in percent of the weights after the ``'last'`` epoch, and after the epoch that was
+            ``'best'`` on the validation set. Empty if the config has no separate test set.
 
     Example:
         >>> result = Result(epochs=[1, 2], accuracy=[72.0, 71.0], teachers={}, seconds=60.0)

@@ -1,4 +1,4 @@
-"""Train runs as jobs of SLURM, through submitit."""
+"""Train runs as SLURM jobs, submitted by submitit."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _TIMEOUTS = 1000  # of a job, each of which resumes it
 
 
 class SlurmEngine:
-    """Train each run as a job of SLURM; the runs of a call are one job array.
+    """Engine that trains each run as a SLURM job; runs submitted together form one job array.
 
     Args:
-        folder: Folder for what submitit keeps; the machines of the cluster share it.
-        jobs: Number of runs at a time; ``None`` leaves it to the cluster.
-        threads: CPUs of a job, and threads of its run.
+        folder: Folder for the files of submitit; all machines of the cluster must share it.
+        jobs: Number of runs at a time; ``None`` sets no limit, so SLURM decides.
+        threads: Number of CPUs of each job, and number of threads of its run.
         options: Parameters of ``submitit.AutoExecutor.update_parameters``, and ``cluster``: ``'slurm'``, or
-            ``'local'`` for processes of this machine.
+            ``'local'`` for processes on this machine.
 
     Raises:
         ConnectionError: This machine cannot submit jobs.
-        ValueError: An option is none of submitit's.
+        ValueError: submitit does not know an option.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Look at the folder of a run: does it hold this run, a part of it, or another one?"""
+"""Find the state of a run's folder: empty, interrupted, finished, or with a run of another config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNRELATED_FIELDS = ('launcher', 'resume', 'work_dir', 'experiment_name', 'log_l
 
 
 class State(Enum):
-    """The contents of the folder of a run.
+    """State of a run's folder.
 
     Example:
         >>> State.INTERRUPTED.value

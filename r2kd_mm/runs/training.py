@@ -1,4 +1,4 @@
-"""Train one run of a comparison through MMEngine's Runner, from where it stopped."""
+"""Train or resume one run of a comparison with MMEngine's Runner."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _SHARE_FILE = 'share.txt'  # how much of the run is trained
 
 
 def train(run: Run, report_progress: Callable[[float], None] | None = None) -> Result:
-    """Train ``run`` through MMEngine's Runner, from where it stopped, and save the result.
+    """Train or resume ``run`` with MMEngine's Runner, and save its result.
 
-    A run that is finished already is not trained again.
+    A finished run is not trained again; its result is returned.
 
-    The folder may hold a run of another config or teacher. That run is set aside, and deleted when this one is
-    finished. It comes back when it is asked for before, or when this one fails without a checkpoint.
+    If the folder holds a run of another config or teacher, that old run is moved aside. It is deleted once the new run
+    is finished. It is moved back if it is requested before, or if the new run fails without a checkpoint.
 
     Args:
-        run: The run. A finished run that was set aside is put back instead of trained.
-        report_progress: Called after each epoch with the share of the training that is done, in ``(0, 1]``; the share
+        run: The run. If it was moved aside, its folder is moved back first.
+        report_progress: Function that gets the share of finished training after each epoch, in ``(0, 1]``. The share
             is also written to a file, see :func:`read_share`.
 
     Raises:
-        Held: Another process trains it. Two would overwrite each other's checkpoints.
+        Held: Another process trains this run. Two processes would overwrite each other's checkpoints.
     """
     refusal = f'{run} is being trained in {str(run.folder)!r} by {{owner}}; wait for it, or give another folder'
     with hold(run.lock_file, refusal):

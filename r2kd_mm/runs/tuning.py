@@ -1,4 +1,4 @@
-"""Search the fields of a config for those that give the best accuracy on the validation images."""
+"""Search for the values of config fields that give the best validation accuracy, with Optuna."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SEED = 0  # of the trials; the finalists have others
 
 @dataclass(frozen=True)
 class Search:
-    """The search for one config.
+    """Hyper-parameter search for one config.
 
     Args:
-        method: The config as it is, with options that hold for all.
-        space: Function from an ``optuna.Trial`` to dotted keys and their values.
-        folder: Folder of the study and of the runs.
-        pruner: One of :data:`r2kd_mm.engine.study.PRUNERS`.
+        method: The config to tune, with options that apply to all trials.
+        space: Function that takes an ``optuna.Trial`` and returns new values by dotted key.
+        folder: Folder for the study and its runs.
+        pruner: Name of the pruner, one of :data:`r2kd_mm.engine.study.PRUNERS`.
 
     Example:
         >>> def space(trial):

@@ -1,4 +1,4 @@
-"""Train many runs in a few processes of this machine, one thread or one GPU each; a crash ends one run only."""
+"""Train many runs in a few local processes, each with its own threads and at most one GPU; a crash ends one run."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class _Worker:
 
 
 class LocalEngine:
-    """Train in processes of this machine.
+    """Engine that trains runs in processes on this machine.
 
     Args:
-        jobs: Number of runs at a time.
-        threads: Threads of each.
-        gpus: GPUs as ``CUDA_VISIBLE_DEVICES`` names them. The processes take them in turn, one each. An empty
-            sequence hides all GPUs; with ``None`` the processes see what this process sees.
+        jobs: Number of runs at a time, each in its own process.
+        threads: Number of threads per process.
+        gpus: GPUs as in ``CUDA_VISIBLE_DEVICES``, assigned round-robin. With more jobs than GPUs, processes share one.
+            An empty sequence hides all GPUs; with ``None`` every process sees the GPUs that this process sees.
 
     Example:
         >>> print(LocalEngine(jobs=4, gpus=['0', '1']))

@@ -1,4 +1,4 @@
-"""Show the accuracy under corruptions, by kind and by severity."""
+"""Show the accuracy on corrupted images, by kind of corruption and by severity."""
 
 from __future__ import annotations
 

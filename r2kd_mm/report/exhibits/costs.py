@@ -1,4 +1,4 @@
-"""Show accuracy against what one image costs."""
+"""Show accuracy against the cost per image."""
 
 from __future__ import annotations
 

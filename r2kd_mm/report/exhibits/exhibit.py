@@ -1,4 +1,4 @@
-"""Define an exhibit, which is one section of the results page, and the helpers that all exhibits use."""
+"""Define the exhibit (one section of the results page) and helpers that all exhibits use."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ IMAGE_BAR = 'Bar: 95 % interval by the number of images (Wilson); it says nothin
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure with its title, its caption and its numbers.
+    """Figure with title, caption and the numbers that it shows.
 
     Args:
-        name: Name of its files, and of its place in the page.
+        name: Base name of the PNG and CSV files, and HTML anchor on the page.
         title: Title above the figure.
-        caption: Sentences below the figure: the measure and the images.
+        caption: Sentences below the figure: what is measured, on which images.
         draw: Function that makes the figure.
-        header: Names of the columns of its numbers.
-        rows: Numbers, a row each.
+        header: Column names of the CSV file.
+        rows: Rows of the CSV file.
 
     Example:
         >>> exhibit = Exhibit('losses', 'Losses', 'Mean over seeds.', Figure, header=['epoch', 'loss'], rows=[[1, 0.5]])

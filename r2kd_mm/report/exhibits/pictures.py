@@ -1,4 +1,4 @@
-"""Show pictures: what networks get wrong, and the augmented views."""
+"""Show images: wrongly classified ones, and the augmented views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show what a search found, of which these runs are trials or finalists."""
+"""Show the hyper-parameter searches that the runs belong to, as trials or as finalists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2kd_mm.report.tuning import completed, draw_importance, draw_slices, impor
 
 
 def show_searches(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
-    """Show the searches of ``tools/tune.py`` whose folders hold the runs; nothing where Optuna is not installed."""
+    """Show each search of ``tools/tune.py`` whose folder contains some of the runs; nothing without Optuna."""
     if importlib.util.find_spec('optuna') is None:
         return
     folders = dict.fromkeys(run.folder.resolve().parents[2] for group in groups for run in group.runs)

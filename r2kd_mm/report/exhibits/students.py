@@ -1,4 +1,4 @@
-"""Show what the students predict: by class, next to the teacher, and how sure they are."""
+"""Show the predictions of the students: accuracy by class, agreement with the teacher, and confidence."""
 
 from __future__ import annotations
 

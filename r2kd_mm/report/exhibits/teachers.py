@@ -1,4 +1,4 @@
-"""Show what the teachers know: how sure they are, and which classes go together."""
+"""Show the entropy of the teachers' predictions, and the correlation between classes of all networks."""
 
 from __future__ import annotations
 

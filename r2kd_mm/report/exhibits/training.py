@@ -1,4 +1,4 @@
-"""Show what the runs logged: accuracy, losses, and accuracy against wrong labels."""
+"""Show the logs of the runs: accuracy, losses, and accuracy against the share of wrong labels."""
 
 from __future__ import annotations
 
