@@ -32,7 +32,7 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
     """Quantise ``model.onnx`` in place to int8: weights per channel, activations per tensor.
 
     Weights use 7 bits. With 8 bits, the sum of two products overflows on processors without VNNI instructions (see ONNX
-    Runtime's page on quantisation), so the same file would predict differently on different machines.
+    Runtime's page on quantisation). So the same file would predict differently on different machines.
     """
     assert seen is not None
     onnx, quantization = importlib.import_module('onnx'), importlib.import_module('onnxruntime.quantization')

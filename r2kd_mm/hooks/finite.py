@@ -54,9 +54,9 @@ class FiniteCheckHook(Hook):
 
     On a GPU, the CPU does not wait for the check. The GPU itself undoes a bad step. If the bad step ends the run, it
     also undoes all later steps. The CPU learns of a bad step up to four steps later, and then reacts. This needs
-    a PyTorch optimizer with its state on the GPU, such as SGD, or Adam with ``fused=True``, and a copy of weights,
-    optimizer state and averaged weights. With another optimizer, with a gradient scaler, and in the first step, the
-    CPU waits.
+    a PyTorch optimizer with its state on the GPU, such as SGD, or Adam with ``fused=True``. It also needs a copy of
+    weights, optimizer state and averaged weights. With another optimizer, with a gradient scaler, and in the first
+    step, the CPU waits.
 
     A gradient scaler (``AmpOptimWrapper``) skips a bad step itself and lowers its scale. If logits or batch-norm
     statistics are not finite either, the scale is not the cause, and the hook acts as without a scaler. Otherwise the
