@@ -111,7 +111,7 @@ def network_source(
     """Write the Python code of a ``Network`` with the weight names of ``classifier``, and of a function ``load``.
 
     Args:
-        classifier: mmpretrain classifier in eval mode, or :class:`Logits` around one; it is not changed.
+        classifier: mmpretrain classifier in eval mode, or a network of logits around one; it is not changed.
         title: First line of the file.
         shape: Shape of one image, ``(C, H, W)``, for the docstring of the file.
         num_classes: Number of classes, for the docstring of the file.

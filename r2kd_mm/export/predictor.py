@@ -71,7 +71,7 @@ class Predictor:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probabilities ``(N, num_classes)`` of images ``(N, C, H, W)`` as :attr:`preprocessing` gives them.
+        """Return the probabilities ``(N, num_classes)`` of images ``(N, C, H, W)`` as ``preprocessing`` gives them.
 
         Softmax is applied where it is not in the network.
         """

@@ -1,6 +1,6 @@
 """Plan a run on paper: what one step of a config takes, without a GPU and without the data."""
 
 from r2kd_mm.planning.cards import CARDS, Card, find_card, read_bytes
-from r2kd_mm.planning.trace import StepTrace
+from r2kd_mm.planning.trace import Operator, StepTrace
 
-__all__ = ['CARDS', 'Card', 'StepTrace', 'find_card', 'read_bytes']
+__all__ = ['CARDS', 'Card', 'Operator', 'StepTrace', 'find_card', 'read_bytes']

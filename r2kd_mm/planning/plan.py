@@ -76,8 +76,9 @@ def make_plan(
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 needs[name] = Needs(images, failure=f'not possible: {reason[:80]}')
     if cfg.model.get('replay'):
-        step.forget_teachers()
-        needs['from a full replay'] = _needs(step, batch_size, limit)
+        notes.append(
+            'The memory is that of the epochs that fill the replay; later epochs have no teachers, and are not planned'
+        )
     notes += [
         'Memory is what PyTorch asks for; the CUDA context, the workspace of cuDNN and gaps in the memory come on top: '
         'leave 1 or 2 GB',

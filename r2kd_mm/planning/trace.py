@@ -36,6 +36,10 @@ class Operator:
         bytes: Memory that the operator reads and writes, in bytes.
         dtype: Data type that the operator computes in.
         is_convolution: Whether the operator is a convolution or the gradient of a convolution.
+
+    Example:
+        >>> Operator('student', flops=2000, bytes=480, dtype=torch.float32, is_convolution=False).flops
+        2000
     """
 
     part: str

@@ -106,12 +106,12 @@ def test_mim_run_finds_the_tools_also_those_in_folders(installed, trained):
 @pytest.mark.slow
 def test_a_wheel_distils_photos(installed, trained):
     """The command is the whole way: scan, teacher, student, export, with what the wheel brings."""
-    mini = ('dataset_converters:make_mini', 'imagenet', 'mini', '--classes', '2', '--train', '12', '--val', '4')
+    mini = ('dataset_converters:make_mini', 'imagenet', 'mini', '--classes', '3', '--train', '20', '--val', '4')
     done = mim(installed, trained, 'run', 'r2kd_mm', *mini)
     assert done.returncode == 0, done.stdout + done.stderr
     networks = ('--teacher', 'r2kd/cifar/resnet14', '--student', 'r2kd/cifar/resnet8')
     random = ('--teacher-init', 'none', '--student-init', 'none', '--image-size', '32', '--teacher-image-size', '32')
-    short = ('--epochs', '3', '--workers', '0', '--no-page', '--no-baseline', '--out', 'distilled')
+    short = ('--epochs', '6', '--workers', '0', '--no-page', '--no-baseline', '--out', 'distilled')
     done = mim(installed, trained, 'run', 'r2kd_mm', 'distill', 'mini', *networks, *random, *short)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (trained / 'distilled/export/torchscript/README.md').is_file()

