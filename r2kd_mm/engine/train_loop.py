@@ -85,7 +85,18 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         runner.register_hook(ScheduleHook())
 
     def run(self) -> nn.Module:
-        """Train until the last epoch is done and validated; return the model."""
+        """Train until the last epoch is done and validated; return the model.
+
+        If an error ends the training, the hooks' ``after_failed_train`` runs before the error is raised.
+        """
+        try:
+            self._run()
+        except BaseException:  # SystemExit and KeyboardInterrupt too
+            self.runner.call_hook('after_failed_train')
+            raise
+        return self.runner.model
+
+    def _run(self) -> None:
         self._take_over_seeds()
         self._take_over_early_stopping()
         self._first_batch = self._find_first_batch()
@@ -101,7 +112,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.run_epoch()
             self._validate_if_due()
         self.runner.call_hook('after_train')
-        return self.runner.model
 
     def run_epoch(self) -> None:
         """Train on the remaining batches of one epoch."""

@@ -126,6 +126,10 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train(runner)
         self._sigterm.stop()
 
+    def after_failed_train(self, runner: Runner) -> None:
+        """Restore the handler of SIGTERM when an error ends the training in a ``ResumableTrainLoop``."""
+        self._sigterm.stop()
+
     # --------------------------------------------------------------------------------------------------------- saving
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Write the checkpoint, point to it, then delete the old one, in this order."""

@@ -70,6 +70,11 @@ class ValidationScores(Hook):
         metrics['accuracy/top1'] = self.scores[runner.epoch - 1]
 
 
+class Fails(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        raise RuntimeError('the run fails here')
+
+
 class Sends(Hook):
     """Send SIGTERM to this process at a moment of the run."""
 
@@ -366,6 +371,9 @@ class TestPreemption:
             assert signal.getsignal(signal.SIGTERM) is handler
             with pytest.raises(SystemExit):
                 build(tmp_path, [Sends('train', 1)]).train()
+            assert signal.getsignal(signal.SIGTERM) is handler
+            with pytest.raises(RuntimeError, match='the run fails here'):
+                build(tmp_path / 'fails', [Fails()], train_cfg=RESUMABLE).train()
             assert signal.getsignal(signal.SIGTERM) is handler
         finally:
             signal.signal(signal.SIGTERM, before)

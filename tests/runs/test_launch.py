@@ -47,9 +47,10 @@ def test_the_folder_of_a_killed_owner_is_locked_until_its_processes_have_ended(t
 
 
 def test_sigterm_is_handed_on_and_known_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
     process = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])
     with launch._handed_on(signal.SIGTERM, process) as received:
         os.kill(os.getpid(), signal.SIGTERM)
         assert process.wait(30) == -signal.SIGTERM
     assert received == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
