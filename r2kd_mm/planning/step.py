@@ -28,7 +28,6 @@ from r2kd_mm.distillers.views import AUGMENTED, CLEAN, Views
 from r2kd_mm.hooks.step_state import Kept
 from r2kd_mm.planning.trace import STUDENT, StepTrace
 from r2kd_mm.registry import HOOKS, MODELS
-from r2kd_mm.teachers.frozen import FrozenNetworks
 from r2kd_mm.teachers.targets import Targets
 
 TEACHERS, LOSSES, VIEWS, OPTIMIZER = 'teachers', 'losses', 'images and views', 'optimizer'
@@ -71,7 +70,6 @@ class PlannedStep:
             if not cfg.get(name):
                 raise ValueError(f'{cfg.filename} has no {name}, so it trains nothing; give the config of a training')
         self.notes: list[str] = []
-        self._targets: Callable = Targets.__call__
         self.image_size = image_size
         wrapper_cfg = self._plain_wrapper(copy.deepcopy(cfg.optim_wrapper))
         self.accumulation = wrapper_cfg.get('accumulative_counts', 1)
@@ -136,18 +134,6 @@ class PlannedStep:
                 parameter.grad = None
             gc.collect()
         return trace
-
-    def forget_teachers(self) -> None:
-        """Let the step get its targets from a full replay, as later epochs do: without teachers."""
-        targets: Targets = self.model.step.targets
-
-        def read(this: Targets, images: Mapping[str, Tensor], *_args: Any) -> dict[str, Tensor]:
-            return {name: view.new_empty(len(view), self.num_classes) for name, view in images.items()}
-
-        self._targets = read
-        targets.networks = FrozenNetworks({})
-        gc.collect()
-        self.preparation = 0
 
     # ----------------------------------------------------------------------------------------------------- preparation
     def _planned_model(self, cfg: Config) -> dict:
@@ -244,7 +230,7 @@ class PlannedStep:
         with contextlib.ExitStack() as stack:
             stack.enter_context(named(type(self.model), 'forward', STUDENT))
             stack.enter_context(named(Views, '__call__', VIEWS, self._made_views(Views.__call__)))
-            stack.enter_context(named(Targets, '__call__', TEACHERS, self._targets))
+            stack.enter_context(named(Targets, '__call__', TEACHERS))
             stack.enter_context(named(Objective, '__call__', LOSSES))
             stack.enter_context(named(type(self.model.data_preprocessor), 'forward', VIEWS))
             for wrapper in {type(wrapper) for wrapper in self._wrappers}:

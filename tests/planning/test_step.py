@@ -83,20 +83,6 @@ def test_what_stays_between_steps_is_named():
     assert live[COPIES] == pytest.approx(4 * 3 * teachers, rel=0.1)
 
 
-@pytest.mark.slow
-def test_a_full_replay_needs_no_teachers():
-    step = PlannedStep(config(), SIDE)
-    whole = step.trace(IMAGES)
-    flops = sum(operator.flops for operator in whole.operators if operator.part == 'teachers')
-    peak = whole.peak
-    step.forget_teachers()
-    replayed = step.trace(IMAGES)
-    assert flops > 0
-    assert sum(operator.flops for operator in replayed.operators if operator.part == 'teachers') == 0
-    assert replayed.live[COPIES] == 0
-    assert replayed.peak < peak
-
-
 def test_a_plan_is_the_same_when_it_is_made_again():
     step = PlannedStep(config(), SIDE)
     first = step.trace(IMAGES).peak
