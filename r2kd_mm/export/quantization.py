@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,26 +35,40 @@ def onnx_int8(student: Student, description: dict[str, Any], folder: Path, seen:
     Runtime's page on quantisation). So the same file would predict differently on different machines.
     """
     assert seen is not None
+    quantise_onnx(folder / 'model.onnx', seen, lambda graph: _nodes_at_the_ends(graph, student))
+    return onnx_in_float32(folder)
+
+
+def quantise_onnx(
+    path: Path, images: Tensor, in_float32: Callable[[Any], list[str]], operators: Sequence[str] | None = None
+) -> None:
+    """Quantise an ONNX file in place to int8, as :func:`onnx_int8` describes.
+
+    Args:
+        path: The file.
+        images: Images ``(N, C, H, W)`` from which each layer takes its range.
+        in_float32: Function from the graph to the names of the nodes that stay in float32.
+        operators: Types of the operators to quantise, such as ``'Conv'``; ``None`` takes all that ONNX Runtime can.
+    """
     onnx, quantization = importlib.import_module('onnx'), importlib.import_module('onnxruntime.quantization')
     prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
-    prepared = folder / 'prepared.onnx'
+    prepared = path.with_suffix('.prepared.onnx')
     with quietly():
-        prepare(folder / 'model.onnx', prepared)
-        names = _nodes_at_the_ends(onnx.load(prepared, load_external_data=False).graph, student)
+        prepare(path, prepared)
         quantization.quantize_static(
             prepared,
-            folder / 'model.onnx',
-            calibration_reader(seen),
+            path,
+            calibration_reader(images),
             quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=operators,
             per_channel=True,
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=names,
+            nodes_to_exclude=in_float32(onnx.load(prepared, load_external_data=False).graph),
             extra_options=dict(QDQOpTypePerChannelSupportToAxis=ONLY_AXIS),
         )
     prepared.unlink()
-    return onnx_in_float32(folder)
 
 
 def onnx_fp16(student: Student, description: dict[str, Any], folder: Path, seen: Tensor | None) -> tuple[str, ...]:

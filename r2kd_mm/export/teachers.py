@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import statistics
 import tempfile
 import time
@@ -21,7 +20,7 @@ from r2kd_mm.classifiers import classifier_logits
 from r2kd_mm.engine.wrapped_data import short_name
 from r2kd_mm.export.formats import FLOAT32, drop_sources, quietly, require_packages
 from r2kd_mm.export.network import ExportError
-from r2kd_mm.export.quantization import calibration_reader
+from r2kd_mm.export.quantization import quantise_onnx
 from r2kd_mm.functional import agreement, pearson
 from r2kd_mm.networks.files import FileNetwork
 from r2kd_mm.runs.networks import build_distiller
@@ -175,36 +174,15 @@ def write_teacher(network: nn.Module, images: Tensor, path: Path, precision: str
     drop_sources(program)
     program.save(path)
     if precision != FLOAT32:
-        _quantise(path, images)
+        quantise_onnx(path, images, _last_linear_layer, operators=('Conv', 'Gemm', 'MatMul'))
 
 
-def _quantise(path: Path, images: Tensor) -> None:
-    quantization = importlib.import_module('onnxruntime.quantization')
-    prepare = importlib.import_module('onnxruntime.quantization.shape_inference').quant_pre_process
-    prepare(path, path.with_suffix('.prepared'))
-    quantization.quantize_static(
-        path.with_suffix('.prepared'),
-        path,
-        calibration_reader(images),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,  # see onnx_int8
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
-        nodes_to_exclude=[_classifier(path.with_suffix('.prepared'))],
-    )
-    path.with_suffix('.prepared').unlink()
-
-
-def _classifier(path: Path) -> str:
-    """Name the node of the last linear layer."""
-    graph = importlib.import_module('onnx').load(path).graph
+def _last_linear_layer(graph: Any) -> list[str]:
     makers = {output: node for node in graph.node for output in node.output}
     node = makers[graph.output[0].name]
     while node.op_type not in ('Gemm', 'MatMul'):
         node = next(makers[name] for name in node.input if name in makers)
-    return node.name
+    return [node.name]
 
 
 def _compare(distiller: Any, member: str, path: Path, images: Tensor, batch: Tensor) -> ExportedTeacher:
