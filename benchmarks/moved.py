@@ -1,4 +1,4 @@
-"""Run a benchmark by the path that it had in version 0.1; each old path is a link to this file."""
+"""Run a benchmark under its old path of version 0.1; each old path is a symbolic link to this file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDERS = {
 
 
 def main() -> None:
-    """Run the script that the link stands for."""
+    """Warn that the path is old, then run the script at its new path."""
     link = Path(sys.argv[0]).absolute()
     old = next(name for name in FOLDERS if link.match(f'benchmarks/{name}'))
     new = f'{FOLDERS[old]}/{old}'

@@ -1,4 +1,4 @@
-"""R2KD by the library in a training loop of your own: plain PyTorch, no Runner, no config.
+"""Train by R2KD with this library in your own plain PyTorch loop, without a Runner and without a config file.
 
 Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU::
 

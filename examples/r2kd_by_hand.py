@@ -1,4 +1,4 @@
-"""R2KD in plain PyTorch, in one file: teacher, pruned copy, augmented view, two losses, one step.
+"""Implement R2KD in one file of plain PyTorch: teacher, pruned copy, augmented view, two losses, training step.
 
 Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU::
 
@@ -24,7 +24,7 @@ SMOOTHING = 0.1  # of the soft ranks, in standard deviations of the logits
 
 
 def prune_copy(teacher: nn.Module) -> nn.Module:
-    """Copy the trained teacher and set the smallest weights of each layer to zero; biases and batch norm stay."""
+    """Copy the trained teacher and set the smallest weights of each layer to zero, but no bias or batch norm."""
     pruned = copy.deepcopy(teacher)
     for module in pruned.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -1,12 +1,12 @@
-"""R2KD under another trainer: HuggingFace accelerate, on one device or many.
+"""Train by R2KD with another trainer, HuggingFace accelerate, on one device or several.
 
-It needs one more package. Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU::
+The example needs one more package. It runs on scikit-learn's handwritten digits, in less than a minute on a CPU::
 
     pip install accelerate
     python examples/with_accelerate.py
     torchrun --nproc_per_node 2 examples/with_accelerate.py
 
-With several processes, the losses are those of all their batches together, as in the library's own runs.
+With several processes, the losses are computed on all their batches together, as in the library's own runs.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Run the tools of tools/dataset_converters in this process, which has imported the stack already."""
+"""Run the tools of tools/dataset_converters in the test process, which has already imported PyTorch and MMEngine."""
 
 from __future__ import annotations
 

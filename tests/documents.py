@@ -1,4 +1,4 @@
-"""Read the documents: their code blocks, commands, links and headings."""
+"""Extract the code blocks, commands, links and headings of the documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints to export, and images to show what was exported."""
+"""Write the checkpoints and the images that the export tests use."""
 
 from __future__ import annotations
 

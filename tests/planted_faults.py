@@ -1,9 +1,9 @@
-"""Plant one fault at a time in a copy of the package, and run the test that is to see it.
+"""Plant one bug at a time in a copy of the package, and check that the test for this bug fails.
 
     python tests/planted_faults.py           # all of them
     python tests/planted_faults.py replay    # those of one area
 
-What was found is in ``benchmarks/results/planted_faults.md`` and ``.json``, where it replaces what was found before.
+The results are written to ``benchmarks/results/planted_faults.md`` and ``.json`` and replace the earlier results.
 
 The faults were chosen before the tests were split into `make test` and `make test-all`.
 """

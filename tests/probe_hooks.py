@@ -1,4 +1,4 @@
-"""Hooks by which a test meddles with a run in whatever process trains it."""
+"""Provide hooks that kill or inspect a run from inside the process that trains it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook for the tests of several processes."""
+"""Provide a hook that saves the weights of every rank, for the tests with several processes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Run a function as several processes that are joined by gloo."""
+"""Run a function in several processes that form one gloo process group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT = 600  # seconds, after which the processes hang
 
 
 def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """Return what ``function(*args)`` gives on each rank; it is at the top of its module, and gives plain values."""
+    """Return the result of ``function(*args)`` on each rank; a module-level function that returns plain values."""
     context = toolbox.forkserver()
     place = inspect.getsourcefile(function), function.__name__  # pytest's names of test modules cannot be imported
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Folders as finished runs leave them, without the training: random weights, and invented logs."""
+"""Write folders like those of finished runs without training: random weights and invented logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a comparison that take two epochs on the digits."""
+"""Make runs of a comparison that train for two epochs on the digits."""
 
 from __future__ import annotations
 

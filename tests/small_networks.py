@@ -1,4 +1,4 @@
-"""Networks in eval mode that the tests of the teacher engine share, and how far their logits differ."""
+"""Provide small networks in eval mode for the tests of the teacher engine, and measure differences of logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folders of the package are on the map in docs/map.md, and an image passes each once on its way to a loss."""
+"""docs/map.md names every folder of the package, and an image passes each folder once on its way to a loss."""
 
 import re
 import sys

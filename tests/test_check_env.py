@@ -1,4 +1,4 @@
-"""The table of the environment: right here, and clear where something is missing."""
+"""The environment table is right on this machine, and names the remedy if a package is missing."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Whatever a network returns, what it predicts is distilled, or the network is named."""
+"""The logits are found in the output of any kind of network; otherwise an error names the network."""
 
 from collections import namedtuple
 

@@ -1,4 +1,4 @@
-"""Join processes and gather the rows of every rank: results, number of collectives, gradient of this rank's rows."""
+"""The rows of all ranks are gathered in one collective, with the right gradient; each launcher joins its processes."""
 
 import os
 

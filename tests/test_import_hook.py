@@ -1,4 +1,4 @@
-"""A wrapper runs around the import of its module, before or after which it was given, and once."""
+"""An import wrapper runs once for its module, whether the module is imported before or after."""
 
 import copy
 import importlib

@@ -1,4 +1,4 @@
-"""Imports point one way (see docs/map.md): what stands below never imports what stands above it."""
+"""Imports point one way: a part of the package never imports a part that docs/map.md puts above it."""
 
 import ast
 import re

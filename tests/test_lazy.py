@@ -1,4 +1,4 @@
-"""A package with names on demand exports what it says, and registers all that it has when a name is looked up."""
+"""A package with lazy imports has all names of ``__all__``; a registry look-up imports its modules."""
 
 import ast
 from importlib import import_module

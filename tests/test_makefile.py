@@ -1,4 +1,4 @@
-"""The targets of make, as far as they can be told without running them."""
+"""The targets of make have the right commands, as a dry run (``make -n``) prints them."""
 
 import os
 import re

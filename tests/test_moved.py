@@ -1,4 +1,4 @@
-"""The import paths of version 0.1 still work."""
+"""The import paths of version 0.1 still work, with a warning."""
 
 import sys
 import warnings

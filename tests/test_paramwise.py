@@ -1,4 +1,4 @@
-"""Options of single parameters that would change nothing."""
+"""A ``paramwise_cfg`` option that would change nothing is refused."""
 
 import pytest
 import torch

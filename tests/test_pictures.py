@@ -1,4 +1,4 @@
-"""Pictures have the colours of their images, and a file each."""
+"""Saved pictures have the colours of their images, and each picture has its own file."""
 
 import numpy as np
 import pytest

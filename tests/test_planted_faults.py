@@ -1,4 +1,4 @@
-"""The faults of planted_faults.py can be planted: their text and their tests are there."""
+"""The bugs of planted_faults.py can be planted: the code that each one changes and its test exist."""
 
 from planted_faults import FAULTS, misplaced
 

@@ -1,4 +1,4 @@
-"""Published accuracies of teachers and contents of data sets, and the file by which a folder states others."""
+"""Published teacher accuracies and data set sizes are known; a contents.json in the folder states other sizes."""
 
 import pytest
 import toolbox

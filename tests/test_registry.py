@@ -1,4 +1,4 @@
-"""Names resolve the same way from every scope, and an unknown name is explained."""
+"""Registry names resolve the same way from every scope, and an unknown name is explained."""
 
 import logging
 

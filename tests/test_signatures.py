@@ -1,4 +1,4 @@
-"""Parameters of classes and functions, as error messages list them."""
+"""The parameters of classes and functions are found, which error messages list."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run reports the weights that it starts from, resumes or tests; a file that does not fit is refused."""
+"""A run reports which weights it loads to start, resume or test; a weight file that does not fit is refused."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Every network of the zoo is the public one: its parameters, its weights under both names, its logits."""
+"""Every network of the zoo equals the public one: number of parameters, weights under both names, logits."""
 
 import json
 import math

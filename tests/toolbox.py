@@ -1,4 +1,4 @@
-"""Run the command-line tools: as a user does, or in forks of one process that has imported the stack already."""
+"""Run the command-line tools as a user does, or in forks of a process that has PyTorch and MMEngine imported."""
 
 from __future__ import annotations
 

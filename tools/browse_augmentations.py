@@ -1,4 +1,4 @@
-"""Draw the images that a run of a config would train on in its first step, clean and augmented, before it is run."""
+"""Draw images of the first training batch of a config, clean and augmented, without training."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ask the teachers of a config for all logits that its replay will need, before training."""
+"""Compute and store, before training, all teacher logits that a config with a replay reads during training."""
 
 import argparse
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Say whether the installed packages can train, also where r2kd_mm cannot be imported; see r2kd_mm/check_env.py."""
+"""Check that the installed packages can train, even if r2kd_mm cannot be imported; see r2kd_mm/check_env.py."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run the teachers of a config plain and by the teacher engine on its validation images; print agreement and speed."""
+"""Run the teachers of a config with and without the teacher engine on validation images; print agreement and speed."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Write the config of a method on a pair of networks, which configs/ holds no file for."""
+"""Print or write a config that combines a method with a teacher-student pair; configs/ has no file for most of them."""
 
 import argparse
 from pathlib import Path

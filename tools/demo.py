@@ -1,7 +1,7 @@
-"""R2KD in a few minutes: teach a tiny network with few labels, on real images that need no download.
+"""Show R2KD in a few minutes: distil a tiny student with few labels, on real images that need no download.
 
-A teacher learns 300 handwritten digits, a tenth of its weights is pruned in a copy, and a student 400 times smaller
-learns alone, by knowledge distillation (KD), and by R2KD without and with CutMix; each with several seeds.
+A teacher is trained on 300 handwritten digits, and a tenth of the weights of a copy of it is pruned. A student 400
+times smaller is trained alone, by knowledge distillation (KD), and by R2KD without and with CutMix, with several seeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a folder of photos and any teacher to an exported student, as the command `r2kd-mm distill`."""
+"""Distil any teacher into an exported student, on a folder of photos; the same as the command `r2kd-mm distill`."""
 
 import sys
 

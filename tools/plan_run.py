@@ -1,4 +1,4 @@
-"""Say what a step of a config takes, without a GPU and without the data: arithmetic, memory, and the least time."""
+"""Predict FLOPs, memory and least possible time of a config's training step, without a GPU and without the data."""
 
 import argparse
 

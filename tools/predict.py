@@ -1,4 +1,4 @@
-"""Say what an exported student sees in an image, or in each image of a folder.
+"""Predict the class of an image, or of each image of a folder, with an exported student.
 
 python tools/predict.py exports/student photos --top 3
 """

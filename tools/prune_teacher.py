@@ -1,6 +1,7 @@
-"""Prune a trained classifier by several pruners and amounts, and show what is left of it; write the pruned weights.
+"""Prune a trained classifier by several pruners and amounts, and compare the pruned copies with the original.
 
-R2KD takes a tenth of the weights of every layer by magnitude; whether that suits your teacher, this tool shows.
+R2KD prunes the smallest tenth of the weights of every layer; this tool shows whether that suits your teacher. With
+--save, it also writes the pruned weights.
 """
 
 import argparse

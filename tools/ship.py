@@ -1,4 +1,4 @@
-"""Export students to several targets, measure each file on this machine, and recommend one.
+"""Export students in several formats and precisions, measure each file on this machine, and recommend one file.
 
 python tools/ship.py work_dirs/run --targets onnx-float32,onnx-int8,openvino-int8
 

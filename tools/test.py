@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint or an export on the test data of a config; of a distillation, the student without a teacher."""
+"""Evaluate a checkpoint or an export on the test data of a config; of a distillation, only the student is evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tune configs alike: as many trials each, chosen on validation images, and a table on test images."""
+"""Tune several configs with the same number of trials each: choose on validation images, compare on test images."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Measure R2KD's rank term on the digits: trainable estimators at several weights, the released one, and none.
+"""Compare differentiable estimators of R2KD's rank term with hard ranks and with no rank term, on the digits.
 
-Everything else is ``configs/r2kd/r2kd_res14_res6_digits.py``: value term, pruned teacher, CutMix. Train the teacher
-first: ``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
+The hard ranks are those of the authors' released code. All other settings are those of
+``configs/r2kd/r2kd_res14_res6_digits.py``: value term, pruned teacher, CutMix. Train the teacher first:
+``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -19,7 +20,7 @@ WEIGHTS = (0.5, 2.0)
 
 
 def methods(teacher: Path, _runs: Path) -> list[Method]:
-    """List the variants, the baseline first."""
+    """Return one method for each variant; the first is the baseline without a rank term."""
     settings = {BASELINE: ('hard', 0.0), 'hard (released), weight 2': ('hard', 2.0)}
     settings.update(
         {f'{estimator}, weight {weight:g}': (estimator, weight) for estimator in ESTIMATORS for weight in WEIGHTS}

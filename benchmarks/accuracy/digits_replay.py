@@ -1,6 +1,7 @@
-"""Measure the accuracy on the digits of replayed teacher logits, by the cycle, and of joint student views.
+"""Compare stored teacher logits, reused every 1, 4 or 16 epochs, with teachers that run in every step, on the digits.
 
-Everything else is ``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
+One more variant passes both views through the student in one batch (``joint_views``). All other settings are those of
+``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
 ``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
 """
 
@@ -19,7 +20,7 @@ CYCLES = (1, 4, 16)
 
 
 def methods(teacher: Path, runs: Path) -> list[Method]:
-    """List the variants. The baseline comes first: it draws like a replay, and never repeats."""
+    """Return the variants. The first is the baseline: it draws its views like a replay but never repeats a draw."""
     live = {
         BASELINE: {'model.augmentation.per_image': True, 'train_dataloader.sampler.type': 'r2kd_mm.PairedSampler'},
         'live teachers, a box for each batch': {},

@@ -1,4 +1,4 @@
-"""Train variants on the digits over seeds, and write a table and a JSON file, for the accuracy benchmarks."""
+"""Train methods on the digits with several seeds and write a table and a JSON file, for the digits_*.py benchmarks."""
 
 import argparse
 from collections.abc import Callable
@@ -22,7 +22,7 @@ RESULTS = ROOT / 'benchmarks' / 'results'
 def compare_on_digits(
     description: str | None, name: str, baseline: str, methods: Callable[[Path, Path], list[Method]]
 ) -> None:
-    """Read the command line, train what is missing, and write ``results/<name>.json`` and ``.md``.
+    """Read the command line, train the missing runs, and write ``results/<name>.json`` and ``.md``.
 
     Args:
         description: Text of ``--help``.

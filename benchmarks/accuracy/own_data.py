@@ -1,10 +1,10 @@
-"""Measure the recipe for photos of one's own on small folders of pictures: does a student fall below the student alone?
+"""Measure the recipe of `r2kd-mm distill` on small folders of pictures: is the student better than one trained alone?
 
 python benchmarks/accuracy/own_data.py OUT --skimage SKIMAGE/data --fonts QTAWESOME/fonts --seeds 10-14
 
 SKIMAGE and QTAWESOME are unpacked wheels of scikit-image 0.26.0 and qtawesome 1.4.2. Each run is one line of
 OUT/results.jsonl; a second call resumes. ``--methods`` names methods, or candidates: a method with other settings. The
-docs say which kinds of pictures and which students: docs/own_photos.md, "What was measured".
+pictures and the students are described in docs/own_photos.md, "What was measured".
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ALONE, MEAN = 'alone', 'mean'
 
 
 class Remembered:
-    """Keeps the training samples of a seed, which are the same for every method, instead of drawing them again."""
+    """A cache of the training samples of a seed, which are the same for every method."""
 
     def __init__(self) -> None:
         self.key: tuple | None = None

@@ -1,9 +1,9 @@
-"""Write small folders of pictures, one for each kind of data that the recipe for photos of one's own is measured on.
+"""Write the small folders of pictures on which ``own_data.py`` measures distillation, one for each kind of picture.
 
-Each has ``train``, ``val`` from other pictures or regions, and ``more``: further pictures like those of ``train``.
-Only the teacher sees ``more``, in the place of published weights.
+Each folder has the splits ``train``, ``val`` (other pictures, or other regions of a picture) and ``more`` (further
+pictures like those of ``train``). Only the teacher is trained on ``more``, because it has no published weights.
 
-Sources and their licences, of which nothing is part of this repository:
+Sources and their licences; this repository contains none of the sources:
 
 - digits: ``sklearn.datasets.load_digits``, BSD-3-Clause.
 - crops: pictures that scikit-image 0.26.0 and scikit-learn ship. The docstrings of ``skimage/data/_fetchers.py`` and
@@ -60,7 +60,7 @@ Pictures = Iterator[Image.Image]
 
 
 def write(root: Path, split: str, name: str, pictures: Pictures) -> None:
-    """Write the pictures of a class."""
+    """Write the pictures of one class as PNG files in the folder ``root/split/name``."""
     folder = root / split / name
     folder.mkdir(parents=True)
     for index, picture in enumerate(pictures):

@@ -1,13 +1,13 @@
-"""Measure what images without labels add to a distillation: digits with 100 labels, and about 600 without.
+"""Measure how much about 600 unlabelled digits improve a distillation that has 100 labelled digits.
 
 python benchmarks/accuracy/unlabelled.py OUT --seeds 0-4
 
-Each run is one line of OUT/results.jsonl; a second call resumes. There are two teachers, of the same network:
+Each run is one line of OUT/results.jsonl; a second call resumes. Two teachers of the same architecture are compared:
 
-- ``trained elsewhere``: on 500 other labelled digits, as a network that somebody else has trained on these classes.
-- ``100 labels``: on the 100 labelled digits alone, from random weights.
+- ``trained elsewhere``: trained on 500 other labelled digits, as if somebody else had trained it on these classes.
+- ``100 labels``: trained on the 100 labelled digits alone, from random weights.
 
-No label of the other digits is used. The table stands in docs/own_photos.md, "Measured: photos without labels".
+The labels of the 600 digits are never used. The table is in docs/own_photos.md, "Measured: photos without labels".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CASES = {
 
 
 class Digits:
-    """Digits with a few labels, the others without, and the teachers.
+    """The labelled digits, the unlabelled digits and the trained teachers, as files in one folder.
 
     Args:
         out: Folder of the measurement.

@@ -1,4 +1,4 @@
-"""The parts of ``make gpu``: each prints a piece of Markdown, and fails where something is not as it should be.
+"""Run one part of ``make gpu``: print its results as a Markdown table, and exit with an error if a check fails.
 
 python benchmarks/gpu/parts.py losses cuda
 """
@@ -39,7 +39,7 @@ SPEED_BATCH, SPEED_IMAGE = 64, 224
 
 
 class Found(list):
-    """Rows of a table, and what was wrong."""
+    """The rows of a result table, and the names of the rows whose check failed."""
 
     def __init__(self, *head: str) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Try everything that needs a GPU, and write what was found as one Markdown file.
+"""Check everything that needs a GPU, and write the results to one Markdown file.
 
-    make gpu                    # on a machine with a GPU, with the Python of PYTHON=, which must have the packages
-    make gpu DEVICE=pretend     # without one: what the pretended device of the tests can show
+    make gpu                    # needs a GPU; PYTHON= names a Python that has the packages
+    make gpu DEVICE=pretend     # needs no GPU: runs the checks that the simulated device of the tests can do
 
-Each part runs in a process of its own with a time limit, so that a part that fails or hangs costs only itself. The
-report is written after every part.
+Each part runs in its own process with a time limit. If a part fails or hangs, the others still run. The report is
+written after every part.
 """
 
 from __future__ import annotations

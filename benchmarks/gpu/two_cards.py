@@ -1,4 +1,4 @@
-"""Train on one or two GPUs with NCCL, and compare the weights of all processes; started by torchrun.
+"""Train on one or two GPUs with NCCL, and check that all processes end with the same weights; start it with torchrun.
 
 torchrun --standalone --nproc_per_node 2 benchmarks/gpu/two_cards.py ddp
 """
@@ -21,7 +21,7 @@ WRAPPERS = dict(
 
 
 def main() -> None:
-    """Train for four steps."""
+    """Train for four steps; exit with an error if the weights of the processes differ or are not finite."""
     wrapper = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
         fields = dict(val_dataloader=None, val_cfg=None, val_evaluator=None, launcher='pytorch', **WRAPPERS[wrapper])

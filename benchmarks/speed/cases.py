@@ -1,4 +1,4 @@
-"""Ways to train a student: by the published recipe, by our distiller, alone, and by mmrazor."""
+"""Define the training steps to time: the published recipe, our distiller, the student alone, and mmrazor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MMRAZOR = 'mmrazor DIST'
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of our distiller.
+    """The settings of our distiller in one timed case.
 
     Attributes:
         fields: Fields of the model, with dots for those of their fields.

@@ -1,4 +1,4 @@
-"""Share command line, models with untrained teachers, interleaved timing, memory and reports."""
+"""Provide what the speed benchmarks share: command line, untrained models, interleaved timing, memory and reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MIB = 2**20
 
 # -------------------------------------------------------------------------------------------------------- command line
 def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """Make a parser of the arguments that every benchmark of a config has."""
+    """Make a command-line parser with the arguments of every benchmark that takes a config."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of a run')
     add_config_options(parser, 'change its fields')

@@ -1,9 +1,9 @@
-"""Time the decoders of JPEG files next to OpenCV, which LoadImageFromFile calls, and compare their pixels.
+"""Time JPEG decoders against OpenCV, the decoder of LoadImageFromFile, and compare the decoded pixels.
 
     pip install simplejpeg PyTurboJPEG    # the latter also needs libjpeg-turbo
     python benchmarks/speed/decode.py --turbojpeg /usr/lib/x86_64-linux-gnu/libturbojpeg.so.0
 
-A decoder that is not installed is left out. The pictures are those of scikit-learn, in several sizes.
+A decoder that is not installed is left out. The picture comes from scikit-learn and is decoded in several sizes.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what comes below
@@ -33,7 +33,7 @@ Decoder = Callable[[bytes], np.ndarray]
 
 
 def decoders(turbojpeg: str | None = None) -> dict[str, Decoder]:
-    """Return the decoders that are installed; each gives BGR, of shape ``(H, W, 3)``."""
+    """Return the installed decoders by name; each returns a BGR array of shape ``(H, W, 3)``."""
 
     def torchvision(content: bytes) -> np.ndarray:
         data = torch.frombuffer(bytearray(content), dtype=torch.uint8)

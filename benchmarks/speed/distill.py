@@ -1,10 +1,10 @@
-"""Measure how long `r2kd-mm distill` takes, stage by stage, from 480 photos to an exported student and its page.
+"""Time each stage of `r2kd-mm distill`, from 480 photos to an exported student and its HTML page.
 
 python benchmarks/speed/distill.py OUT --skimage SKIMAGE/data
 
 SKIMAGE is an unpacked wheel of scikit-image 0.26.0, or the installed package. The photos are 480 squares cut from
-twelve of its pictures; `benchmarks/accuracy/small_folders.py` says where their licences stand. The left half of a
-picture is trained on, the right half measured on. The teacher is a network of timm, the students one of each library.
+twelve of its pictures; `benchmarks/accuracy/small_folders.py` says where their licences stand. Training uses the left
+half of a picture, validation the right half. The teacher is a timm network; each student comes from another library.
 All start from random weights. Each student is one call of the command, in a process of its own.
 """
 

@@ -1,4 +1,4 @@
-"""Time the Runner next to a bare PyTorch loop, and training over several processes.
+"""Time MMEngine's Runner against a plain PyTorch loop, and training in several processes against one process.
 
     python benchmarks/speed/epoch.py configs/r2kd/r2kd_res14_res6_digits.py --cfg-options train_dataloader.batch_size=6
     python benchmarks/speed/epoch.py configs/r2kd/r2kd_res14_res6_digits.py --processes 2
@@ -53,7 +53,7 @@ REST = 'loading and loop'
 
 # -------------------------------------------------------------------------------------------------------------- runner
 def bare_epoch(model: Any, optim_wrapper: OptimWrapper, batches: Iterable[dict], begin: Callable[[], None]) -> None:
-    """Train for an epoch with nothing but PyTorch around the model; calls ``begin`` before each iteration."""
+    """Train for one epoch in a plain PyTorch loop; call ``begin`` before each iteration."""
     for batch in batches:
         begin()
         losses = model(**model.data_preprocessor(batch, True), mode='loss')

@@ -1,4 +1,4 @@
-"""Time the data pipeline of a config, next to a bare PyTorch loader with torchvision's transforms.
+"""Time the data loader of a config against a plain PyTorch loader with torchvision's transforms.
 
     python tools/dataset_converters/make_mini.py tiny_imagenet data/mini-tiny --train 100
     python benchmarks/speed/loader.py configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py --cfg-options \
@@ -55,7 +55,7 @@ COUNTERPARTS: dict[str, Callable[[Any], Any]] = {
 
 
 class BareDataset(Dataset):
-    """The images of a data set as one would load them without MMEngine: PIL decodes, torchvision transforms.
+    """The images of a data set, loaded without MMEngine: PIL decodes them and torchvision transforms them.
 
     Args:
         dataset: Whose images and transforms to take.

@@ -1,4 +1,4 @@
-"""Time the parts of a training step, and count what their operators do."""
+"""Time each part of a training step, and count the FLOPs and bytes of its operators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARTS = ('teachers', 'augmentation', 'student forward', 'losses', 'backward', 'o
 
 
 class PartClock:
-    """A clock for each part of a step; only the innermost open part runs.
+    """A stopwatch for each part of a step; where parts are nested, only the innermost is timed.
 
     Attributes:
         seconds: Time of each part so far, including the work of the device.

@@ -1,9 +1,9 @@
-"""Time a step of knowledge distillation by timm, by torchdistill and by this package, in one process.
+"""Time one training step of knowledge distillation in timm, in torchdistill and in this package, in one process.
 
     python benchmarks/speed/peers.py --image-size 64 --batch-size 32
 
 The networks are timm's, from the same weights; images, labels, optimizer and losses are the same. Student and teacher
-must be normalised alike, because timm normalises the images for the teacher. torchdistill takes part where it is
+must be normalised alike, because timm normalises the images for the teacher. torchdistill is timed only if it is
 installed (pip install torchdistill). benchmarks/README.md says what each number means.
 """
 
@@ -43,7 +43,7 @@ Make = Callable[[nn.Module, nn.Module], Loss]
 
 
 class Case:
-    """A way to train the student by cross entropy and KL divergence.
+    """One implementation of a training step with cross entropy and KL divergence.
 
     Args:
         make: Makes the loss of a student and a teacher.

@@ -1,11 +1,11 @@
-"""Measure how long `r2kd-mm distill` takes to look at photos, and how much memory, on a tree of hard links.
+"""Measure the time and memory that `r2kd-mm distill` needs to check a large folder of photos before training.
 
 python benchmarks/speed/photos.py --photos 1300000
 python benchmarks/speed/photos.py --photos 100000 --table
 
-The tree is made of a few thousand small files with many links to each. So every training photo has copies, and all of
-them are read in the search for duplicates: real photos of different bytes are read at their ends alone. To list is to
-find all photos and their copies; to decode is to look into up to 20,000 of them, at a side of 8 to 96 pixels.
+The folder holds many hard links to a few thousand small files. So every training photo has copies, and the search for
+duplicates reads all files completely; of real photos, which differ, it reads only the ends. Step "list" finds all
+photos and their copies; step "decode" opens up to 20,000 of them, with sides of 8 to 96 pixels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Compare the memory that tools/plan_run.py plans with the peak of PyTorch's allocator, on the CPU.
+"""Compare the memory that tools/plan_run.py predicts with the measured peak of PyTorch's allocator, on the CPU.
 
 python benchmarks/speed/plan_peaks.py
 
-Each case runs in a process of its own: two steps for real, of 2 images and of the whole batch, while PyTorch's profiler
-records every allocation since before the networks are built. The peak is the largest sum of these.
+Each case builds the networks and trains two steps in its own process: one with 2 images, one with the whole batch.
+PyTorch's profiler records every allocation. The peak is the largest number of bytes that are allocated at one time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CASES: list[tuple[str, int, int, int, int, dict[str, Any]]] = [
 
 
 def batch(size: int, side: int, channels: int, classes: int) -> dict[str, Any]:
-    """Return random images and their labels, as a data loader does."""
+    """Return a batch of random images and labels, in the format of a data loader."""
     images = torch.randint(256, (size, channels, side, side), dtype=torch.uint8)
     return dict(
         inputs=images, data_samples=[DataSample().set_gt_label(label) for label in torch.arange(size) % classes]

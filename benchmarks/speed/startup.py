@@ -1,8 +1,8 @@
-"""Measure the cost of a start: of --help, an import, a prediction, and a training run of one iteration.
+"""Measure time and memory of short commands: --help, an import, one prediction, and a training run of one iteration.
 
 python benchmarks/speed/startup.py --rounds 5
 
-Each command runs in a process of its own, right after ``python -c 'import torch'``; what counts is their ratio.
+Each command runs in a new process, right after ``python -c 'import torch'``. The result is the ratio of the two.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/speed/step_time.py configs/r2kd/r2kd_res32x4_res8x4_tiny-imagenet.py --image-size 64
 
-The device is that of a Runner: a GPU where there is one, unless CUDA_VISIBLE_DEVICES is empty.
+The device is that of a Runner: a GPU if the machine has one, unless CUDA_VISIBLE_DEVICES is empty.
 benchmarks/README.md says what each number means.
 """
 
@@ -49,7 +49,7 @@ UPDATE_TOLERANCE = 1e-2
 def check_agreement(
     cases: Mapping[str, Case], variants: Mapping[str, Variant], batch: Callable[[], dict]
 ) -> dict[str, dict[str, float]]:
-    """Train every case for its first step and compare ours with the published recipe.
+    """Train every case for one step, and compare our losses and weight updates with those of the published recipe.
 
     Returns:
         Variant to the largest relative difference of a loss, and of the change of the weights.

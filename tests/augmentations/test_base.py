@@ -1,4 +1,4 @@
-"""The context that an augmentation gets with its images."""
+"""The context of an augmentation undoes the normalisation of the data preprocessor."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Views whose draws belong to their images."""
+"""With random draws for each image, the view of an image does not depend on the rest of its batch."""
 
 import pytest
 import torch

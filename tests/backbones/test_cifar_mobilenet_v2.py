@@ -1,4 +1,4 @@
-"""MobileNetV2 for small images: the inverted residual by hand, and the widths."""
+"""MobileNetV2 for small images: its inverted residual block, compared with one written by hand, and its widths."""
 
 import pytest
 import torch

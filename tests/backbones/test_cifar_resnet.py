@@ -1,4 +1,4 @@
-"""The CIFAR residual family has the depths and widths of its names."""
+"""Each CIFAR ResNet has the depth and the width that its name states."""
 
 import pytest
 from torch import nn

@@ -1,4 +1,4 @@
-"""ShuffleNetV1 for small images: the shuffle unit by hand."""
+"""ShuffleNetV1 for small images: its shuffle unit, compared with one written by hand."""
 
 import torch
 from mmpretrain.models.utils import channel_shuffle

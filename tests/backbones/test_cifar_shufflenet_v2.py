@@ -1,4 +1,4 @@
-"""ShuffleNetV2 for small images differs from mmpretrain's in its stem alone."""
+"""ShuffleNetV2 for small images differs from mmpretrain's network only in its stem."""
 
 import torch
 from mmpretrain.models import ShuffleNetV2

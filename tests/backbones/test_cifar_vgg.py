@@ -1,4 +1,4 @@
-"""VGG for small images: depths, poolings, and what a stage is made of."""
+"""VGG for small images: its depths, its pooling layers, and the layers of a stage."""
 
 import pytest
 import torch

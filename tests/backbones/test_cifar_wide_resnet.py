@@ -1,4 +1,4 @@
-"""Wide residual networks: the pre-activation block by hand, depth and width."""
+"""Wide ResNets: the pre-activation block, compared with one written by hand, the depth and the width."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""MobileNetV1: its size, its width, its layers. Its logits are compared by tests/test_zoo.py."""
+"""MobileNetV1: its number of parameters, its width, its layers. Its logits are compared by tests/test_zoo.py."""
 
 import pytest
 import torch

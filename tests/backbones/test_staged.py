@@ -1,4 +1,4 @@
-"""All backbones return, freeze and tap stages."""
+"""Every backbone can return and freeze its stages, and mmrazor can record their outputs."""
 
 import pytest
 import torch

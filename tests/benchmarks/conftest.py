@@ -1,4 +1,4 @@
-"""The benchmarks are scripts: they import each other as they do when Python runs one."""
+"""Make the benchmark scripts importable by their bare names, as they are when Python runs one of them."""
 
 import sys
 from pathlib import Path

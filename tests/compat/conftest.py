@@ -1,4 +1,4 @@
-"""See once, for all tests of the cures, what the stack does without them."""
+"""Record once, for all tests of the fixes in r2kd_mm.compat, how the packages behave without the fixes."""
 
 import json
 import os

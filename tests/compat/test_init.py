@@ -1,4 +1,4 @@
-"""Each cure is applied when its module is imported."""
+"""Each fix for another package is applied when that package is imported."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""The cures of mmcv: first that the fault is still there without the cure, then that it is gone with it."""
+"""The fixes for mmcv: without the fix the fault is still there, with the fix it is gone."""
 
 import warnings
 

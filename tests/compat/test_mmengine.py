@@ -1,4 +1,4 @@
-"""The cures of mmengine's configs and averages: first the fault without the cure, then the cure."""
+"""The fixes for mmengine's configs and averaged weights: the fault without the fix, then the fix."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The cures of mmengine's Runner: first the fault without the cure, then the cure."""
+"""The fixes for mmengine's Runner: the fault without the fix, then the fix."""
 
 import time
 from collections import Counter, deque, namedtuple

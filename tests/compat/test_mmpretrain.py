@@ -1,4 +1,4 @@
-"""The cures of mmpretrain's data sets; those of its networks are tested in tests/compose."""
+"""The fixes for mmpretrain's data sets; tests/compose covers the fixes for its networks."""
 
 import pytest
 from mmpretrain.datasets import CustomDataset

@@ -1,4 +1,4 @@
-"""The cures of mmrazor: first that the fault is still there without the cure, then that it is gone with it."""
+"""The fixes for mmrazor: without the fix the fault is still there, with the fix it is gone."""
 
 import sys
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""torchvision whose compiled library does not fit this torch."""
+"""The fix for a torchvision whose compiled operators do not match the installed torch."""
 
 import warnings
 

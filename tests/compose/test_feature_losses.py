@@ -1,4 +1,4 @@
-"""R2KD next to the losses between features that mmrazor has: each config trains."""
+"""R2KD combined with the feature losses of mmrazor: each config trains."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Train by the parts of mmrazor: its own algorithm with our losses, its hooks and loops with our distillers."""
+"""Combine this package with mmrazor: its algorithm trains with our losses, its hooks and loops with our distillers."""
 
 import pytest
 import torch

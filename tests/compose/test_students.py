@@ -1,4 +1,4 @@
-"""Students that are algorithms of mmrazor, distilled with R2KD: each config trains, and does what its name says."""
+"""R2KD distils students that mmrazor prunes or searches during training; each config does what its name says."""
 
 import random
 

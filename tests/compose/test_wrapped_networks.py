@@ -1,4 +1,4 @@
-"""Students that mmpretrain wraps (timm, HuggingFace, LoRA): their weights survive their checkpoints."""
+"""Students that mmpretrain wraps (timm, HuggingFace, LoRA): a checkpoint restores all their weights."""
 
 import copy
 import json

@@ -1,6 +1,6 @@
-"""Every config can be read, changed, written, read again and built, without a network.
+"""Every config can be read, changed, written, read again and built, without internet access.
 
-So can the 395 names of version 0.1: a config whose file was removed is composed.
+This also holds for the 395 config names of version 0.1: a config whose file was removed is composed from its parts.
 """
 
 import itertools

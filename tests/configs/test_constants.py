@@ -1,4 +1,4 @@
-"""The constants of the recipes are those of their authors' files, which the configs name."""
+"""The hyperparameters of each config equal those in the files of the method's authors, which the config names."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""model-index.yml names every config once, with what it costs and what it scores."""
+"""model-index.yml lists every config once, with its number of parameters and its accuracy."""
 
 import pytest
 import toolbox

@@ -1,4 +1,4 @@
-"""The corruptions do what they say, at every size of image."""
+"""Each image corruption has its stated effect and strength, at every image size."""
 
 import cv2
 import numpy as np

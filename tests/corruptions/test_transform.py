@@ -1,4 +1,4 @@
-"""A corruption in the pipeline of a data set."""
+"""The corruption transform of a data pipeline corrupts an image in the same way each time."""
 
 import numpy as np
 import pytest

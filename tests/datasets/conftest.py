@@ -1,4 +1,4 @@
-"""Miniatures of the public image sets."""
+"""Provide small synthetic copies of the public image sets as fixtures."""
 
 import shutil
 from collections.abc import Callable

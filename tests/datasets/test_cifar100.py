@@ -1,4 +1,4 @@
-"""CIFAR-100 gives what mmpretrain's class gives, and runs no code that a file brings."""
+"""CIFAR100 gives the samples of mmpretrain's class, and runs no code from the pickle files."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""One mean and one contrast for all images."""
+"""NormalizeContrast gives every image the same mean and the same contrast."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""CUB-200-2011 gives what mmpretrain's class gives, and notices lists that disagree."""
+"""CUB200 gives the samples of mmpretrain's class, and refuses image lists that disagree."""
 
 import mmpretrain.datasets
 import pytest

@@ -1,4 +1,4 @@
-"""The digits: what is drawn, and what is refused."""
+"""The data set Digits: which images each split has, and which arguments are refused."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Glyph-100: what is drawn, what is kept, and what is refused."""
+"""The data set Glyph-100: how its images are drawn and cached, and which arguments are refused."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""ImageFolder reads ImageNet's two layouts and says what is wrong with a folder."""
+"""ImageFolder reads ImageNet's two folder layouts, and names the fault of a folder that it cannot read."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every public image set: a complete one is read, an incomplete one is refused with the command that fixes it."""
+"""Every public image set is read if it is complete; if not, the error names the command that fixes it."""
 
 import shutil
 from pathlib import Path

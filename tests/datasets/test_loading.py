@@ -1,4 +1,4 @@
-"""Images load as mmcv loads them; a broken one is named, and left out where that is asked for."""
+"""Images load as with mmcv; a broken image is an error that names it, or is skipped if the config says so."""
 
 import copy
 import io

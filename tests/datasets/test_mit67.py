@@ -1,4 +1,4 @@
-"""MIT Indoor 67: the lists give the split, the alphabet gives the labels."""
+"""MIT Indoor 67: the two lists define the split, and labels follow the alphabetical order of the classes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stanford 40 Actions: actions.txt gives the labels."""
+"""Stanford 40 Actions: the labels follow the order of actions.txt."""
 
 from pathlib import Path
 

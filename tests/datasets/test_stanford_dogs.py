@@ -1,4 +1,4 @@
-"""Stanford Dogs: the MATLAB lists give split and labels."""
+"""Stanford Dogs: the split and the labels come from the MATLAB lists."""
 
 from pathlib import Path
 

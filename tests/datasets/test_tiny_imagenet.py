@@ -1,4 +1,4 @@
-"""Tiny-ImageNet in both public layouts, with the labels that the public teachers know."""
+"""Tiny-ImageNet in both public layouts has the labels on which the public teachers were trained."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Images without labels are a part of the data set, whatever they were taken from."""
+"""Unlabelled images can be appended to a labelled data set; labels of the appended images are hidden."""
 
 import pytest
 import toys

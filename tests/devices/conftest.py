@@ -1,8 +1,8 @@
-"""Run the tests of this folder with the pretended device, each file in a process of its own.
+"""Run the tests of this folder on the simulated accelerator of ``pretend.py``, each file in its own process.
 
-PyTorch can be given the device only once in a process, before its first backward pass, and does not forget it. So the
-tests of a file run in a second pytest, in a fork of a process that has only imported the stack, and their reports come
-back.
+A process can register the device only once, before its first backward pass, and cannot remove it again. So the
+tests of a file run in a second pytest, which is a fork of a process that has only imported PyTorch and MMEngine. The
+second pytest sends the reports back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A device that behaves like an accelerator and computes on the CPU.
+"""Register a simulated accelerator with PyTorch: it behaves like a GPU and computes on the CPU.
 
-Its tensors hold their numbers in a tensor of the CPU. The device refuses what an accelerator refuses: tensors of two
-devices, generators of the CPU, and ``numpy()``. It records every wait for the device with the line of code that waits.
-A copy to the host without blocking is late: until the device was waited for, reading the copy is an error.
+Its tensors keep their numbers in a CPU tensor. The device refuses what an accelerator refuses: tensors of two
+devices, CPU generators, and ``numpy()``. It records each time the host waits for the device, with the line of code.
+After a non-blocking copy to the host, reading the copy is an error until the host has waited for the device.
 
 A process that called :func:`register` has this device until it ends, so tests run in a process of their own, see
 ``conftest.py``. PyTorch 2.10 or later is needed.

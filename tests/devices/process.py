@@ -1,4 +1,4 @@
-"""Run tests with the pretended device in this process, and report to another one."""
+"""Run tests on the simulated device in this process, and send the reports to the main pytest process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short runs on the pretended device, with the waits of each step."""
+"""Train short runs on the simulated device, and record where each step waits for the device."""
 
 from __future__ import annotations
 

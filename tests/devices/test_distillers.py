@@ -1,4 +1,4 @@
-"""Every option of a distiller trains on the device: the losses of the CPU, no mixed devices, and no wait."""
+"""Each distiller option trains on the simulated device with the losses of the CPU, and no step waits for the device."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The finite check without waiting: the device takes a bad step back, and the host learns of it later."""
+"""The check for non-finite losses does not wait: the device undoes a bad step, and the host learns of it later."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every loss and augmentation on the device: the numbers of the CPU, no mixed devices and no wait."""
+"""Every loss and augmentation gives the same numbers on the simulated device as on the CPU, without a wait."""
 
 import copy
 

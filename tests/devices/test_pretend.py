@@ -1,4 +1,4 @@
-"""The pretended device itself: each kind of mistake is seen."""
+"""The simulated device itself detects each kind of mistake."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Whole runs on the device: validation, metrics, averages, replay, resume, and the tools that ask networks."""
+"""Whole runs on the simulated device: validation, averaged weights, replay, resume, and changed teacher weights."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where a training step waits for the device: nowhere but where this file allows it."""
+"""A training step waits for the device only where this file allows it."""
 
 import pytest
 import toolbox

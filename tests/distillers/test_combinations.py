@@ -1,4 +1,4 @@
-"""The table of refused combinations is what is refused, and what the documents say."""
+"""Exactly the combinations of settings in the table are refused, and the documents show the same table."""
 
 import itertools
 from pathlib import Path

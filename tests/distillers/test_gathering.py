@@ -1,4 +1,4 @@
-"""The losses and gradients of several processes are those of one process with the whole batch."""
+"""Several processes have the same losses and gradients as one process with the whole batch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The distiller takes over or refuses the image settings inside the architecture of an mmpretrain recipe."""
+"""A student config may state its own normalisation and batch augments: the distiller adopts them or refuses them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The step in plain PyTorch is the step of the MMEngine models."""
+"""The plain PyTorch class ``Distillation`` gives the losses and gradients of the MMEngine models."""
 
 import copy
 import threading

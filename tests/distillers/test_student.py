@@ -1,4 +1,4 @@
-"""Reach the parts of a student that may be wrapped."""
+"""Layer-wise learning-rate decay works for a student inside a distiller, even if the student is wrapped."""
 
 import pytest
 import toys

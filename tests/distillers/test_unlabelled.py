@@ -1,4 +1,4 @@
-"""A step with images without labels has the gradient of the formula that is written by hand."""
+"""The gradient of a step with unlabelled images equals that of a formula written by hand."""
 
 import pytest
 import torch

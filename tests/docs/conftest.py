@@ -1,4 +1,4 @@
-"""The folder in which the examples of the docstrings run."""
+"""Provide the folder in which the docstring examples run, with all files that they need."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every command and every Python block of the documents is run, in a folder that has what the reader would have.
+"""Run every command and Python block of the documents, in a folder with the files that a reader would have.
 
-A new command needs a line in :data:`COMMANDS`: what makes it short, or, where it needs what tests do not have (eight
-GPUs, a cluster, a download), what is checked in its place.
+A new command needs a line in :data:`COMMANDS`: the options that make it short. A command that needs eight GPUs, a
+cluster or a download has a line that names what is tested instead.
 """
 
 from __future__ import annotations

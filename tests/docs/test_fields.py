@@ -1,4 +1,4 @@
-"""The tables of the fields of a config: complete, and from the code."""
+"""The documented tables of the config fields are complete and agree with the code."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""The data set that the documents show reads what spreadsheets and people write, or names the line that is wrong."""
+"""The CSV data set class shown in the documents reads files from spreadsheets, or names the wrong line."""
 
 import re
 

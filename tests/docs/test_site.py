@@ -1,4 +1,4 @@
-"""The documentation as a site."""
+"""The documentation builds as a web site, offline and without warnings."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The tools as a user runs them: real processes, a miniature ImageNet, and a teacher that knows it a little."""
+"""Provide the end-to-end tests with a miniature ImageNet, and a teacher that classifies some of it correctly."""
 
 from __future__ import annotations
 

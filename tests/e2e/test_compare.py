@@ -1,4 +1,4 @@
-"""``tools/compare.py`` as a user runs it: two epochs on the digits."""
+"""Run ``tools/compare.py`` as a user does, for two epochs on the digits."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""``tools/demo.py`` from end to end, two epochs and one seed."""
+"""Run ``tools/demo.py`` from end to end, with two epochs and one seed."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The command `r2kd-mm distill`: from a folder of photos to an exported student, again, and by its config files."""
+"""The command `r2kd-mm distill` exports a student; a second call trains nothing; its configs give the same result."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Files of earlier versions can be read, and their meaning is unchanged.
+"""Files of earlier versions can be read and still give the same results.
 
 ``tests/data/<version>`` holds the files; ``make.py`` next to them made them, and ``expected.json`` has the numbers.
 """

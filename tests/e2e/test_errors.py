@@ -1,4 +1,4 @@
-"""A user's slip ends the tool with one clear line, before anything is trained or written."""
+"""A user's mistake ends the tool with one clear line, before anything is trained or written."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""An installed package: `mim train`, `mim test`, `mim run`, and configs by name, without the clone or from it."""
+"""The installed package works with `mim train`, `mim test`, `mim run` and config names, with or without the clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flagship config on a miniature ImageNet: killed, interrupted, resumed, tested; and on two processes."""
+"""Train the flagship config on a miniature ImageNet: kill, interrupt, resume and test it; also with two processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A config may have the scope of r2kd_mm alone: MMEngine then imports r2kd_mm, and the Runner all else."""
+"""With ``default_scope='r2kd_mm'`` alone, a Runner imports this package and finds all names of the config."""
 
 import subprocess
 import sys

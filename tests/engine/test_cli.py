@@ -1,4 +1,4 @@
-"""One readable line for a user's slip, a traceback for a fault in training."""
+"""A user's mistake prints one readable line; an error during training prints a traceback."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A config is composed from a method and a pair, by the tool or in place of a file that was removed."""
+"""A config is composed from a method and a network pair, by the tool or when a removed config file is read."""
 
 import shutil
 import warnings

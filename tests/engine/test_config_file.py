@@ -1,4 +1,4 @@
-"""Config files: refused names, and messages about errors."""
+"""Config files: a misspelled field is refused, and an error names its file and line."""
 
 import json
 import textwrap

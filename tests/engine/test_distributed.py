@@ -1,4 +1,4 @@
-"""The data-parallel wrapper in a group of one process; two processes are in tests/e2e."""
+"""The data-parallel wrapper, in a group of one process; tests/e2e covers two processes."""
 
 import inspect
 import warnings

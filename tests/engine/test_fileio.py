@@ -1,4 +1,4 @@
-"""A file is there whole or as it was."""
+"""Files are written atomically: after an interruption, the old file is unchanged."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""The command line changes a config."""
+"""Command-line options change the config of a run; an option that no run reads is refused."""
 
 import argparse
 import os

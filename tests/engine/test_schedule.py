@@ -1,4 +1,4 @@
-"""The schedule that the config states is the one that trains: from the start, and after a resume."""
+"""Training follows the learning-rate schedule of the config, from scratch and after a resume."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""Draws depend only on the seed, the epoch and the index."""
+"""The random draws for a sample depend only on the seed, the epoch and the index of the sample."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""A run ends the same however it was interrupted: in the middle of an epoch, or before its validation."""
+"""A resumed run ends with the same result, whether it was interrupted within an epoch or before its validation."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Each batch has its share of images without labels, and a resumed run repeats them."""
+"""Each batch has the given share of unlabelled images, and a resumed run gets the same batches."""
 
 import pytest
 import toys

@@ -1,4 +1,4 @@
-"""A wrapper of a data set hides nothing of how its images are prepared."""
+"""The pipeline of a data set is found even inside wrappers such as ConcatDataset."""
 
 import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset

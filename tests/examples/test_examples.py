@@ -1,4 +1,4 @@
-"""The examples that use the library run, and train the student."""
+"""The examples that use the library run without an error, and the student learns."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""An export is right, or it is not there."""
+"""An export is written only if it agrees with the student; otherwise nothing is left on disk."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Each format says what the student says, where this package cannot be imported."""
+"""Each export format gives the student's logits in a process that cannot import this package."""
 
 import dataclasses
 import importlib.util

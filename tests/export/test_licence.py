@@ -1,4 +1,4 @@
-"""A licence is one that SPDX lists, and stands where model hubs look for it."""
+"""A licence must be on the SPDX list, and is written where model hubs read it."""
 
 import pytest
 

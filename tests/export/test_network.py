@@ -1,4 +1,4 @@
-"""The Python file of a network does what the network does, to the last bit."""
+"""The exported Python file of a network gives bit-identical outputs."""
 
 import importlib.util
 

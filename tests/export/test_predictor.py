@@ -1,4 +1,4 @@
-"""Probabilities of an image file."""
+"""Predictor gives the class probabilities of an image file."""
 
 import exports
 import pytest

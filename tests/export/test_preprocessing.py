@@ -1,4 +1,4 @@
-"""An image file reaches an export as it reached the student."""
+"""An export preprocesses an image file exactly as the validation pipeline of the student does."""
 
 import exports
 import numpy as np

@@ -1,4 +1,4 @@
-"""A precision below float32 is written, measured, and refused where it costs too much."""
+"""An export below float32 is written and measured, and refused if its accuracy drops too much."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""tools/test.py gives an export the metrics of its checkpoint, and refuses data that it was not made for."""
+"""tools/test.py gives an export the metrics of its checkpoint, and refuses data that the export was not made for."""
 
 import json
 

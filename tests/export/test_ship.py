@@ -1,4 +1,4 @@
-"""Students are shipped to several targets: each file is measured, and one recommended."""
+"""Students are exported to several targets; each file is measured, and one is recommended."""
 
 import json
 

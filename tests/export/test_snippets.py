@@ -1,4 +1,4 @@
-"""The code in a model card runs as it stands, and says what Predictor says."""
+"""The code in a model card runs unchanged, and gives the same predictions as Predictor."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A student is read from a checkpoint, or refused."""
+"""The student is read from a checkpoint; a checkpoint that does not fit is refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Teachers as files say what their networks say, or are refused; and a config learns from them."""
+"""Teachers exported as ONNX files give the logits of their networks, or are refused; a student learns from them."""
 
 import importlib
 

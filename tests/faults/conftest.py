@@ -1,4 +1,4 @@
-"""The faults that were injected, counted: a line of each test, and all of them at the end of the report."""
+"""Let each test report how many faults it injected; pytest prints these lines at the end of the report."""
 
 from collections.abc import Callable
 

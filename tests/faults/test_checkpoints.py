@@ -1,4 +1,4 @@
-"""Whatever happened to a file that we read: it is refused, or it holds what it held; and none runs code.
+"""A damaged checkpoint is refused or loads with unchanged content, and no checkpoint can run code.
 
 The last line of each test's report counts the cases.
 """

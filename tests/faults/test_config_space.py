@@ -1,4 +1,4 @@
-"""Any valid combination of the distillers' fields trains; a single wrong one is named before the first step."""
+"""Any valid combination of distiller fields trains; a single invalid field is named before the first step."""
 
 from __future__ import annotations
 

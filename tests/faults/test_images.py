@@ -1,4 +1,4 @@
-"""Broken and unusual images in a folder data set: named, and left out only where the config says so; then counted."""
+"""A broken image ends the run with an error that names it, or is skipped and counted if the config says so."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A run that is killed at any moment, and resumed until it ends, ends bit by bit as if nothing had happened.
+"""A run that is killed at any moment and resumed ends bit-identical to an uninterrupted run.
 
-The counts, and where the kills struck, are in the report: ``10 of 10 ...``.
+The report counts the runs that did so (``10 of 10 ...``) and says where they were killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A label that the head does not know: named before the first step, whichever of the labels it is."""
+"""A label outside the range of the head is named before the first step, wherever it is in the data."""
 
 from __future__ import annotations
 

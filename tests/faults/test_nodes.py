@@ -1,4 +1,4 @@
-"""Two machines, as two network namespaces of one: they train the student of one machine, and one may be lost."""
+"""Two machines (here network namespaces) train the same student as one machine, even if one fails and returns."""
 
 from __future__ import annotations
 

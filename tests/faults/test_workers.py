@@ -1,4 +1,4 @@
-"""A data worker dies, as when memory runs out: the run ends with an error, and resumes from its last checkpoint."""
+"""If a data worker dies, the run ends with an error, and can be resumed from its last checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that does no better than guessing warns once, with the remedy; others are silent."""
+"""A run that is no better than guessing gives one warning with advice; other runs give none."""
 
 import pytest
 import toys

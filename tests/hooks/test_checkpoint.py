@@ -1,4 +1,4 @@
-"""Checkpoints stay whole, in step with one another, and are there when a cluster takes the machine away."""
+"""Checkpoints are always complete and consistent, and one is saved when a cluster stops the job."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The accuracy that a guess reaches."""
+"""The accuracy that random guessing can reach on a number of images."""
 
 import math
 

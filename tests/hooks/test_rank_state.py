@@ -1,4 +1,4 @@
-"""Every process of a resumed run has its own batch-norm statistics again."""
+"""After a resume, every process has its own batch-norm statistics again, not those of rank 0."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A distillation that asks its teachers once for each image and round."""
+"""A replay runs its teachers once for each image and round, and then reads the stored logits."""
 
 import copy
 import os

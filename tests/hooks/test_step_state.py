@@ -1,4 +1,4 @@
-"""The state before a step comes back bit for bit."""
+"""The weights and buffers of before a bad step are restored bit for bit."""
 
 import pytest
 import torch

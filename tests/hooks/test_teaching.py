@@ -1,4 +1,4 @@
-"""The statements of a loss are compared with the classes and batches of the run, before the first step."""
+"""Before the first step, a run checks that its losses have a gradient for its number of classes and its batch size."""
 
 import re
 

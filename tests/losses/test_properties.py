@@ -1,4 +1,4 @@
-"""Every loss is finite, within its stated range, and trains the student alone, whatever finite logits it is given."""
+"""For any finite logits, each loss is finite, is in its stated range, and has a gradient for the student only."""
 
 from __future__ import annotations
 

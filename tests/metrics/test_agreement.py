@@ -1,4 +1,4 @@
-"""A student is compared with its teacher on the images of the validation."""
+"""The agreement metrics compare a student with its teacher on the validation images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn, a slow loop, and values by hand."""
+"""The calibration metrics equal scikit-learn, a slow loop, and values computed by hand."""
 
 import math
 

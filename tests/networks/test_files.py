@@ -1,4 +1,4 @@
-"""A trained network in a file teaches, on the student's view, as the file says by itself."""
+"""A trained network in a file, such as ONNX, teaches with the same logits that the file gives by itself."""
 
 import json
 from pathlib import Path

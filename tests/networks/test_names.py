@@ -1,4 +1,4 @@
-"""One name finds a network of any collection, with a head of the right size and what it wants to see."""
+"""One name finds a network of any library, with a head of the right size and its image preprocessing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The config of a stage is complete, can be read, and says the recipe that is installed."""
+"""Each stage of `r2kd-mm distill` has a complete config that can be read and follows the installed recipe."""
 
 import pytest
 import torch

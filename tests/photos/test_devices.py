@@ -1,4 +1,4 @@
-"""A run is trained where it was asked for: refused without the device, and by two processes as by one."""
+"""Runs train on the requested device; a missing device is refused, and two processes give the result of one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A folder of photos is listed, split and refused before anything is trained."""
+"""A folder of photos is listed and split, or refused, before anything is trained."""
 
 import re
 

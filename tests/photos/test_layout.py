@@ -1,4 +1,4 @@
-"""A table of photos is read, or the line that is wrong is named."""
+"""A table of photos is read, or an error names the wrong line."""
 
 import re
 

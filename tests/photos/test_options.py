@@ -1,4 +1,4 @@
-"""What is asked of the command is checked before the stack is imported."""
+"""The options of `r2kd-mm distill` are checked before PyTorch and MMEngine are imported."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Broken photos are named before anything is trained; kinds of files are counted, and look-alikes listed."""
+"""Broken photos are named before any training; kinds of image files are counted, and near-duplicates are listed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Networks are found, built and shown an image before anything is trained; each stage has a config file."""
+"""Networks are found, built and run on an image before anything is trained; each stage gets a config file."""
 
 import json
 from dataclasses import replace

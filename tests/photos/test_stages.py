@@ -1,4 +1,4 @@
-"""What is made from a trained student: one fault does not cost the rest."""
+"""If one export of a trained student fails, the other exports are still made."""
 
 from dataclasses import replace
 

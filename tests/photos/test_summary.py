@@ -1,4 +1,4 @@
-"""What the command prints."""
+"""The table that `r2kd-mm distill` prints names a student that is no better than guessing."""
 
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.plan import ALONE, DISTILLED, TEACHER

@@ -1,4 +1,4 @@
-"""Memory is measured as the benchmarks do."""
+"""Make the memory measurement of benchmarks/speed importable, and skip these tests if torch is older than 2.2."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cards, sizes of memory, and the least time of operators."""
+"""GPU names and memory sizes are understood, and the least time of operators follows the roofline model."""
 
 from types import SimpleNamespace
 

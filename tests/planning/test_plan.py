@@ -1,4 +1,4 @@
-"""The plan of a config: what fits, what else would fit, and mistakes of the user."""
+"""The memory plan of a config: which batch fits, what fits instead, and which mistakes are refused."""
 
 import pytest
 import toolbox

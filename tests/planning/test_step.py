@@ -1,4 +1,4 @@
-"""The planned step needs what a real one needs."""
+"""The predicted memory of a training step equals the memory that a real step needs."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The trace counts arithmetic and memory as PyTorch's allocator does."""
+"""The trace of a step counts FLOPs, and counts memory like PyTorch's allocator."""
 
 import pytest
 import torch

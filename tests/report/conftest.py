@@ -1,4 +1,4 @@
-"""Runs to analyse: two seeds of R2KD, one student alone."""
+"""Provide runs to analyse: two seeds of R2KD, and one student trained alone."""
 
 from pathlib import Path
 

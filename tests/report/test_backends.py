@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases get the scalars that the page is made of, by the same names."""
+"""TensorBoard and Weights & Biases get the same scalars as the HTML page, under the same names."""
 
 import sys
 from types import ModuleType

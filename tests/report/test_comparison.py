@@ -1,4 +1,4 @@
-"""The pictures of a comparison: what is drawn, and that it is written."""
+"""The plots of a comparison show the right numbers and are written to files."""
 
 import numpy as np
 import pytest

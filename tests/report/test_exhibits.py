@@ -1,4 +1,4 @@
-"""The page shows everything that applies to the runs, with its numbers."""
+"""The HTML page shows every figure that applies to the runs, each with its numbers."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Figures show the numbers given, alike each time, in the colour of the page or dark on white."""
+"""Figures show the given numbers, are the same each time, and have the colour of the page or are dark on white."""
 
 from functools import partial
 

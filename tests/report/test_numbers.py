@@ -1,4 +1,4 @@
-"""The numbers of the page against scipy, scikit-learn and values by hand."""
+"""The numbers of the HTML page equal scipy, scikit-learn and values computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The page is one file that shows what it was given."""
+"""The HTML page is one self-contained file with all given titles, notes, tables and figures."""
 
 import csv
 import re

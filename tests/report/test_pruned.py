@@ -1,4 +1,4 @@
-"""The numbers, table and plot of a pruned teacher agree with scipy and with values by hand."""
+"""The numbers, table and plot of a pruned teacher agree with scipy and with values computed by hand."""
 
 import math
 

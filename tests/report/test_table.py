@@ -1,4 +1,4 @@
-"""Rows, the Markdown table and the JSON file of a comparison."""
+"""The rows, the Markdown table and the JSON file of a comparison have the right numbers."""
 
 import json
 

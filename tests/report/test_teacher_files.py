@@ -1,4 +1,4 @@
-"""The files of a run are those that it read, wherever it is looked at from."""
+"""The teacher files of a run are found even if the run was moved, and only if their content is unchanged."""
 
 import pytest
 from mmengine.config import Config

@@ -1,4 +1,4 @@
-"""Runs are found, grouped by method, and refused where they cannot be analysed."""
+"""Runs are found and grouped by method; a run that cannot be analysed is refused."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Pictures show what the images were before they were normalised."""
+"""The pictures of a report show the images as they were before normalisation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Runs on every engine: killed once, resumed once, and the same numbers at the end."""
+"""On every engine (local, SLURM, Ray), a run that is killed once is resumed and ends with the same numbers."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""A process that trains for another keeps the folder locked, and does not outlive it."""
+"""A training subprocess keeps the run folder locked, and ends when the process that started it is killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A folder belongs to one process, and not to one that is gone."""
+"""A run folder is locked by one process at a time; the lock of a dead process is free."""
 
 import json
 import multiprocessing

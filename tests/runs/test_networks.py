@@ -1,4 +1,4 @@
-"""Trained networks are loaded from the folder of a run, wherever their weights stand in the checkpoint."""
+"""Trained networks are loaded from the folder of a run, under whichever prefix the checkpoint has their weights."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A person sees the progress and the time left while a comparison runs."""
+"""A comparison prints its progress and the time that is left."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The folder of a run is recognised by all that decides its result."""
+"""The digest of a run covers everything that determines its result, and nothing else."""
 
 import pytest
 from mmengine.config import ConfigDict

@@ -1,4 +1,4 @@
-"""Spread and paired differences, against scipy and by hand."""
+"""Spread and paired differences equal scipy and values computed by hand."""
 
 import math
 

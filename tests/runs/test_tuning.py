@@ -1,4 +1,4 @@
-"""A search chooses by the validation images, stops poor trials, and goes on where it was interrupted."""
+"""A hyperparameter search chooses by validation images, stops poor trials, and resumes after an interruption."""
 
 import json
 import runpy

@@ -1,4 +1,4 @@
-"""Runs in worker processes: what one of them does to the others."""
+"""Runs in worker processes: they may have data workers, and an interrupt or a kill leaves no worker behind."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Fixtures of the teacher engine and of folding."""
+"""Provide a fixture for the tests of the teacher engine and of batch-norm folding."""
 
 import pytest
 

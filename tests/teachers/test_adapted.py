@@ -1,4 +1,4 @@
-"""A teacher gets the student's view as its own pipeline would give it, and gives the logits of the run's classes."""
+"""An adapted teacher resizes and normalises the student's view for itself, and returns logits for the run's classes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Parts that decide logits are described by their configuration, whatever they print."""
+"""Two networks or transforms count as equal only if all that determines their logits is equal, whatever they print."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""The teachers of a distiller are built for its student, or left out."""
+"""The teachers of a distiller are built and checked once; a student alone has none."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The draws that repeat, on which the stored logits depend."""
+"""The random draws of a replay, on which the stored logits depend, repeat for the same seed, round and image."""
 
 from mmpretrain.structures import DataSample
 

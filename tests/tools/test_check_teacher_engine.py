@@ -1,4 +1,4 @@
-"""check_teacher_engine.py compares every teacher of a config, plain and by the engine, on its validation images."""
+"""check_teacher_engine.py compares every teacher of a config, with and without the engine, on validation images."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""tools/compose_config.py prints or writes the config of a method on a pair."""
+"""compose_config.py prints or writes the config of a method on a pair of networks."""
 
 import pytest
 import toolbox

@@ -1,4 +1,4 @@
-"""convert_zoo_checkpoint.py writes the other names, whole, or says in one line why not."""
+"""convert_zoo_checkpoint.py renames all weights of a checkpoint, or says in one line why it cannot."""
 
 import pytest
 import toolbox

@@ -1,4 +1,4 @@
-"""From a run to predictions without the package: the tools, on a real distillation."""
+"""export_student.py exports the student of a real distillation, and predict.py predicts digits with the export."""
 
 import json
 

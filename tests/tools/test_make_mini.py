@@ -1,4 +1,4 @@
-"""make_mini.py writes what the data sets read, the same for the same seed, and over nobody's data."""
+"""make_mini.py writes files that the data sets read, equal for equal seeds, and overwrites no other data."""
 
 import pickle
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""plan_run.py prints what a step takes, and fails where it does not fit."""
+"""plan_run.py prints the plan of a step, and fails if the step does not fit into memory."""
 
 import toolbox
 

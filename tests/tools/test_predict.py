@@ -1,4 +1,4 @@
-"""predict.py names the likeliest classes, for a person and as JSON."""
+"""predict.py names the most likely classes, as text or as JSON."""
 
 import json
 import re

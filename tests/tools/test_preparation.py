@@ -1,4 +1,4 @@
-"""The prepare scripts: archives in, a whole data set out, or one clear error and nothing."""
+"""The prepare scripts make a complete data set from archives, or give one clear error and write nothing."""
 
 import io
 import runpy

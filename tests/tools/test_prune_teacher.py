@@ -1,4 +1,4 @@
-"""prune_teacher.py shows what pruning leaves of a classifier, and writes the pruned weights; or it writes nothing."""
+"""prune_teacher.py compares pruned copies with their classifier and writes them; after a mistake it writes nothing."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The shell scripts hand every argument on as it was given."""
+"""The shell scripts pass every argument on unchanged."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Count the modules that a tool or a module imports at its start; seconds are not measured."""
+"""Check which modules a tool or a module imports at its start; no time is measured."""
 
 import importlib.util
 import json

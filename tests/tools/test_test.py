@@ -1,4 +1,4 @@
-"""test.py refuses a file that it could not write before it scores the whole set."""
+"""test.py refuses an output file that it cannot write, before it evaluates the test set."""
 
 import exports
 import pytest

@@ -1,4 +1,4 @@
-"""train.py writes over no earlier run, and says where a resumed one has nothing to resume from."""
+"""train.py does not overwrite an earlier run, and warns if --resume finds no checkpoint."""
 
 import math
 

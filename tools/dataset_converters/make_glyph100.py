@@ -1,9 +1,9 @@
-"""Draw the splits of Glyph-100 ahead of a run, which would otherwise draw them when it starts; or show what they hold.
+"""Draw the images of Glyph-100 in advance, which a run would otherwise draw at its start; or write sample pictures.
 
     python tools/dataset_converters/make_glyph100.py data/glyph100
     python tools/dataset_converters/make_glyph100.py docs/images --pictures
 
-The pictures are those of docs/glyph100.md.
+The sample pictures are those of docs/glyph100.md.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lz
 
 @dataclass(frozen=True)
 class Recipe:
-    """The way from the published files of a data set to its folder.
+    """The instructions that turn the published files of a data set into its folder.
 
     Attributes:
         key: Name of the data set in the table of published contents.

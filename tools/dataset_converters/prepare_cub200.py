@@ -1,4 +1,4 @@
-"""Unpack, arrange and check CUB-200-2011.
+"""Unpack, arrange and check the published archive of CUB-200-2011.
 
 python tools/dataset_converters/prepare_cub200.py CUB_200_2011.tgz data/cub200
 """
@@ -7,7 +7,7 @@ from preparation import Recipe, check_image_set, main
 
 
 def make_recipe() -> Recipe:
-    """The recipe; see :class:`preparation.Recipe`."""
+    """Return the instructions for this data set; see :class:`preparation.Recipe`."""
     from r2kd_mm.datasets import CUB200
 
     return Recipe('cub200', parts=(*CUB200.required, 'bounding_boxes.txt'), check=check_image_set(CUB200))

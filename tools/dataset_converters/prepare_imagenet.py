@@ -1,9 +1,9 @@
-"""Unpack, arrange and check ImageNet: the archives of both splits and the development kit in one folder.
+"""Unpack, arrange and check ImageNet, from a folder that holds the archives of both splits and the development kit.
 
     python tools/dataset_converters/prepare_imagenet.py FOLDER_OF_THE_DOWNLOADS data/imagenet
 
 Training images go into class folders. Validation images stay flat and get ``meta/val.txt``, with the labels that the
-kit gives, as :class:`r2kd_mm.datasets.ImageFolder` reads them. A folder that is unpacked already needs no preparation.
+kit gives; :class:`r2kd_mm.datasets.ImageFolder` reads both. A folder that is unpacked already needs no preparation.
 """
 
 import re
@@ -17,7 +17,7 @@ KIT = ('meta.mat', 'ILSVRC2012_validation_ground_truth.txt')
 
 
 def place(path: PurePosixPath) -> PurePosixPath | None:
-    """``train/<wnid>/`` and ``val/`` for images, ``meta/`` for two files of the kit."""
+    """Return where a file goes: an image to ``train/<wnid>/`` or ``val/``, two files of the kit to ``meta/``."""
     train = TRAIN_NAME.fullmatch(path.name)
     if train:
         return PurePosixPath('train', train[1], path.name)
@@ -65,7 +65,7 @@ def check(folder: Path) -> None:
 
 
 def make_recipe() -> Recipe:
-    """The recipe; see :class:`preparation.Recipe`."""
+    """Return the instructions for this data set; see :class:`preparation.Recipe`."""
     return Recipe('imagenet', parts=(), check=check, place=place, finish=write_annotations)
 
 

@@ -1,4 +1,4 @@
-"""Unpack, arrange and check MIT Indoor 67: indoorCVPR_09.tar and the two lists in one folder.
+"""Unpack, arrange and check MIT Indoor 67, from a folder that holds indoorCVPR_09.tar and the two image lists.
 
 python tools/dataset_converters/prepare_mit67.py FOLDER_OF_THE_DOWNLOADS data/mit67
 """
@@ -7,7 +7,7 @@ from preparation import Recipe, check_image_set, main
 
 
 def make_recipe() -> Recipe:
-    """The recipe; see :class:`preparation.Recipe`."""
+    """Return the instructions for this data set; see :class:`preparation.Recipe`."""
     from r2kd_mm.datasets import MIT67
 
     return Recipe('mit67', parts=MIT67.required, check=check_image_set(MIT67))

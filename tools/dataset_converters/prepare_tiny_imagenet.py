@@ -1,4 +1,4 @@
-"""Unpack, arrange and check Tiny-ImageNet; both public layouts are taken, and kept as they are.
+"""Unpack, arrange and check Tiny-ImageNet in either of its two public layouts; the layout is kept.
 
 python tools/dataset_converters/prepare_tiny_imagenet.py tiny-imagenet-200.zip data/tiny_imagenet
 """
@@ -7,7 +7,7 @@ from preparation import Recipe, check_image_set, main
 
 
 def make_recipe() -> Recipe:
-    """The recipe; see :class:`preparation.Recipe`."""
+    """Return the instructions for this data set; see :class:`preparation.Recipe`."""
     from r2kd_mm.datasets import TinyImageNet
 
     return Recipe(

@@ -1,4 +1,4 @@
-"""Convert a public checkpoint of the distillation zoo into one that our configs load, or back.
+"""Convert a public checkpoint of a network of r2kd_mm.zoo into one that our configs load, or back (--reverse).
 
 python tools/model_converters/convert_zoo_checkpoint.py tiny/vgg13 vgg13_vanilla.pth checkpoints/vgg13_tiny.pth
 python tools/model_converters/convert_zoo_checkpoint.py tiny/vgg8 work_dirs/run/epoch_240.pth vgg8.pth --reverse

@@ -1,9 +1,9 @@
-"""Take the student out of a checkpoint, in a folder that works without r2kd_mm.
+"""Export the student of a checkpoint to a folder that can be used without r2kd_mm.
 
 python tools/model_converters/export_student.py work_dirs/run/epoch_240.pth exports/student --format onnx
 
 The folder holds the network, export.json (preprocessing, classes) and a model card. The export is compared with the
-student on real images, those of the run's validation data or of --images, and refused where it differs.
+student on images of the run's validation data or of --images; if the logits differ, it is not written.
 """
 
 import argparse

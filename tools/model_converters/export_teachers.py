@@ -1,10 +1,10 @@
-"""Write the frozen teachers of a distillation as ONNX files, and a config that learns from these files.
+"""Write the frozen teachers of a distillation as ONNX files, and a config that uses these files as teachers.
 
 python tools/model_converters/export_teachers.py CONFIG work_dirs/teachers --precision int8
 python tools/train.py work_dirs/teachers/config.py
 
 On a CPU, ONNX Runtime often computes a network in less time than PyTorch, and in int8 in less again. Each file is
-compared with its network on training images, and refused where it says something else.
+compared with its network on training images; if their logits differ too much, the export fails.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What to search for CMKD: the learning rate, the weight, the temperature and the view."""
+"""Define the search space of CMKD for tools/tune.py: learning rate, loss weight, temperature and CutMix alpha."""
 
 
 def space(trial):
-    """Choose the fields of a trial."""
+    """Return the config fields of a trial, with values that Optuna suggests."""
     return {
         'optim_wrapper.optimizer.lr': trial.suggest_float('learning rate', 0.02, 1.0, log=True),
         'model.losses.loss_cmkd.loss_weight': trial.suggest_float('cmkd weight', 0.5, 16.0, log=True),

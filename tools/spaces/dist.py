@@ -1,8 +1,8 @@
-"""What to search for DIST: the learning rate, its two weights and the temperature."""
+"""Define the search space of DIST for tools/tune.py: learning rate, inter and intra weight, and temperature."""
 
 
 def space(trial):
-    """Choose the fields of a trial."""
+    """Return the config fields of a trial, with values that Optuna suggests."""
     return {
         'optim_wrapper.optimizer.lr': trial.suggest_float('learning rate', 0.02, 1.0, log=True),
         'model.losses.loss_dist.inter_weight': trial.suggest_float('inter weight', 0.25, 8.0, log=True),

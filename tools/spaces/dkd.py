@@ -1,8 +1,8 @@
-"""What to search for DKD: the learning rate, the weight of the other classes and the temperature."""
+"""Define the search space of DKD for tools/tune.py: learning rate, alpha, beta and temperature."""
 
 
 def space(trial):
-    """Choose the fields of a trial."""
+    """Return the config fields of a trial, with values that Optuna suggests."""
     return {
         'optim_wrapper.optimizer.lr': trial.suggest_float('learning rate', 0.02, 1.0, log=True),
         'model.losses.loss_dkd.alpha': trial.suggest_float('alpha', 0.25, 4.0, log=True),

@@ -1,8 +1,8 @@
-"""What to search for KD: the learning rate, and how much of which teacher."""
+"""Define the search space of KD for tools/tune.py: learning rate, weight of the teacher against labels, temperature."""
 
 
 def space(trial):
-    """Choose the fields of a trial."""
+    """Return the config fields of a trial, with values that Optuna suggests."""
     weight = trial.suggest_float('kd weight', 0.5, 0.99)
     return {
         'optim_wrapper.optimizer.lr': trial.suggest_float('learning rate', 0.02, 1.0, log=True),

@@ -1,8 +1,8 @@
-"""What to search for R2KD: the learning rate, its two weights, the pruned copy and the view."""
+"""Define the search space of R2KD for tools/tune.py: learning rate, loss weights, pruned share and CutMix alpha."""
 
 
 def space(trial):
-    """Choose the fields of a trial."""
+    """Return the config fields of a trial, with values that Optuna suggests."""
     return {
         'optim_wrapper.optimizer.lr': trial.suggest_float('learning rate', 0.02, 1.0, log=True),
         'model.losses.loss_value.loss_weight': trial.suggest_float('value weight', 0.25, 8.0, log=True),

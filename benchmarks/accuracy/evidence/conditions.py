@@ -1,8 +1,7 @@
-"""Score the students of a question on hard images, augmented images, unseen fonts and corruptions.
+"""Evaluate students that ``run.py`` has trained on hard images, augmented images, unseen fonts and corruptions.
 
-It measures the last checkpoint of every finished run of ``run.py`` on test images and trains nothing. Hard images are
-those on which the class distribution of the teacher has a high entropy. Augmented images are made by AutoAugment, which
-keeps their labels.
+The script evaluates the last checkpoint of every finished run on test images; it trains nothing. An image is hard if
+the teacher's class distribution has a high entropy. Augmented images are made by AutoAugment, which keeps their labels.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -51,7 +50,7 @@ Accuracies = dict[str, dict[str, dict[int, float]]]
 
 
 def measure(runs: Sequence[Run], teacher_run: Run) -> Accuracies:
-    """Measure the accuracy of every run, and of the teacher as seed 0, under every condition."""
+    """Measure the accuracy of every run and of the teacher under every condition; the teacher is listed with seed 0."""
     networks: dict[tuple[str, int], nn.Module] = {}
     for run in runs:
         networks[run.method.name, run.seed], _ = trained_student(run)

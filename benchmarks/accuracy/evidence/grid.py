@@ -1,4 +1,4 @@
-"""List the questions of the evidence benchmark on Glyph-100 as methods to compare, and the scales of training."""
+"""Define the evidence benchmark on Glyph-100: the methods that each question compares, and the training scales."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HALF_BATCHES: Options = {'train_dataloader.batch_size': 32}  # in place of 64 im
 
 @dataclass(frozen=True)
 class Scale:
-    """The amount of training, and its data.
+    """The data set size and the training length of a benchmark run.
 
     Args:
         train_size: Training images, of 100 classes.

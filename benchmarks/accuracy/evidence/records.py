@@ -1,7 +1,7 @@
-"""Keep what a comparison has finished in the repository, so that any machine resumes it from there.
+"""Keep the results of finished runs in the repository, so that a comparison can be resumed on another machine.
 
-The folder of runs may be lost. A record holds what is needed afterwards: the result of each run in a line of JSON, with
-the digest of its settings, and the weights of each small teacher.
+The records replace the folder of the runs if that is lost. They hold the result of each run as a line of JSON, with a
+digest of its settings, and the weights of each small teacher.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from r2kd_mm.runs.state import DIGEST_FILE
 
 
 class Records:
-    """The finished runs of a scale.
+    """The stored results of the finished runs of one training scale.
 
     Args:
         folder: Folder of the records of all scales; made when the first run is kept.

@@ -1,7 +1,7 @@
-"""Answer one question of the evidence benchmark: train what is missing, and write table, plots and every number.
+"""Answer one question of the evidence benchmark: train the missing runs, then write a table, plots and a JSON file.
 
-The teacher is trained first if need be. Questions share runs, and a second call resumes. Finished runs are kept in
-``records``: a call on another machine does not repeat them.
+A question is a table of methods, defined in ``grid.py``. The teacher is trained first if it is missing. Questions share
+runs, and a second call resumes. Finished runs are kept in ``records``: a call on another machine does not repeat them.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def parse_args(description: str | None = __doc__) -> argparse.Namespace:
-    """Read the command line, of this script or of one that measures the runs of this one."""
+    """Read the command line of this script, or of ``conditions.py``, which evaluates the same runs."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('question', choices=QUESTIONS, help='which table')
     parser.add_argument('--scale', choices=SCALES, default='short', help='how much is trained (default %(default)s)')

@@ -1,4 +1,4 @@
-"""The questions of the evidence benchmark: fair by construction, and answered by one command."""
+"""The evidence benchmark: the methods of each table are compared fairly, and one command makes the table."""
 
 import json
 import re

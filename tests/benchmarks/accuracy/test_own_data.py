@@ -1,4 +1,4 @@
-"""The recipe benchmark compares methods on the seeds that they share."""
+"""The benchmark own_data.py compares a method with the student alone only on the seeds that both have."""
 
 import own_data
 import pytest

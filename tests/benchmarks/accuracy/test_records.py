@@ -1,4 +1,4 @@
-"""What a comparison has finished is kept in the repository: a result for a run of the same settings, and no other."""
+"""The stored results of finished runs are restored only for runs with the same settings."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The folders of the recipe benchmark: each split has pictures of its own."""
+"""In the folders that small_folders.py writes, each split has its own pictures."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark of images without labels compares the same photos with labels."""
+"""The benchmark unlabelled.py: which cases have unlabelled images and a teacher, and how many steps they train."""
 
 import unlabelled
 

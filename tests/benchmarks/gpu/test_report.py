@@ -1,4 +1,4 @@
-"""The report of `make gpu`: each part may fail alone, and the report is written whatever happens."""
+"""The report of `make gpu` is written even if a part fails or hangs, and the other parts still run."""
 
 import getpass
 import socket

@@ -1,4 +1,4 @@
-"""The decoders that the benchmark compares see the same picture."""
+"""The JPEG decoders that the benchmark compares give the same pixels, up to rounding."""
 
 import decode
 import numpy as np

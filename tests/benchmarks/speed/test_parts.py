@@ -1,4 +1,4 @@
-"""The parts of a step are timed apart, and its operators counted."""
+"""The parts of a training step are timed separately, and the bytes of its operators are counted."""
 
 from types import SimpleNamespace
 

@@ -1,6 +1,6 @@
-"""Make the files of this folder: what version 0.1.0 writes. Run it with that version and its tests on PYTHONPATH.
+"""Make the files of this folder with version 0.1.0; run it with that version and its tests on PYTHONPATH.
 
-python tests/data/v0_1_0/make.py /tmp/v0_1_0    # a new folder, whose content belongs beside this file
+python tests/data/v0_1_0/make.py /tmp/v0_1_0    # a new folder; copy its content next to this file
 """
 
 import json

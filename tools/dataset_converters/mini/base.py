@@ -1,4 +1,4 @@
-"""Images and archives that all formats share."""
+"""Draw the images and write the archives of the miniature image sets; all formats share this code."""
 
 from __future__ import annotations
 

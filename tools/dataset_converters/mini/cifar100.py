@@ -1,4 +1,4 @@
-"""CIFAR-100: its Python version, pickled by Python 2."""
+"""Write a miniature of CIFAR-100, Python version: pickle files in the format of Python 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES_PER_SUPERCLASS = 5
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """Files ``train``, ``test`` and ``meta`` with the keys of the real ones; images in a random order of classes."""
+    """Write ``train``, ``test`` and ``meta`` with the keys of the real files; the classes are in random order."""
     root = folder / FOLDER
     root.mkdir()
     for split, count in (('train', mini.train), ('test', mini.val)):

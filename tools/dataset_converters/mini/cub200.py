@@ -1,4 +1,4 @@
-"""CUB-200-2011: images in class folders, and text files that number them from 1."""
+"""Write a miniature of CUB-200-2011: images in class folders, and text files that number the images from 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mini.base import Format, Miniature, write_archive
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """Images, classes, labels, split and boxes; training and test images of a class are mixed, as in the real one."""
+    """Write images, classes, labels, split and boxes; a class has training and test images in random order."""
     files: dict[str, list[str]] = {
         name: [] for name in ('images', 'classes', 'image_class_labels', 'train_test_split', 'bounding_boxes')
     }

@@ -1,4 +1,4 @@
-"""ImageNet: ``<split>/<wnid>/*.JPEG``, or a flat validation split with ``meta/val.txt``."""
+"""Write a miniature of ImageNet: ``<split>/<wnid>/*.JPEG``, or a flat validation folder with ``meta/val.txt``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VAL_NAME = 'ILSVRC2012_val_{:08d}.JPEG'
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """Class ``i`` is named like WordNet synset ``n0000000i``.
+    """Write the images; class ``i`` has the WordNet id ``n0000000i``.
 
     The layout ``'folders'`` has class folders in both splits; ``'annotations'`` has, as the validation archive unpacks,
     images in ``val/`` and their labels in ``meta/val.txt``.

@@ -1,4 +1,4 @@
-"""MIT Indoor 67: images in class folders, more than the two lists name."""
+"""Write a miniature of MIT Indoor 67: images in class folders, and two lists that leave some images out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mini.base import Format, Miniature, write_archive
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """The lists are shuffled, so that their order tells nothing of the labels; one image a class is in neither."""
+    """Write the images and two lists in random order; one image of each class is in neither list."""
     lists: dict[str, list[str]] = {'Train': [], 'Test': []}
     for label in range(mini.classes):
         for index in range(mini.train + mini.val + 1):

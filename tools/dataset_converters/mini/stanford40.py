@@ -1,4 +1,4 @@
-"""Stanford 40 Actions: all images in one folder, and two lists for each action."""
+"""Write a miniature of Stanford 40 Actions: all images in one folder, and two lists for each action."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mini.base import Format, Miniature, write_archive
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """``ImageSplits`` has the actions, a list of each action and split, and a list of each split."""
+    """Write the images; ``ImageSplits`` has the actions, one list for each action and split, and one for each split."""
     actions = [f'doing_{label:02d}' for label in range(mini.classes)]
     splits = folder / 'ImageSplits'
     splits.mkdir()

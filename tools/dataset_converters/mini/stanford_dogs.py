@@ -1,4 +1,4 @@
-"""Stanford Dogs: images in class folders, and lists in MATLAB files."""
+"""Write a miniature of Stanford Dogs: images in class folders, and lists in MATLAB files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mini.base import Format, Miniature, save_matlab, write_archive
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """``train_list.mat``, ``test_list.mat`` and ``file_list.mat`` hold cells of file names and labels from 1."""
+    """Write images, and ``train_list.mat``, ``test_list.mat`` and ``file_list.mat`` with names and labels from 1."""
     lists: dict[str, list[tuple[str, int]]] = {'train': [], 'test': []}
     for label in range(mini.classes):
         wnid = f'n{label:08d}'

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet: as published, or with the validation images in class folders."""
+"""Write a miniature of Tiny-ImageNet: as published, or with the validation images in class folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOX = '0\t0\t63\t63'  # columns of the annotations: left, top, right, bottom
 
 
 def write(folder: Path, mini: Miniature) -> None:
-    """As published, ``wnids.txt`` is not in the order of the WordNet ids. ``'folders'`` has ``val/<wnid>/images/``."""
+    """Write images and lists; ``wnids.txt`` is not sorted, as published. ``'folders'`` has ``val/<wnid>/images/``."""
     wnids = [f'n{label:08d}' for label in range(mini.classes)]
     for label, wnid in enumerate(wnids):
         names = [f'{wnid}_{index}.JPEG' for index in range(mini.train)]
