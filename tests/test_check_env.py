@@ -206,8 +206,14 @@ def test_without_any_package_the_table_is_shown_all_the_same(command):
 
 @pytest.mark.parametrize(
     'command',
-    ['import r2kd_mm.pruning.channels', "from r2kd_mm.registry import MODELS; MODELS.get('SingleTeacherDistill')"],
-    ids=['imported', 'looked up'],
+    [
+        pytest.param('import r2kd_mm.pruning.channels', id='imported'),
+        pytest.param(
+            "from r2kd_mm.registry import MODELS; MODELS.get('SingleTeacherDistill')",
+            id='looked up',
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_a_wrong_mmcv_ends_in_the_table_too(tmp_path, command):
     """mmrazor asserts mmcv <= 2.1.0 when it is imported."""

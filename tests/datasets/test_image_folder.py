@@ -212,6 +212,7 @@ def read_on_rank(roots: list[str], fault: Exception | None = None) -> dict:
     return dict(labels=labels(dataset), classes=dataset.metainfo['classes'])
 
 
+@pytest.mark.slow
 def test_rank_0_lists_the_folder_for_all(tmp_path):
     write_images(tmp_path, 'train/n1/a.JPEG', 'train/n2/b.JPEG', 'train/n2/c.JPEG', 'train/n2/d.JPEG')
     first, second = run_on_ranks(2, read_on_rank, [str(tmp_path)] * 2)

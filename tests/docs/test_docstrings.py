@@ -16,6 +16,7 @@ MODULES = [
     for source in sorted(PACKAGE.rglob('*.py'))
     if '>>> ' in source.read_text()
 ]
+SLOW = ('r2kd_mm.export.teachers',)  # writes ONNX files
 PACKAGES = ['.'.join(init.parent.relative_to(ROOT).parts) for init in sorted(PACKAGE.rglob('__init__.py'))]
 SINGLE = re.findall(r'automodule:: (\S+)', (ROOT / 'docs/reference/modules.md').read_text())
 SINGLE.remove('r2kd_mm.check_env')  # it reports what is installed here; README shows its command
@@ -56,7 +57,9 @@ def test_a_docstring_opens_with_a_verb_or_a_noun():
     assert found == []
 
 
-@pytest.mark.parametrize('module', MODULES)
+@pytest.mark.parametrize(
+    'module', [pytest.param(module, marks=pytest.mark.slow if module in SLOW else ()) for module in MODULES]
+)
 def test_the_examples_hold(module, example_folder, monkeypatch):
     monkeypatch.chdir(example_folder)
     MMLogger.get_current_instance()  # one that is made within an example would print into it

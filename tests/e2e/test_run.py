@@ -75,7 +75,7 @@ def test_a_resumed_run_of_the_same_config_has_no_change_to_report(run):
     assert 'Resumed with changes' not in run['finished'].stdout
 
 
-@pytest.mark.parametrize('allowed', [False, True])
+@pytest.mark.parametrize('allowed', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_changed_config_is_refused_on_resume_unless_allowed(run, mini_options, mini_teacher, tmp_path, allowed):
     finished = toolbox.run_forked(
         'train.py',

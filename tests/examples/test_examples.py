@@ -22,6 +22,7 @@ def test_a_bare_loop(capsys):
     assert accuracy['student, R2KD'] > 3 * CHANCE, accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('_beside_each_other')
 def test_under_accelerate(monkeypatch):
     pytest.importorskip('accelerate')

@@ -70,6 +70,7 @@ def test_r2kd_by_its_name_alone_keeps_its_losses_and_its_view(cfg):
     assert 'pruner' not in changed
 
 
+@pytest.mark.slow
 def test_int8_keeps_the_last_layer_in_float32(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(teachers, 'TOP1', 0.0)  # untrained teachers have no sure class
     monkeypatch.setattr(teachers, 'CORRELATION', 0.9)
@@ -85,6 +86,7 @@ def test_int8_keeps_the_last_layer_in_float32(cfg, tmp_path, monkeypatch):
     assert not quantised.intersection(last.input)
 
 
+@pytest.mark.slow
 def test_another_teacher_is_refused_and_nothing_is_left(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(teachers, 'CORRELATION', 1.1)
     with pytest.raises(ExportError, match=r'teacher in int8 is not the same teacher: .* is 0\.9\d+ \(at least 1\.1'):
@@ -97,7 +99,7 @@ def test_another_teacher_is_refused_and_nothing_is_left(cfg, tmp_path, monkeypat
     [
         (dict(replay=dict(folder='x')), 'model.replay needs the teacher itself'),
         (dict(features=dict(x=1)), 'model.features needs the teacher itself'),
-        (dict(pruned_teacher_mode='train'), 'pruned_teacher is in train mode'),
+        pytest.param(dict(pruned_teacher_mode='train'), 'pruned_teacher is in train mode', marks=pytest.mark.slow),
         (dict(weighting=dict(type='ConfidenceWeights')), 'ConfidenceWeights weights the teachers image by image'),
     ],
 )

@@ -83,6 +83,7 @@ def test_what_stays_between_steps_is_named():
     assert live[COPIES] == pytest.approx(4 * 3 * teachers, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_plan_is_the_same_when_it_is_made_again():
     step = PlannedStep(config(), SIDE)
     first = step.trace(IMAGES).peak

@@ -109,6 +109,7 @@ def test_the_cost_is_that_of_the_networks(found):
     assert found.methods[0].cost.latency > 0
 
 
+@pytest.mark.slow
 def test_fewer_images_are_drawn_from_the_set_and_give_the_same_each_time(groups):
     few, again = (measure(groups, 10, [('fog', 3)], report=lambda line: None) for _ in range(2))
     chosen = sorted(np.random.default_rng(0).choice(100, 10, replace=False))
@@ -137,6 +138,7 @@ def test_images_are_drawn_from_those_of_the_run_alone(groups, indices):
     assert looked_at(config, 2000).val_dataloader.dataset.get('indices') == indices
 
 
+@pytest.mark.slow
 def test_no_class_is_missed_where_the_labels_are_periodic():
     config = Config.fromfile(ROOT / 'configs/supervised/res14w8_glyph100.py')
     dataset = looked_at(config, 2000).val_dataloader.dataset

@@ -77,6 +77,7 @@ def test_a_test_set_of_its_own_is_reported_for_the_last_epoch_and_for_the_one_th
     assert load_result(run) == result
 
 
+@pytest.mark.slow
 def test_a_resumed_run_tests_the_epoch_that_validation_chose(tmp_path):
     options = {'test_dataloader.dataset.indices': 200, 'default_hooks.checkpoint.save_best': 'accuracy/top1'}
     whole, run = short_run(tmp_path / 'whole', **options), short_run(tmp_path / 'parts', **options)
@@ -199,6 +200,7 @@ def test_a_mistake_in_the_config_costs_no_run(finished, typo, message, tmp_path)
     assert not run.set_aside.exists()
 
 
+@pytest.mark.slow
 def test_a_run_comes_back_while_the_one_that_takes_its_place_is_not_finished(finished, tmp_path, monkeypatch, capsys):
     first = short_run(tmp_path)
     changed, other = (
@@ -257,6 +259,7 @@ def test_a_config_whose_accuracy_would_not_be_known_is_refused_before_the_traini
     assert shares == []
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_an_average_is_that_of_the_weights_in_its_checkpoint(tmp_path):
     average = [dict(type='EMAHook', momentum=0.02)]
     run = short_run(tmp_path, **{'test_dataloader.dataset.indices': 300, 'custom_hooks': average})
@@ -274,6 +277,7 @@ def test_the_accuracy_of_an_average_is_that_of_the_weights_in_its_checkpoint(tmp
     assert result.last != pytest.approx(tested())
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_not_known_where_its_weights_were_not_kept(tmp_path):
     run = short_run(tmp_path, **{'test_dataloader.dataset.indices': 200, 'default_hooks.checkpoint.save_best': None})
     result = train(run, lambda share: None)
