@@ -1,4 +1,4 @@
-"""Run functions around the import of a module, also if the module has been imported already."""
+"""Wrap the import of a module in a function; if the module is already imported, call the function at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the mark of samples without a label, and find the samples with a label."""
+"""Define how unlabelled samples are marked, and find the labelled samples of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save images with their predictions; :mod:`r2kd_mm.compat` puts this into mmpretrain's ``VisualizationHook``."""
+"""Save images with their predictions; :mod:`r2kd_mm.compat` makes mmpretrain's ``VisualizationHook`` use this."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.engine.wrapped_data import gives_bgr, innermost_datasets
 
 
 def look_at(hook: Any, dataloader: DataLoader) -> None:
-    """Store the channel order and the root folder of the next epoch's images in the hook.
+    """Tell ``hook`` the channel order and the root folder of the images in ``dataloader``, and reset its image counter.
 
     Args:
         hook: mmpretrain's ``VisualizationHook``.

@@ -1,10 +1,10 @@
-"""Published facts: the accuracies of public teachers, and the contents and sources of public image sets.
+"""Published facts: accuracies of public teachers, and the classes, image counts and URLs of public data sets.
 
 Top-1 accuracy is in percent on the test set (CIFAR-100) or the validation set (ImageNet). The CIFAR-100 numbers are
 those that Tian et al. (arXiv 1910.10699) report for the public checkpoints of the zoo. Most later papers repeat them.
 We know no published accuracies of public Tiny-ImageNet teachers.
 
-A folder with a part of a data set may state its own numbers, see :func:`expected_contents`.
+A folder that holds only a part of a data set can state its own image counts, see :func:`expected_contents`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compare the arguments in a config with the parameters of a class, before the class is called.
 
 :func:`r2kd_mm.registry.build_component` and ``--cfg-options`` refuse an unknown argument with the list of the known
-ones. The schedule of a resumed run reads the settings of a scheduler by the names of its parameters.
+ones. When a run is resumed, the parameter names of a scheduler show which values of its state are settings.
 """
 
 import ast

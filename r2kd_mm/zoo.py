@@ -1,6 +1,6 @@
-"""Build the networks of the CIFAR-100, Tiny-ImageNet and ImageNet pairs by name, and convert their public weights.
+"""Build teachers and students for CIFAR-100, Tiny-ImageNet and ImageNet by name, and convert public weights.
 
-The names are the public zoo's: ``'cifar/resnet20'``, ``'tiny/vgg13'``, ``'imagenet/mobilenetv1'``. Its CIFAR networks
+Examples of names are ``'cifar/resnet20'``, ``'tiny/vgg13'`` and ``'imagenet/mobilenetv1'``. The CIFAR networks
 are from Tian et al., "Contrastive Representation Distillation", arXiv 1910.10699, and most later papers use them.
 ``cifar`` networks take 32x32 images, ``tiny`` networks 64x64, ``imagenet`` networks 224x224.
 

@@ -1,4 +1,4 @@
-"""Set up a replay: store the teacher logits of the first epochs, and read them in later epochs."""
+"""Set up a replay: the first epochs store the teacher logits on disk, and later epochs read the stored logits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SWITCHED = (
 
 @HOOKS.register_module()
 class ReplayHook(Hook):
-    """Hook that opens the distiller's store of teacher logits before training, and marks each complete round.
+    """Hook that opens the store of teacher logits before training, and marks each epoch whose logits are all stored.
 
     If the store was made with another teacher, pruner, pipeline, data set or seed, it is not used. The hook then begins
     a new store next to the old one, and warns what differs.

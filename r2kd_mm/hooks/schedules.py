@@ -1,4 +1,4 @@
-"""Switch parts of a distillation on and off during training, with an optional ramp-up."""
+"""Switch a loss or the augmentation of a distillation on and off during training, with an optional ramp-up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2kd_mm.registry import HOOKS
 
 
 def scheduled_scale(time: int, begin: int, end: int | None, scale: float, ramp: int) -> float:
-    """Return the loss scale at ``time``: 0 before ``begin``, rising over ``ramp`` steps to ``scale``, 0 from ``end``.
+    """Return the loss scale at ``time``: 0 before ``begin``, then a linear ramp up to ``scale``, and 0 from ``end`` on.
 
     Example:
         >>> [scheduled_scale(epoch, begin=1, end=5, scale=1.0, ramp=1) for epoch in range(6)]

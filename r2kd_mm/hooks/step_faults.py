@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration of an optimizer step: number (from 1), batch, logits by view and network, and losses."""
+    """One training iteration: its number (from 1), batch, losses, and logits by (view, network)."""
 
     number: int
     batch: dict

@@ -14,7 +14,7 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Kept:
-    """Backup of tensors, which the GPU can restore without waiting for the CPU.
+    """Backup of tensors; a flag on the GPU decides whether they are restored, without synchronising with the CPU.
 
     Example:
         >>> weights, kept = [torch.tensor([1.0, 2.0])], Kept()

@@ -1,4 +1,4 @@
-"""Find, before the first step, losses without a gradient and labels that are not a distribution."""
+"""Find, before the first step, losses without a gradient and labels that are not a probability distribution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITH_TWO_CLASSES = 'KLDivergenceLoss, CorrelationDistanceLoss, DKDLoss or MLKDLo
 def check_losses(
     distiller: LogitDistiller, num_classes: int | None, loader: DataLoader, processes: int, logger: MMLogger
 ) -> None:
-    """Raise if a loss has zero gradient for these class and batch sizes; warn if only a part of a loss has none.
+    """Raise if a loss has zero gradient with this number of classes and batch size; warn if only a part has none.
 
     Losses of other packages do not declare what they need, and are not checked.
 

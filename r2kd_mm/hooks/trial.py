@@ -13,7 +13,7 @@ ACCURACY = 'accuracy/top1'
 
 @HOOKS.register_module()
 class TrialHook(Hook):
-    """Hook that reports each validation accuracy to an Optuna study, and stops the run if the pruner says so.
+    """Hook that reports each validation accuracy to an Optuna study, and stops the run if Optuna's pruner asks for it.
 
     A pruned run ends as with ``EarlyStoppingHook``, with a checkpoint of its last epoch.
 

@@ -1,4 +1,4 @@
-"""Check, before the first step, that nothing needs the labels of images without labels."""
+"""Check, before the first step, that no part of a run needs the label of an unlabelled image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2kd_mm.engine import UnlabelledShareSampler
 
 
 def check_unlabelled(model: nn.Module, name: str, loader: DataLoader, count: int) -> None:
-    """Raise if a data loader has images without labels, but model or validation needs all labels.
+    """Raise if a loader with unlabelled images is for validation, or if model or sampler cannot handle such images.
 
     Args:
         model: The model that the run trains.

@@ -1,4 +1,4 @@
-"""Distillation losses on logits, one published loss a file."""
+"""Distillation losses on logits; each file holds one published loss."""
 
 from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.losses.cmkd import DIFFICULTIES, CMKDLoss, correlation_matching

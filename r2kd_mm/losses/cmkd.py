@@ -1,8 +1,8 @@
 """CMKD, reconstructed: match values on easy samples and ranks on hard ones.
 
-The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not public to us. Its abstract gives a
-Pearson-based and a Spearman-based loss whose weights follow the difficulty of the sample. The z-scores come from
-second-hand accounts. All other choices in :func:`correlation_matching` are ours, and our numbers are not the paper's.
+The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not available to us. The abstract names a
+Pearson-based and a Spearman-based loss, weighted by the difficulty of each sample. Only secondary sources say that CMKD
+z-scores logits. All other choices in :func:`correlation_matching` are ours, and our results are not the paper's.
 """
 
 import math

@@ -11,7 +11,7 @@ from r2kd_mm.registry import MODELS
 
 
 def kendall_distance(student_logits: Tensor, teacher_logits: Tensor, smoothing: float = 0.5) -> Tensor:
-    r"""Compute a ranking loss after "Kendall's tau for Logits Distillation" (Guan et al., 2024, arXiv 2409.17823).
+    r"""Compute a ranking loss based on "Kendall's tau for Logits Distillation" (Guan et al., 2024, arXiv 2409.17823).
 
     .. math:: L = 1 - \frac1N \sum_n \frac{2}{C (C - 1)} \sum_{i < j}
               \tanh\left(\frac{z_{ni} - z_{nj}}{s}\right) \mathrm{sign}(t_{ni} - t_{nj})

@@ -24,7 +24,7 @@ def multi_level_kd(
     class_weight: float = 1.0,
     quantile: float | None = 0.5,
 ) -> Tensor:
-    r"""Compute the loss of "Multi-Level Logit Distillation" (Jin, Wang and Lin, CVPR 2023) for one view.
+    r"""Compute the loss of "Multi-Level Logit Distillation" (Jin, Wang and Lin, CVPR 2023) for one view of the images.
 
     .. math:: L = \sum_\tau \left[ w_I \, \frac{\tau^2}{N} \sum_i m_i \, \mathrm{KL}(q_i \,\|\, p_i)
               + \frac{w_B}{N} \sum_i m_i \left\| (P P^T - Q Q^T)_{i:} \right\|^2

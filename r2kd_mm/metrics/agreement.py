@@ -18,7 +18,7 @@ from r2kd_mm.teachers.build import build_teacher, check_same_inputs
 
 @METRICS.register_module()
 class TeacherAgreement(BaseMetric):
-    """Metric that compares the predictions with a frozen teacher's predictions on the same images.
+    """Metric that compares a student's predictions with a frozen teacher's predictions on the same images.
 
     - ``agreement/top1``: percentage of images for which student and teacher predict the same class.
     - ``agreement/class_correlation_difference``: mean absolute difference of

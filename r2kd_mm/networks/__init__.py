@@ -1,4 +1,4 @@
-"""Find networks of timm, torchvision, mmpretrain, HuggingFace and our zoo by name, with the images that each takes."""
+"""Find timm, torchvision, mmpretrain, HuggingFace and zoo networks by name, with image size and normalisation."""
 
 from r2kd_mm.networks.classifier import NetworkClassifier
 from r2kd_mm.networks.files import FileNetwork

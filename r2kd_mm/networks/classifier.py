@@ -1,4 +1,4 @@
-"""Wrap any network that outputs logits as an mmpretrain classifier, to train and predict with it."""
+"""Wrap any network that outputs logits as an mmpretrain classifier, for training and prediction."""
 
 from __future__ import annotations
 

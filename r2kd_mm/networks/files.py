@@ -1,4 +1,4 @@
-"""Load a trained network from a TorchScript or ONNX file, or from the folder of an export."""
+"""Load a trained network from a TorchScript or ONNX file, or from a folder that ``r2kd_mm.export`` wrote."""
 
 from __future__ import annotations
 

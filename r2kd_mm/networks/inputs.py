@@ -1,4 +1,4 @@
-"""Look up the images that a network expects (size, interpolation, normalisation) in its model collection."""
+"""Look up the image size, interpolation and normalisation of a network in its model collection, such as timm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERPOLATIONS = {'bicubic': 'bicubic', 'bilinear': 'bilinear', 'nearest': 'near
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images that a network expects.
+    """Image size, normalisation, channel order and interpolation that a network expects.
 
     Args:
         size: Height and width of the square images, in pixels.

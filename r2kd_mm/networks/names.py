@@ -1,4 +1,4 @@
-"""Turn a name such as ``timm/resnet34`` into the config of a classifier with any number of classes."""
+"""Turn a name such as ``timm/resnet34`` into the config of a classifier with a given number of classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = 3  # close names in a message
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """Classifier that was found by its name.
+    """Result of a search by name: the config of a classifier, its image format and its published weights.
 
     Args:
         name: Name that the user gave.

@@ -1,4 +1,4 @@
-"""The front of the toolbox: from a folder of photos and a teacher to an exported student."""
+"""Command ``r2kd-mm distill``: turn a folder of photos and a teacher into an exported student."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Write the config of each stage as a readable file, based on the installed configs."""
+"""Write a readable config file for each training of ``r2kd-mm distill``, from the configs installed with r2kd_mm."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Photos in the layout of :class:`~r2kd_mm.datasets.ImageFolder`.
+    """Folder of photos, their classes and splits, for :class:`~r2kd_mm.datasets.ImageFolder`.
 
     Args:
         root: Folder that the configs name as ``data_root``.

@@ -39,7 +39,7 @@ class _Picture:
 
 
 def look_into_photos(paths: Mapping[str, Sequence[str]], out: Path) -> list[str]:
-    """Decode the photos; raise if any is broken, and return notes on file types and on look-alikes.
+    """Decode the photos; raise if any is broken, and return notes on file types and on similar photos.
 
     If an earlier call checked the same paths, its stored notes are returned.
 

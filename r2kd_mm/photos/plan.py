@@ -1,4 +1,4 @@
-"""Plan a call of ``r2kd-mm distill``: the networks, their images, and a config file for each stage."""
+"""Plan a call of ``r2kd-mm distill``: find the networks and their image sizes, and write the config files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BYTES = 4 * 3 * 4  # of a weight in the checkpoints of a run: float32, with its 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages of a call of ``r2kd-mm distill``.
+    """Plan of a call of ``r2kd-mm distill``: photos, networks, and the runs that train teachers and students.
 
     Args:
         options: Options that the user gave.

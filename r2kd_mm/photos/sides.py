@@ -1,4 +1,4 @@
-"""Find the teachers and the student with the images that they expect, and measure their cost on one image."""
+"""Find teachers and student with their image size and normalisation, and measure FLOPs and latency of each."""
 
 from __future__ import annotations
 

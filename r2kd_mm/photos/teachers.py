@@ -17,7 +17,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class AskedTeacher:
-    """Options of one teacher; :class:`~r2kd_mm.photos.options.Options` describes the fields as ``teacher_*``."""
+    """Options of one teacher, called ``teacher`` or ``teacher_*`` in :class:`~r2kd_mm.photos.options.Options`."""
 
     network: str
     ckpt: str | None = None

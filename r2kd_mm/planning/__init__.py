@@ -1,4 +1,4 @@
-"""Plan a run on paper: what one step of a config takes, without a GPU and without the data."""
+"""Estimate FLOPs, memory and time of one training step of a config, without a GPU and without the data."""
 
 from r2kd_mm.planning.cards import CARDS, Card, find_card, read_bytes
 from r2kd_mm.planning.trace import Operator, StepTrace

@@ -17,7 +17,7 @@ UNITS = dict(KB=10**3, MB=10**6, GB=GIGA, TB=TERA, KIB=2**10, MIB=2**20, GIB=2**
 
 @dataclass(frozen=True)
 class Card:
-    """Peak rates of a GPU, without sparsity.
+    """Memory size, bandwidth and peak FLOP/s of a GPU, for dense (not sparse) operations.
 
     Attributes:
         title: Name of the GPU.

@@ -1,4 +1,4 @@
-"""Hold the estimated cost of a training step for each setting, and format it as a report."""
+"""Hold the estimated cost of a training step as configured and in variants, and format it as a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run one training step of a config without data: really with two images, and with fake tensors of any batch size."""
+"""Run a training step of a config without data: first on two blank images, then on fake tensors of any batch size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SOURCES: dict[str, Any] = dict(teacher_ckpt=None, checkpoint_path='', pretrained
 
 
 class PlannedStep:
-    """Training step of a config, with its networks and optimizer, whose operators can be traced.
+    """Training step of a config, with networks and optimizer; :meth:`trace` records its operators.
 
     The step first runs once on two blank images, which prepares the teachers and creates the optimizer state. Then it
     runs in PyTorch's ``FakeTensorMode``, whose tensors have a shape but no data. Both run the training code itself, so

@@ -28,7 +28,7 @@ CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 @dataclass(frozen=True)
 class Operator:
-    """Operator that ran in a traced step.
+    """Operator that ran in a traced step, with its FLOPs and memory traffic.
 
     Attributes:
         part: Part of the step, such as a network, that the operator belongs to.

@@ -1,4 +1,4 @@
-"""Teacher pruners: score the weights, choose, apply."""
+"""Make pruned copies of a teacher: score the weights or channels, choose the lowest scores, and remove them."""
 
 from typing import TYPE_CHECKING
 

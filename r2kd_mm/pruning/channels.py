@@ -27,7 +27,7 @@ RECURSION_LIMIT = 100_000  # mmrazor traces a network from its output to its inp
 @MODELS.register_module()
 @dataclass(frozen=True)
 class ChannelPruner:
-    """Pruner that removes the output channels of smallest L1 norm from a copy (Li et al., arXiv 1608.08710).
+    """Pruner that removes the output channels of smallest L1 norm from a copied network (Li et al., arXiv 1608.08710).
 
     mmrazor groups layers into units that must lose the same channels, for example because a shortcut adds their
     outputs. The score of a channel is the mean of its norms over the layers of a unit. Channels that mmrazor cannot

@@ -13,7 +13,7 @@ from r2kd_mm.registry import MODELS
 @MODELS.register_module()
 @dataclass(frozen=True)
 class MagnitudePruner:
-    """Pruner that sets the weights of smallest magnitude to zero in a copy; biases and normalisation stay.
+    """Pruner that copies a network and zeroes the weights of smallest magnitude in ``Conv2d`` and ``Linear`` layers.
 
     With ``scope='layer'`` and ``amount=0.1`` this makes the pruned teacher of R2KD (IEEE TKDE 2024,
     doi 10.1109/TKDE.2024.3438074): once, before the distillation, without fine-tuning.

@@ -1,4 +1,4 @@
-"""N:M pruning: keep the N largest of every M weights, the pattern of sparse tensor cores."""
+"""N:M pruning: keep the N largest of every M weights, such as 2:4 for sparse tensor cores."""
 
 from __future__ import annotations
 

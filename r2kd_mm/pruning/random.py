@@ -15,7 +15,7 @@ from r2kd_mm.registry import MODELS
 @MODELS.register_module()
 @dataclass(frozen=True)
 class RandomPruner:
-    """Pruner that sets random weights to zero in a copy; biases and normalisation stay.
+    """Pruner that copies a network and zeroes random weights in ``Conv2d`` and ``Linear`` layers.
 
     Args:
         amount: Fraction of the weights to remove, in ``[0, 1)``.

@@ -1,4 +1,4 @@
-"""Find the weights of a network, choose the ones that stay, set the others to zero, and report."""
+"""Find the prunable weights of a network, choose which to keep, set the others to zero, and count them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCOPES = ('layer', 'global')
 
 @dataclass(frozen=True)
 class PruningReport:
-    """Result of a pruner, layer by layer.
+    """Number of pruned weights and of all weights in each layer.
 
     Attributes:
         layers: Maps the name of a weight to ``(pruned, total)``, in the network's order. Pruned weights

@@ -1,4 +1,4 @@
-"""Show what runs did, as numbers, tables, figures and one page."""
+"""Report the results of training runs as numbers, tables, figures and one HTML page."""
 
 from r2kd_mm.moved import old_names
 from r2kd_mm.report.analyze import analyze

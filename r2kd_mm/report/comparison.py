@@ -24,7 +24,7 @@ def write_comparison(
     teachers: Mapping[str, float] | None = None,
     subject: str = '',
 ) -> str:
-    """Write ``table.md``, ``results.json``, ``accuracy.png`` and, where methods differ, ``differences.png``.
+    """Write ``table.md``, ``results.json``, ``accuracy.png`` and, if there is a baseline, ``differences.png``.
 
     Args:
         folder: Output folder; created if it does not exist.

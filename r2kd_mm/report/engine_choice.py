@@ -1,4 +1,4 @@
-"""Find the fastest memory format and view batching of teachers and student on this machine."""
+"""Find the fastest memory format, and whether teachers run faster on both views in one batch, on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Seconds = Mapping[Any, float]
 
 
 def print_choice(cfg: Config) -> None:
-    """Time the variants of teachers and student on a training batch; print all times, and options for the fastest.
+    """Time each variant on a training batch; print all times, and the ``--cfg-options`` of the fastest variant.
 
     A training never chooses by itself: times vary, so the run would not be reproducible. Printed options become part of
     the command, so a resumed run and all runs of a comparison use the same variant.

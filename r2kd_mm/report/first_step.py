@@ -27,7 +27,7 @@ IN_A_ROW = 8
 
 
 class Seen(Exception):
-    """Signal that the first batch is captured, which ends the run."""
+    """Exception that ends the run as soon as the first batch is captured."""
 
 
 class FirstStep(Hook):

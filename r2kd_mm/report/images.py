@@ -1,4 +1,4 @@
-"""Choose the validation images that networks are measured on, and corrupt them on request."""
+"""Choose the validation images to measure networks on, and optionally corrupt the images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r2kd_mm.registry import DATASETS, MODELS
 
 
 def looked_at(config: Config, num_images: int) -> Config:
-    """Return a copy of a config with at most ``num_images`` validation images; a wrapped data set keeps all images.
+    """Return a copy of a config with at most ``num_images`` validation images, or all if a wrapper holds the data set.
 
     The images are drawn at random with a fixed seed. Evenly spaced images could miss classes if labels are periodic.
     """

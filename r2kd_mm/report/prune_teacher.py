@@ -43,7 +43,7 @@ R2KD_DEFAULT = ('magnitude', 0.1)
 
 
 def plan(names: Sequence[str], amounts: Sequence[float]) -> list[tuple[str, float, Pruner]]:
-    """List name, amount and pruner of every copy: all ``amounts`` for each name; an N:M pruner has one amount.
+    """List the copies to make, as (name, amount, pruner): one per amount, but a single one for an N:M pruner.
 
     Raises:
         ValueError: A pruner is unknown, or an amount is out of range.

@@ -1,4 +1,4 @@
-"""Compare plain PyTorch with the teacher engine on the teachers of a config: agreement and speed."""
+"""Compare teachers in plain PyTorch and in the optimised ``TeacherEngine``: agreement of the logits, and speed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPETITIONS = 5
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config of the command line, with ``--cfg-options`` applied.
+    """Read the config file given on the command line, and apply ``--cfg-options``.
 
     Raises:
         ValueError: The config has no teacher or no validation data.

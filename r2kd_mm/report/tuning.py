@@ -20,7 +20,7 @@ MOST_COLUMNS = 3
 
 
 def tuning_table(searches: Sequence[tuple[Method, Method, Mapping[Method, Mapping[int, Result]], optuna.Study]]) -> str:
-    """Format a table that compares each config before and after its search, paired by seed, on the test images.
+    """Format a table of test accuracies that compares each config with its tuned version, paired by seed.
 
     Args:
         searches: For each search: the untuned config, the tuned config, the results of both by seed, and the study.

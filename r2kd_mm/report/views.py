@@ -1,4 +1,4 @@
-"""Show the input of a network as pictures without normalisation, and the predictions of a teacher."""
+"""Make augmented views, turn normalised images back into pictures, and write predicted classes as text."""
 
 from __future__ import annotations
 

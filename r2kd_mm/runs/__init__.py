@@ -1,4 +1,4 @@
-"""Compare methods over seeds: train every config with every seed, and compute with the results."""
+"""Compare methods over seeds: train every config with every seed, and compute statistics of the accuracies."""
 
 from r2kd_mm.moved import old_names
 from r2kd_mm.runs.compare import collect, complete, preview, report_failures, run_to_exit

@@ -1,4 +1,4 @@
-"""Train the runs of a grid by an engine, and resume runs whose process died."""
+"""Train runs on an engine (local processes, Ray or SLURM), and resume runs whose process died."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ METRIC = 'accuracy/top1'  # of mmpretrain's Accuracy, in percent
 
 
 def logged_rows(log: Path) -> Iterator[dict[str, Any] | None]:
-    """Read the rows of one log of ``LocalVisBackend``, in order; each start of a run has its own log.
+    """Read the rows of one log of ``LocalVisBackend``, in order; each start or resume has its own log.
 
     A line that was cut off by a kill or a full disk gives ``None``.
     """

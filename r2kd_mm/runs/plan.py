@@ -20,7 +20,7 @@ __getattr__ = old_names(__name__)
 
 @dataclass(frozen=True)
 class Method:
-    """Method of a comparison: a config with options, which gets one row in the table.
+    """Method of a comparison: a config, possibly with changed fields, which is one row of the table.
 
     Args:
         name: Name in tables and plots; unique in a comparison.

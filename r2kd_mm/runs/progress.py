@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal, to show that s
 
 
 class ProgressPrinter:
-    """Printer of one line per ended run, and of the running runs with their progress and the total time left.
+    """Printer of progress: one line per ended run, the share done of each running run, and the total time left.
 
     The time left assumes that the remaining runs are as fast as the work so far.
 

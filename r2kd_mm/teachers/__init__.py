@@ -1,4 +1,4 @@
-"""Frozen teachers: build them, prune copies, run them, weigh their logits, and keep the logits on disk."""
+"""Frozen teachers: build them, make pruned copies, run them, weigh their logits, and store the logits on disk."""
 
 from typing import TYPE_CHECKING
 

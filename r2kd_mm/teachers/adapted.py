@@ -17,7 +17,7 @@ INTERPOLATIONS = ('bicubic', 'bilinear', 'nearest')
 
 @MODELS.register_module()
 class AdaptedInputs(nn.Module):
-    """Classifier with a conversion of its input images and of its output classes, both on the device.
+    """Classifier that resizes and re-normalises the student's images, and picks the logits of the run's classes.
 
     The student's images are de-normalised to pixels, normalised for this classifier, and resized. Nothing is cropped:
     both networks see the same part of the picture. Bicubic values are not clipped to the range of pixels.

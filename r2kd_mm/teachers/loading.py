@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TeacherLoader:
-    """Builder of the networks of an ensemble for one student.
+    """Builder of the teachers of an ensemble, which checks that each teacher fits the student.
 
     Attributes:
         ensemble: The teachers and their copies, as given in the config; ``None`` if the student is built alone.

@@ -1,4 +1,4 @@
-"""Replay: repeat the random draws of each image in cycles, so that teacher logits can be stored and read from disk."""
+"""Replay: repeat each image's random augmentation every few epochs, so that stored teacher logits can be reused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPEATED_IMAGES = (
 
 
 class Replay:
-    """Random draws that repeat every ``cycle`` epochs, and the stored teacher logits, which repeat with the draws.
+    """Random augmentation draws that repeat every ``cycle`` epochs, and the stored teacher logits for these draws.
 
     The draws for an image's augmented view depend only on (seed, round, image), where the round is the epoch modulo the
     cycle. The mixing partner of an image is its neighbour in the batch (:class:`~r2kd_mm.engine.PairedSampler`).

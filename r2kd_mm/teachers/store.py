@@ -1,4 +1,4 @@
-"""Store teacher logits on disk, so that the teachers run in the first cycle of epochs and not in every epoch."""
+"""Store teacher logits on disk, so that teachers run only in the first epochs, until the random draws repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weigh the teachers of an ensemble."""
+"""Set the weight of each teacher in an ensemble: fixed, by confidence, or learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.registry import MODELS
 
 
 def mix(logits: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted sum over the members of an ensemble.
+    """Return the weighted sum of the logits of the members of an ensemble.
 
     Args:
         logits: Shape ``(members, N, C)``.

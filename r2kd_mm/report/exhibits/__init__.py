@@ -1,4 +1,4 @@
-"""Turn measurements into what the page shows: a figure, its numbers, and a sentence about each."""
+"""Turn measurements into exhibits, the sections of the results page: each has a figure, its numbers and a caption."""
 
 from __future__ import annotations
 

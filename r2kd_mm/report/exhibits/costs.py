@@ -1,4 +1,4 @@
-"""Show accuracy against the cost per image."""
+"""Show the accuracy of each network against parameters, multiply-adds and latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show images: wrongly classified ones, and the augmented views."""
+"""Show wrongly classified images, and augmented views of images."""
 
 from __future__ import annotations
 

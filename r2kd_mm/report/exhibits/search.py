@@ -1,4 +1,4 @@
-"""Show the hyper-parameter searches that the runs belong to, as trials or as finalists."""
+"""Show the hyper-parameter searches from which the given runs come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2kd_mm.report.tuning import completed, draw_importance, draw_slices, impor
 
 
 def show_searches(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
-    """Show each search of ``tools/tune.py`` whose folder contains some of the runs; nothing without Optuna."""
+    """Show each search of ``tools/tune.py`` whose folder contains a given run; show nothing if Optuna is missing."""
     if importlib.util.find_spec('optuna') is None:
         return
     folders = dict.fromkeys(run.folder.resolve().parents[2] for group in groups for run in group.runs)

@@ -1,4 +1,4 @@
-"""Show the entropy of the teachers' predictions, and the correlation between classes of all networks."""
+"""Show the entropy of the teachers' predictions, and the correlation between the logits of any two classes."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _training_but_labels(config: Config) -> str:
 
 
 def show_label_noise(groups: Sequence[RunGroup]) -> Iterator[Exhibit]:
-    """Show methods that differ in their label noise only as one line."""
+    """Show accuracy against label noise; methods that are equal except for the label noise form one line."""
     alike: dict[str, list[RunGroup]] = {}
     for group in groups:
         alike.setdefault(_training_but_labels(group.config), []).append(group)
