@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,8 +70,8 @@ def measure(
     Example:
         >>> from r2kd_mm.report import find_groups
         >>> found = measure(find_groups(['work_dirs']), num_images=100, corruptions=[('contrast', 3)])
-        KD: loading 1 students and the teachers
-        R2KD: loading 1 students and the teachers
+        KD: loading the teachers and 1 student(s)
+        R2KD: loading the teachers and 1 student(s)
         asking all networks about 100 images
         corruption 1 of 1: contrast
         >>> found.methods[0].students[0].shape
@@ -82,7 +82,7 @@ def measure(
     dataset = DATASETS.build(copy.deepcopy(configs[0].val_dataloader.dataset))
     networks = []
     for group in groups:
-        report(f'{group.name}: loading {len(group.runs)} students and the teachers')
+        report(f'{group.name}: loading the teachers and {len(group.runs)} student(s)')
         networks.append(_load_networks(group, notes))
 
     report(f'asking all networks about {len(dataset)} images')
@@ -95,7 +95,7 @@ def measure(
         MeasuredMethod(
             group,
             students=[answers[str(place)] for place in range(len(group.runs))],
-            cost=_cost(unwrap_student(loaded.students[0]), batch[:1]),
+            cost=_cost([unwrap_student(loaded.students[0])], batch[:1]),
             teacher=_teacher(loaded, answers, batch[:1]),
             errors=_errors(config, answers['0'], labels, classes),
         )
@@ -226,7 +226,7 @@ def _teacher(networks: _Networks, answers: dict[str, Tensor], image: Tensor) -> 
     if networks.distiller is None:
         return None
     teachers = networks.distiller.teachers
-    return MeasuredTeacher(tuple(teachers), answers[_TEACHER], _cost(next(iter(teachers.values())), image))
+    return MeasuredTeacher(tuple(teachers), answers[_TEACHER], _cost(teachers.values(), image))
 
 
 def _errors(config: Config, logits: Tensor, labels: Tensor, classes: Sequence[str]) -> list[WrongImage]:
@@ -247,7 +247,12 @@ def _errors(config: Config, logits: Tensor, labels: Tensor, classes: Sequence[st
     return found
 
 
-def _cost(classifier: nn.Module, image: Tensor) -> Cost:
-    network = copy.deepcopy(classifier).cpu().eval()
-    parameters = sum(weight.numel() for weight in network.parameters())
-    return Cost(parameters, count_flops(network, image), measure_latency(partial(classifier_logits, network), image))
+def _cost(classifiers: Iterable[nn.Module], image: Tensor) -> Cost:
+    """Return the cost of all ``classifiers`` together, one after the other."""
+    costs = []
+    for classifier in classifiers:
+        network = copy.deepcopy(classifier).cpu().eval()
+        parameters = sum(weight.numel() for weight in network.parameters())
+        latency = measure_latency(partial(classifier_logits, network), image)
+        costs.append((parameters, count_flops(network, image), latency))
+    return Cost(*map(sum, zip(*costs)))

@@ -53,7 +53,7 @@ class MeasuredTeacher:
     Args:
         names: Names of the networks.
         logits: Logits for the images, shape ``(images, classes)``.
-        cost: Cost of the first network.
+        cost: Cost of all networks together.
         corrupted: Corruption and severity to accuracy in percent.
 
     Example:

@@ -28,8 +28,8 @@ def show_costs(found: Measurements) -> Iterator[Exhibit]:
         'cost',
         'Accuracy against cost',
         f'Top-1 accuracy on {found.data} after the last epoch, mean over seeds, against the cost of one image. The '
-        'latency is measured on the processor that made this page and differs from run to run. The cost of a teacher '
-        'is the cost of its first network.',
+        'latency is measured on the processor that made this page and differs from run to run. The cost of '
+        'several teachers is the sum of their costs.',
         partial(draw_scatter, panels, styles_of(found), 'top-1 accuracy (%)'),
         ('network', 'accuracy_percent', 'parameters', 'multiply_adds', 'latency_ms'),
         [(name, mean, *astuple(cost)) for name, (mean, cost) in last.items()],
