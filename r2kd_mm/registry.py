@@ -26,6 +26,7 @@ LOCATIONS = [
     'r2kd_mm.distillers',
     'r2kd_mm.backbones',
     'r2kd_mm.zoo',
+    'r2kd_mm.quantized',
     'r2kd_mm.networks',
     'r2kd_mm.datasets',
     'r2kd_mm.corruptions',

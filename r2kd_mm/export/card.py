@@ -62,7 +62,7 @@ def model_card(
         'network': _network(student),
         **_cost(student, predict),
         **({} if measured is None else _lowered(measured, precision)),
-        'checked': f'in float32, on {len(student.images)} images: {output} within {difference:.1e} of the largest '
+        'checked': f'in {FLOAT32 if measured is None or measured.has_float32 else precision}, on {len(student.images)} images: {output} within {difference:.1e} of the largest '
         'one of the student',
     }
     origin = {
@@ -159,7 +159,8 @@ def _lowered(measured: Measurement, precision: str) -> dict[str, str]:
         f'{accuracy(FLOAT32)}; in brackets the 95 % interval of that many images',
         'agreement': f'{measured.agreement:.2f} % of them get the same class from both',
         'size': f'{measured.bytes[precision]:,} bytes, in float32 {measured.bytes[FLOAT32]:,}',
-        'time of images in one call': f'{times(precision)}; in float32 {times(FLOAT32)}',
+        'time of images in one call': times(precision)
+        + (f'; in float32 {times(FLOAT32)}' if measured.has_float32 else ''),
     }
     return {**rows, **({'note': '; '.join(measured.notes)} if measured.notes else {})}
 

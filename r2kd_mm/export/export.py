@@ -22,10 +22,14 @@ from r2kd_mm.export.network import ExportError
 from r2kd_mm.export.preprocessing import Preprocessing
 from r2kd_mm.export.quantization import CONVERTERS
 from r2kd_mm.export.student import Student, load_student
+from r2kd_mm.quantized import FakeQuantizedClassifier
 
 # Share of the largest logit: float32 sums in another order differ by about 1e-6, a missing layer by about 1.
 TOLERANCE = 1e-4
 CARD = 'README.md'
+GRAPHS = ('exported', 'executorch')  # formats of the graph that fake quantisation trains
+# Share of the largest logit: a sum in another order can round to the next of 256 values.
+LEARNED_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Exported:
         folder: Folder of the export.
         files: Names of its files, sorted.
         difference: Largest difference between the logits of the export in float32 and those of the student, divided by
-            the student's largest logit.
+            the student's largest logit; of the export in int8, if the student learned with fake quantisation.
         num_images: Number of real images on which these logits were compared.
         measured: Effect of a lower precision on accuracy, size and time; ``None`` in float32.
 
@@ -117,9 +121,12 @@ def export_student(
     temporary.mkdir()
     try:
         description = dict(describe(student, name, precision, plain.preprocessing), license=licence)
-        predict, difference = _write(student, description, temporary)
         measured = None
-        if precision != FLOAT32:
+        if isinstance(student.network.classifier, FakeQuantizedClassifier):
+            predict, difference, measured = _convert(student, description, temporary)
+        else:
+            predict, difference = _write(student, description, temporary)
+        if precision != FLOAT32 and measured is None:
             predict, measured = _lower(student, description, temporary, max_drop, calibration)
         card = model_card(student, description, predict, difference, Path(checkpoint).name, measured)
         (temporary / CARD).write_text(card, encoding='utf-8')
@@ -190,6 +197,43 @@ def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple
             f'{difference:.1e} of the largest one, more than {TOLERANCE:.0e}; nothing was written. Take another format'
         )
     return predict, difference
+
+
+def _convert(student: Student, description: dict[str, Any], folder: Path) -> tuple[Predict, float, Measurement]:
+    """Write the int8 network of a student that learned with fake quantisation, and compare it with the student."""
+    name, precision = description['format'], description['precision']
+    if precision != INT8 or name not in GRAPHS:
+        raise ExportError(
+            f'this student learned with fake quantisation, to be written in {INT8} as {" or ".join(GRAPHS)}, got '
+            f'{name} in {precision}; give --format {GRAPHS[0]} --precision {INT8}'
+        )
+    if student.network.normalise is not None or student.network.softmax is not None:
+        raise ExportError(
+            'this student learned with fake quantisation, without normalisation and softmax in its graph, and is '
+            'written as it is; leave out --with-normalization and --with-softmax'
+        )
+    in_float32 = CONVERTERS[name, precision].convert(student, description, folder, None)
+    predict = FORMATS[name].load(folder)
+    with torch.no_grad():
+        expected, given = student.logits(), predict(student.images)
+    difference = ((given - expected).abs().max() / expected.abs().max()).item()
+    if not difference <= LEARNED_TOLERANCE:  # NaN too
+        raise ExportError(
+            f'the {name} export in {precision} does not say what the student with fake quantisation says: their logits '
+            f'differ by {difference:.1e} of the largest one, more than {LEARNED_TOLERANCE:g}; nothing was written'
+        )
+    weights = sum(4 * weight.numel() for weight in student.network.parameters())
+    measured = measure(
+        precision,
+        {FLOAT32: student.network, precision: predict},
+        validation_images(student, SCORED_IMAGES),
+        {FLOAT32: weights, precision: network_bytes(folder)},
+        in_float32=in_float32,
+        notes=('float32 stands for the student as it was trained, with fake quantisation',),
+    )
+    # fake quantisation takes time that a network in float32 does not
+    measured = replace(measured, milliseconds={precision: measured.milliseconds[precision]})
+    return predict, difference, _add_measurement(measured, description, folder)
 
 
 def _lower(

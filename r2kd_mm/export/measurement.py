@@ -44,7 +44,8 @@ class Measurement:
         accuracy: By precision.
         agreement: Share of images that both networks call the same, in percent.
         bytes: Size of the files of the network, by precision.
-        milliseconds: Median time of a call on this machine, by precision and number of images.
+        milliseconds: Median time of a call on this machine, by precision and number of images; without float32, if
+            there is no such network.
         in_float32: Kinds of operators that were left in float32, where that is known.
         notes: What the user should know.
     """
@@ -56,6 +57,11 @@ class Measurement:
     milliseconds: Mapping[str, Mapping[int, float]]
     in_float32: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_float32(self) -> bool:
+        """Tell whether a network in float32 was exported too; a student with fake quantisation has none."""
+        return FLOAT32 in self.milliseconds
 
     def drop(self, precision: str) -> float:
         """Return how many points of accuracy a precision costs."""

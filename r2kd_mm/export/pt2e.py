@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from r2kd_mm.export.graphs import export_program, quietly, save_executorch, save_exported
+from r2kd_mm.quantized import FakeQuantizedClassifier, converted, quantizer
 
 if TYPE_CHECKING:
     from r2kd_mm.export.student import Student
@@ -24,39 +25,15 @@ ANNOTATION = 'quantization_annotation'  # what a quantiser says of a node
 HELPERS = ('quantized_decomposed', 'sym_size', '_operator', 'assert')  # nodes that compute nothing
 
 
-def quantizer(training: bool = False) -> Any:
-    """Return the XNNPACK quantiser that all int8 graphs use.
-
-    Args:
-        training: Configure it for quantisation-aware training, with activation ranges that follow the images.
-    """
-    xnnpack = importlib.import_module('executorch.backends.xnnpack.quantizer.xnnpack_quantizer')
-    return xnnpack.XNNPACKQuantizer().set_global(
-        xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_qat=training)
-    )
-
-
-def observed(network: nn.Module, seen: Tensor) -> fx.GraphModule:
+def observed(network: nn.Module, seen: Tensor | None) -> fx.GraphModule:
     """Return the graph of a network with folded batch norm and the range of each tensor on images ``(N, C, H, W)``."""
+    assert seen is not None
     prepare = importlib.import_module('torchao.quantization.pt2e.quantize_pt2e').prepare_pt2e
     with quietly(), torch.no_grad():
         prepared = prepare(export_program(network, seen[:2]).module(), quantizer())
         for images in seen.split(CALIBRATION_BATCH):
             prepared(images)
     return prepared
-
-
-def converted(prepared: fx.GraphModule) -> fx.GraphModule:
-    """Return an observed or fake-quantised graph with int8 weights; the given one is used up."""
-    convert = importlib.import_module('torchao.quantization.pt2e.quantize_pt2e').convert_pt2e
-    with quietly(), torch.no_grad():
-        network = convert(prepared)
-    used = {node.target for node in network.graph.nodes if node.op in ('get_attr', 'call_module')}
-    for name, _ in [*network.named_parameters(), *network.named_buffers()]:
-        if name not in used:  # the weights in float32, which would double the file
-            owner, _, attribute = name.rpartition('.')
-            delattr(network.get_submodule(owner), attribute)
-    return network
 
 
 def in_float32(prepared: fx.GraphModule) -> tuple[str, ...]:
@@ -70,7 +47,6 @@ def graph_worst_layers(student: Student, float32: Path, lowered: Path, seen: Ten
 
     The network is quantised again: its file has other names, and that of ExecuTorch has none.
     """
-    assert seen is not None
     before = observed(student.network, seen)
     layers = {node.name: _layer(node) for node in before.graph.nodes if _computes(node)}
     exact = _outputs(before, student.images)
@@ -106,10 +82,14 @@ def executorch_int8(
 
 
 def _write(student: Student, seen: Tensor | None, save: Callable[[nn.Module], None]) -> tuple[str, ...]:
-    assert seen is not None
-    prepared = observed(student.network, seen)
-    left = in_float32(prepared)
-    save(converted(prepared))
+    classifier = student.network.classifier
+    if isinstance(classifier, FakeQuantizedClassifier):
+        left = in_float32(classifier.model)
+        save(classifier.converted())
+    else:
+        prepared = observed(student.network, seen)
+        left = in_float32(prepared)
+        save(converted(prepared))
     return left
 
 

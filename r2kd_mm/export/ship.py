@@ -98,9 +98,9 @@ class Choice:
         """Make the choice of a measured export."""
         name = target.precision
         accuracy = measured.accuracy[name]
-        times, floats = measured.milliseconds[name], measured.milliseconds[FLOAT32]
+        times = measured.milliseconds[name]
         smaller = measured.bytes[name] < (1 - NOTICED) * measured.bytes[FLOAT32]
-        faster = times[1] < (1 - NOTICED) * floats[1]
+        faster = measured.has_float32 and times[1] < (1 - NOTICED) * measured.milliseconds[FLOAT32][1]
         return cls(
             student,
             str(target),

@@ -448,6 +448,7 @@ EXCERPTS = {
     ('docs/mim.md', 'import r2kd_mm'): f'{MIM}::test_a_config_of_the_package_goes_by_its_name',
     ('docs/analysis.md', 'from mmengine.visualization import Tens'): 'tests/report/test_backends.py',
     ('docs/compose.md', 'model.features = dict('): 'tests/compose/test_feature_losses.py',
+    ('docs/compose.md', "model.architecture = dict(type='FakeQuantizedClassifier'"): 'tests/test_quantized.py',
     ('docs/analysis.md', 'from r2kd_mm.corruptions import Corrupt'): 'tests/corruptions/test_transform.py',
     ('docs/analysis.md', 'from r2kd_mm.metrics import CalibrationError'): 'tests/metrics/test_calibration.py',
 }
