@@ -234,11 +234,11 @@ def _take_scale_of_range_(module: Any) -> None:
         module.zero_point.copy_(zero_point)
 
 
-def _batch_norms(graph: fx.GraphModule) -> list[fx.Node]:
+def _batch_norms(graph: fx.GraphModule) -> list[Any]:
     return [node for node in graph.graph.nodes if str(node.target) in BATCH_NORM]
 
 
-def _set_eps_(norm: fx.Node, eps: float) -> None:
+def _set_eps_(norm: Any, eps: float) -> None:
     """Set the constant of a batch norm, also where its convolution divides by its deviation; torchao writes 1e-5."""
     norm.update_arg(EPS, eps)
     for user in list(norm.args[VARIANCE].users):

@@ -189,7 +189,9 @@ def test_r2kd_teaches_it_resumes_to_the_bit_and_exports_what_was_trained(tmp_pat
     assert [name for name in last if not torch.equal(last[name], again[name])] == []
 
     done = export_student(tmp_path / 'run/epoch_2.pth', tmp_path / 'export', 'exported', precision='int8')
-    assert done.difference < 0.05
+    assert done.difference == 0
+    assert '| checked | in int8, on ' in (done.folder / 'README.md').read_text()
+    assert set(done.measured.milliseconds) == {'int8'}
     assert done.measured.agreement > 95
     with pytest.raises(ExportError, match='learned with fake quantisation, .* got onnx in float32; give --format exp'):
         export_student(tmp_path / 'run/epoch_2.pth', tmp_path / 'onnx', 'onnx')

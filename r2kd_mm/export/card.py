@@ -53,6 +53,7 @@ def model_card(
     normalise = f'mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)} (of values 0 to 255)'
     if inside['normalisation'] is not None:
         normalise = 'from 0 to 255; the network normalises them'
+    checked = FLOAT32 if measured is None or measured.has_float32 else precision
     rows = {
         'format': f'{description["format"]}, written by r2kd_mm {__version__}; see export.json for preprocessing and '
         'classes',
@@ -62,7 +63,7 @@ def model_card(
         'network': _network(student),
         **_cost(student, predict),
         **({} if measured is None else _lowered(measured, precision)),
-        'checked': f'in {FLOAT32 if measured is None or measured.has_float32 else precision}, on {len(student.images)} images: {output} within {difference:.1e} of the largest '
+        'checked': f'in {checked}, on {len(student.images)} images: {output} within {difference:.1e} of the largest '
         'one of the student',
     }
     origin = {
