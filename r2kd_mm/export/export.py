@@ -30,7 +30,7 @@ CARD = 'README.md'
 
 @dataclass(frozen=True)
 class Exported:
-    """Result of an export.
+    """Result of an export: its files, and how far its logits differ from the student's.
 
     Args:
         folder: Folder of the export.
