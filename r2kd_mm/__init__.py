@@ -1,4 +1,4 @@
-"""Correlation-based knowledge distillation, R2KD and its relatives, on the OpenMMLab stack."""
+"""Correlation-based knowledge distillation (R2KD, CMKD) and baselines, in plain PyTorch and on the OpenMMLab stack."""
 
 from typing import TYPE_CHECKING
 

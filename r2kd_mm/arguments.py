@@ -5,7 +5,7 @@ from numbers import Real
 
 
 def check_positive(**values: float) -> None:
-    """Raise a ``ValueError`` that names the first of ``values`` that is not a positive finite number.
+    """Raise a ``ValueError`` if an argument is not a positive finite number; the message names the argument.
 
     >>> check_positive(temperature=0)
     Traceback (most recent call last):
@@ -17,7 +17,7 @@ def check_positive(**values: float) -> None:
 
 
 def check_weights(**values: float) -> None:
-    """Raise a ``ValueError`` that names the first of ``values`` that is not a finite number of 0 or more.
+    """Raise a ``ValueError`` if an argument is not a finite number of 0 or more; the message names the argument.
 
     >>> check_weights(loss_weight=-1.0)
     Traceback (most recent call last):
@@ -29,7 +29,7 @@ def check_weights(**values: float) -> None:
 
 
 def check_switches(**values: bool) -> None:
-    """Raise a ``ValueError`` that names the first of ``values`` that is neither True nor False.
+    """Raise a ``ValueError`` if an argument is neither True nor False; the message names the argument.
 
     >>> check_switches(per_image='no')  # a string that is not empty would count as True
     Traceback (most recent call last):

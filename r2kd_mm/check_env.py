@@ -1,8 +1,8 @@
-"""Report on one screen whether the installed packages can train, with a remedy for each problem.
+"""Report on one screen whether the installed packages suffice for training, with a fix for each problem.
 
-This module imports only the standard library until the report is made. So ``python tools/check_env.py`` works even if
-the package itself cannot be imported. In a working environment ``python -m r2kd_mm.check_env`` does the same. The exit
-status is 1 if training cannot work.
+Until the checks run, this module imports only the standard library. So ``python tools/check_env.py`` works even if
+``import r2kd_mm`` fails. If the import works, ``python -m r2kd_mm.check_env`` does the same. The exit status is 1 if
+training cannot work, otherwise 0.
 """
 
 import argparse

@@ -33,7 +33,7 @@ AVERAGED = 'ema_state_dict'
 
 
 def select_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights in a loaded checkpoint; of a distiller's checkpoint, only the student's weights.
+    """Return the weights in a loaded checkpoint; if a distiller saved it, return only the student's weights.
 
     Args:
         checkpoint: Checkpoint of a Runner, ``{'model': weights}``, or the weights by name.

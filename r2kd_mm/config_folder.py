@@ -6,7 +6,7 @@ MIM = Path(__file__).parent / '.mim'  # where mim wants them, and setup.py puts 
 
 
 def base_folder(package: str, installed: str) -> str:
-    """Return the folder in which MMEngine resolves a config's ``from PACKAGE.configs... import *``.
+    """Return the folder in which MMEngine looks for ``configs`` if a config has ``from PACKAGE.configs... import *``.
 
     Args:
         package: Name of the package.

@@ -1,4 +1,4 @@
-"""Batch augmentations: draw the parameters, call ``r2kd_mm.functional.mixing``."""
+"""Augment a whole batch of images at once: AutoAugment, Mixup, CutMix, Cutout and CutMixPick."""
 
 from r2kd_mm.augmentations.auto_augment import AutoAugment
 from r2kd_mm.augmentations.base import BatchAugmentation, ViewContext

@@ -13,7 +13,7 @@ from r2kd_mm.augmentations.draws import Draws
 
 @dataclass(frozen=True)
 class ViewContext:
-    """Context of a batch: everything that an augmentation may use in addition to the images.
+    """Inputs of a batch augmentation besides the images: random numbers, the teacher, and the normalisation.
 
     Attributes:
         draws: Source of all random parameters.

@@ -1,4 +1,4 @@
-"""Draw the random parameters of the batch augmentations, from one generator a batch or one generator an image."""
+"""Draw the random parameters of the batch augmentations, from one generator per batch or one per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MobileNetV1, the ImageNet student that mmpretrain lacks."""
+"""MobileNetV1, a common student for distillation on ImageNet; mmpretrain does not have this network."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ KAIMING_INIT = (
 
 
 class StagedBackbone(BaseBackbone):
-    """Stem ``conv1``, followed by the stages ``layer1``, ``layer2``, ..., each of them one submodule.
+    """Backbone that runs the stem ``conv1``, and then the stages ``layer1``, ``layer2`` and so on, one submodule each.
 
     A subclass builds the stem and the stages, and passes them to this constructor.
 

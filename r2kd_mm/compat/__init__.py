@@ -1,10 +1,10 @@
-"""Cures for the faults of mmengine 0.10.7, mmcv-lite 2.1.0, mmpretrain 1.2.0 and mmrazor 1.0.0 on PyTorch 2.1 to 2.14.
+"""Patch faults of mmengine 0.10.7, mmcv-lite 2.1.0, mmpretrain 1.2.0 and mmrazor 1.0.0 on PyTorch 2.1 to 2.14.
 
-These are the last releases of mmengine, mmpretrain and mmrazor, so the cures live here, one module for each cured
-package. A cure is one function; its docstring names the symptom. Where it can, it looks for the fault first, and does
-nothing where the fault is absent. :data:`CURES` lists the cures by the module that they are for. A cure is applied
-when that module is imported, or at once where that has happened before; nothing is imported for a cure.
-``docs/stack.md`` says what was seen with which versions.
+mmengine, mmpretrain and mmrazor have no newer releases. So each file here patches one package at run time. A patch is
+called a cure. Each cure is one function, and its docstring names the symptom. Where possible, a cure tests for the
+fault first, and changes nothing if the fault is absent. :data:`CURES` maps the name of a module to its cures. They run
+when the module is imported, or at once if it is imported already. A module is never imported only to be patched.
+``docs/stack.md`` lists the faults and the versions that have them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ['CURES', 'MisnamedClasses', 'apply']
 
 
 def apply() -> None:
-    """Apply each cure to what has been imported, and from now on to what will be; a second call does nothing new.
+    """Run each cure when its module is imported, or now if the module is imported already; a second call does nothing.
 
     Example:
         >>> apply()  # as ``import r2kd_mm`` does

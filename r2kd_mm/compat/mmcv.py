@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ignore_missing_operators(load: Load) -> None:
-    """Import mmcv's transformers without the warning that mmcv-lite has no compiled operators.
+    """Import mmcv's module ``transformer`` without the warning that mmcv-lite has no compiled operators.
 
     Upstream symptom: ``UserWarning: Fail to import MultiScaleDeformableAttention from mmcv.ops``; r2kd_mm uses none.
     """

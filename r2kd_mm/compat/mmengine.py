@@ -1,4 +1,4 @@
-"""Fix the configs, optimizers, averaged models and logged numbers of mmengine."""
+"""Fix faults of mmengine in configs, optimizers, averaged models and logging."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WAITING = 10_000
 
 
 def know_builtin_modules_by_name() -> None:
-    """Let a config import from a package whose path begins like Python's path.
+    """Let a config import from a module whose path begins with the path of the Python installation.
 
     Symptom: SyntaxError "Failed to format the config file" with ``dict(type=<class ...>)``. MMEngine treats each module
     whose path begins with Python's path as builtin. With Python in ``/usr`` this includes a module in ``/usr/src``, and

@@ -1,4 +1,4 @@
-"""Fix faults of mmpretrain: weights of wrapped networks, misnamed classes, and colours of saved pictures."""
+"""Fix faults of mmpretrain: lost weights of timm and HuggingFace networks, wrong class names, and swapped colours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def keep_wrapped_weights() -> None:
-    """Make timm and HuggingFace networks save and load inside another module, and keep pretrained weights in a run.
+    """Let timm and HuggingFace networks save and load inside another module, and keep their pretrained weights.
 
     Upstream symptoms: no error. mmpretrain's wrappers remove ``model.`` from the names of their weights, but only if
     the wrapper is the outermost module. A distiller, an algorithm of mmrazor or a moving average (EMA) saves

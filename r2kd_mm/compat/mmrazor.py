@@ -21,7 +21,7 @@ FULL_STRUCTURE = 'structure_before_pruning'
 
 
 def keep_recursion_limit(load: Load) -> None:
-    """Undo mmrazor's change of the recursion limit.
+    """Restore Python's recursion limit, which mmrazor raises on import.
 
     Upstream symptom: after ``import mmrazor.models`` the limit is 1,048,576, and endless recursion ends in a
     segmentation fault instead of a ``RecursionError``.

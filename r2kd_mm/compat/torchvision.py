@@ -1,4 +1,4 @@
-"""Import torchvision although its compiled library does not fit this torch."""
+"""Import torchvision even if its compiled operators were built for another version of torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _placeholder_libraries: list[torch.library.Library] = []  # an operator exists a
 
 
 def declare_missing_torchvision_operators(load: Load) -> None:
-    """Import torchvision although its compiled library does not fit this torch.
+    """Import torchvision even if its compiled operators were built for another version of torch.
 
     Upstream symptom: ``RuntimeError: operator torchvision::nms does not exist`` from ``import torchvision``, which
     every Runner does. mmpretrain needs only torchvision's Python code, whose import fails only if an operator is not

@@ -1,15 +1,15 @@
-"""Fifteen corruptions at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
+"""Fifteen image corruptions at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
 
 Names, order, and the strengths of noise, brightness, contrast and compression are from the paper. The code is our
 own, so the images differ: accuracies are not comparable with CIFAR-10-C, CIFAR-100-C or ImageNet-C. The differences:
 
-- The paper's lengths in pixels are for one size of image. Ours are shares of the shorter side, so that a severity means
-  the same at all sizes. Images below 32 pixels get the lengths of 32 pixels.
+- The paper gives lengths, such as a blur radius, in pixels for one image size. Ours are fractions of the shorter side,
+  so that a severity looks the same at all sizes. Images below 32 pixels get the lengths of 32 pixels.
 - Our frost is generated; the paper blends in photographs.
-- Every draw comes from one generator.
+- All random numbers come from one generator, which the caller gives.
 
 The ports on PyPI (imagecorruptions 1.1.2, imagecorruptions-imaug 1.1.5; November 2026) refuse images below 32 pixels,
-have lengths in pixels, and draw from NumPy's global state. The newer one installs numba and scikit-image, 240 MB.
+use lengths in pixels, and draw from NumPy's global state. The newer one installs numba and scikit-image, 240 MB.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data sets that mmpretrain does not have, or whose missing files it does not report."""
+"""Data sets that mmpretrain does not have, or that mmpretrain loads without reporting missing files."""
 
 from typing import TYPE_CHECKING
 

@@ -40,7 +40,7 @@ NOISE_STREAM = len(SPLITS)  # stream of random numbers after those of the splits
 
 @DATASETS.register_module()
 class Glyph100(BaseDataset):
-    """Printed characters in colour, as in photographs of street signs, see ``docs/glyph100.md``.
+    """Data set of printed characters in colour, which resemble photographs of street signs; see ``docs/glyph100.md``.
 
     Image ``i`` of a split shows class ``i % 100`` and depends only on ``seed``, ``split``, ``i`` and ``difficulty``. So
     a smaller set is the first part of a larger one, and every class has the same number of images. The splits share no

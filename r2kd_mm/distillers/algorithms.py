@@ -1,4 +1,4 @@
-"""Support students that are mmrazor algorithms: do the work of the algorithm's ``train_step``, which is not called."""
+"""Support mmrazor algorithms as students: a distiller never calls their ``train_step``, so its work is done here."""
 
 from __future__ import annotations
 

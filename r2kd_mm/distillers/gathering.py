@@ -15,7 +15,7 @@ from r2kd_mm.functional.standardization import widen
 
 
 class ViewLogits(NamedTuple):
-    """The logits and labels of one view.
+    """Student logits, teacher logits and labels for one view: for the clean or for the augmented images of a batch.
 
     Attributes:
         student: Shape ``(N, C)``, with gradient.

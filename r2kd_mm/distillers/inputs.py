@@ -1,4 +1,4 @@
-"""Copy image settings from a student's config to the distiller, which prepares the images for both networks."""
+"""Copy the batch augmentations of a student to the distiller, which prepares the images for student and teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from r2kd_mm.classifiers import normalisation, num_classes
 
 
 def take_over_inputs_(data_preprocessor: Any, student: nn.Module) -> None:
-    """Copy the student's batch augmentations to the distiller's data preprocessor, in place; refuse other differences.
+    """Copy the student's batch augmentations into the distiller's data preprocessor; raise if other settings differ.
 
     mmpretrain's recipes give a classifier its own ``train_cfg.augments`` and ``data_preprocessor``. In a distillation
     the distiller prepares the images, not the classifier.

@@ -1,4 +1,4 @@
-"""The losses of one step: which loss is active on which view, by which factor, and over which processes' batches."""
+"""Compute the losses of one step: select the losses of each view, scale them, and gather all processes' batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Callable[[Callable[[], Tensor], float], dict[str, Tensor]]
 
 
 class Batch:
-    """A batch of preprocessed images.
+    """Batch of preprocessed images, with their labels or data samples.
 
     Attributes:
         images: Shape ``(N, C, H, W)``.

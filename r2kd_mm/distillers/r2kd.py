@@ -1,4 +1,4 @@
-"""Robustness-reinforced knowledge distillation: a teacher and its pruned copy, clean images and an augmented view."""
+"""Robustness-reinforced knowledge distillation: a teacher and its pruned copy teach on clean and augmented images."""
 
 from __future__ import annotations
 

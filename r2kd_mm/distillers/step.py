@@ -14,7 +14,7 @@ from r2kd_mm.teachers.targets import MAIN_MEMBER, Targets
 
 
 class Student(Protocol):
-    """Interface of the network that is trained."""
+    """Interface of the student, the network that is trained."""
 
     def sub_networks(self) -> Iterator[tuple[str, float]]:
         """Select one sub-network after the other; yield its name, or ``''``, and its share in the step."""

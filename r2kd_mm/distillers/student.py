@@ -1,4 +1,4 @@
-"""Run an mmpretrain student, also inside mmrazor algorithms, and return its losses and logits."""
+"""Run a student that is an mmpretrain classifier, also inside mmrazor algorithms, and return its losses and logits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_LANES = 16  # float32 numbers in the longest vector register of a CPU
 
 
 class ClassifierStudent:
-    """Student that is an mmpretrain classifier, perhaps inside mmrazor algorithms; it runs on the views of a batch.
+    """Student that is an mmpretrain classifier, bare or wrapped by mmrazor algorithms; it runs on the views of a batch.
 
     Args:
         architecture: The student.

@@ -1,4 +1,4 @@
-"""The views of a batch: its clean images, and the augmented view."""
+"""Make the views of a batch: the clean images and, with an augmentation, the augmented images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TeacherLogits = Callable[[Tensor], Tensor]
 
 
 class Views:
-    """Callable that makes the views of a batch.
+    """Callable that returns the requested views of a batch by name, ``'clean'`` and ``'augmented'``.
 
     Args:
         augmentation: Makes the augmented view; ``None`` for the clean view only.

@@ -1,4 +1,4 @@
-"""Parts for MMEngine's Runner (train loop, model and optimizer wrappers, file backend), and errors of the tools."""
+"""Parts for MMEngine's Runner (train loop, model and optimizer wrappers, file backend), and error handling of tools."""
 
 from typing import TYPE_CHECKING
 

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 def check_same_classes(
     known: Sequence[str] | None, given: Sequence[str] | None, owners: str, remedy: str = 'use the same for both'
 ) -> None:
-    """Raise if two lists of class names differ in names or order: the same label would then mean two classes.
+    """Raise if two lists of class names differ in names or order, because a label would then mean two classes.
 
     Two lists without a common name, such as WordNet IDs and English words, only need the same length.
 

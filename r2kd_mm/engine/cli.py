@@ -1,4 +1,4 @@
-"""Run a command-line tool: join the processes of a launcher, and print user errors without a traceback.
+"""Set up a command-line tool: initialise distributed training, and print user errors without a traceback.
 
 torch and OpenMMLab are imported inside the functions that need them, because some tools need neither.
 """
@@ -25,7 +25,7 @@ SECONDS_FOR_RANK_0 = 10.0
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
-    """Make ``cfg`` run under ``launcher``, with or without a GPU; call it before ``Runner.from_cfg(cfg)``.
+    """Set up the run of ``cfg`` under ``launcher``, with or without a GPU; call this before ``Runner.from_cfg(cfg)``.
 
     Without CUDA, this function initialises the gloo backend, because the Runner cannot. If the config names no model
     wrapper, the wrapper becomes :class:`~r2kd_mm.engine.PortableDistributedDataParallel`.

@@ -1,4 +1,4 @@
-"""Compose the config of a run from a method and a pair, two files below ``configs/_base_``."""
+"""Compose a config from two files below ``configs/_base_``: a method, and a pair (teacher, student and data set)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IS_PAIR = re.compile(r'^teacher_ckpt = ', re.MULTILINE)  # a base that sets stu
 
 
 class Composition:
-    """Config composed of a method and a pair.
+    """Config composed of a distillation method and a pair, which means a teacher, a student and a data set.
 
     Args:
         configs: The folder ``configs``; its subfolder ``_base_`` holds the methods and pairs.

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def config_fields(text: str) -> dict[str, Any]:
-    """Return the values of a dumped config by their dotted names.
+    """Return the values in the text of a dumped config, by dotted names such as ``train_cfg.max_epochs``.
 
     The text is parsed and never run, because the file may contain malicious code.
 

@@ -1,4 +1,4 @@
-"""Find and seed the random generators that transforms own, besides the global generators."""
+"""Find and seed the random generators that transforms hold themselves, apart from the global generators."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_LENGTH = 64  # a longer list or dict is data, not a pipeline
 
 
 def own_generators(part: Any) -> list[Any]:
-    """Return the random generators inside ``part``, without the global ones of the process, in a fixed order.
+    """Return the random generators that a data set or transform holds, without the global generators, in a fixed order.
 
     Args:
         part: Data set or transform. The search covers nested attributes, variables in closures, and the classes and

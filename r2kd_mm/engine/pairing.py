@@ -1,4 +1,4 @@
-"""Sample images in pairs, for augmentations that mix each image with a fixed partner."""
+"""Sample images in pairs, for augmentations that mix each image with the other image of its pair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class PairedSampler(Sampler):
-    """Sampler that draws images in pairs, in random order; partners do not depend on the batch size.
+    """Sampler that yields random pairs of images; the pairs do not depend on the batch size.
 
     The images at positions 2 i and 2 i + 1 of an epoch are partners. The pairs depend on the seed and on the epoch
     modulo ``cycle``, their order on seed and epoch. The pairs are divided among the processes. With an even batch size,

@@ -1,4 +1,4 @@
-"""Detect that a cluster preempts the run: one of its processes gets SIGTERM."""
+"""Detect the signal SIGTERM, by which a cluster preempts a run, and share it among all ranks."""
 
 from __future__ import annotations
 

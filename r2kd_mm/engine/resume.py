@@ -23,7 +23,7 @@ RESTARTS_VARIABLE = 'TORCHELASTIC_RESTART_COUNT'  # restarts by torchrun --max-r
 
 
 def set_resume(cfg: Config, resume: str | None, overwrite: bool = False) -> None:
-    """Make ``cfg`` resume from a checkpoint that can be read; MMEngine's own search does not open the files.
+    """Make ``cfg`` resume from a readable checkpoint; MMEngine's own search may choose a damaged file.
 
     Args:
         cfg: Config, changed in place: ``resume`` and ``load_from``. ``resume=True`` without ``load_from`` means

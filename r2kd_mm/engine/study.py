@@ -1,4 +1,4 @@
-"""Open the Optuna study of a hyper-parameter search, from any machine that shares its folder."""
+"""Open the Optuna study of a hyper-parameter search; all machines that share its folder work on one study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find pipelines, samples and channel order of data sets, also in wrappers such as ``ConcatDataset``."""
+"""Look up the pipeline, samples and channel order of a data set, also inside wrappers such as ``ConcatDataset``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKER = 'PackInputs'
 
 
 def short_types(value: Any) -> Any:
-    """Shorten each ``type`` in a config to its class name, by which the registries of OpenMMLab find it.
+    """Replace the full path in each ``type`` of a config by the class name, which OpenMMLab's registries accept.
 
     Only types of OpenMMLab, torch and this package are shortened; other types keep their full path.
 

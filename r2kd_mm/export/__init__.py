@@ -1,4 +1,4 @@
-"""Export the student of a run with its preprocessing and a model card, or its teachers as files to learn from."""
+"""Export the student of a run with preprocessing and model card, or its teachers as ONNX files for distillation."""
 
 from typing import TYPE_CHECKING
 

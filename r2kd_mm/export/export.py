@@ -34,7 +34,7 @@ LEARNED_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Exported:
-    """Result of an export.
+    """Result of an export: its files, and how far its logits differ from the student's.
 
     Args:
         folder: Folder of the export.

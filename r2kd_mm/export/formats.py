@@ -42,7 +42,7 @@ LOGITS, PROBABILITIES = 'logits', 'probabilities'  # what a network gives
 
 @dataclass(frozen=True)
 class Format:
-    """Format of an export.
+    """Export format: the functions that write and read it, and the packages that they need.
 
     Args:
         write: Function that writes a student and the description of its input into an existing folder.

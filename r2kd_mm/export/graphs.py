@@ -23,7 +23,7 @@ Predict = Callable[['Tensor'], 'Tensor']  # images (N, C, H, W) to logits or pro
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence warnings of the exporters that no user can act on: deprecated TorchScript, and ONNX opsets."""
+    """Silence all warnings of the exporters, such as deprecated TorchScript; a user cannot act on them."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

@@ -1,7 +1,8 @@
 """Export a network as one Python file that needs only torch.
 
-:mod:`torch.fx` traces one forward pass through our classes, mmcv's and mmpretrain's down to the layers of ``torch.nn``.
-So the file always matches our sources. This works for every network without control flow that depends on the input.
+:mod:`torch.fx` traces one forward pass through the classes of r2kd_mm, mmcv and mmpretrain, down to the layers of
+``torch.nn``. So the file always matches these classes. This works for every network without control flow that depends
+on the input.
 """
 
 from __future__ import annotations

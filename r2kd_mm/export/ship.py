@@ -1,4 +1,4 @@
-"""Export students to several targets, measure each export on this machine, and recommend one."""
+"""Export students in several formats and precisions, measure each export on this machine, and recommend one."""
 
 from __future__ import annotations
 

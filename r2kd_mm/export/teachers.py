@@ -35,7 +35,7 @@ CONFIG = 'config.py'
 
 @dataclass(frozen=True)
 class ExportedTeacher:
-    """Exported teacher, compared with the network that it was exported from.
+    """Exported teacher: the ONNX file, and how far it differs from the original network.
 
     Attributes:
         path: The ONNX file.

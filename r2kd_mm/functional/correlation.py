@@ -1,7 +1,7 @@
 """Cosine, Pearson and Spearman correlation along one axis, also defined for constant and zero rows.
 
-Arithmetic is float32 or wider, whatever the input or autocast. The default guard against division by zero is relative,
-so that the correlation of a vector with itself is exactly 1, however small its entries are.
+All functions compute in float32 or wider, also for half-precision input and under autocast. By default, nothing is
+added to the divisor. So the correlation of a vector with itself is exactly 1, however small its entries are.
 """
 
 import torch
@@ -12,7 +12,7 @@ from r2kd_mm.functional.standardization import scale_to_one, standardize, widen
 
 
 def cosine(x: Tensor, y: Tensor, dim: int = -1, eps: float | None = None) -> Tensor:
-    r"""Compute the uncentred (Eisen) cosine of ``x`` and ``y`` along ``dim``.
+    r"""Compute the cosine similarity of ``x`` and ``y`` along ``dim`` (also called uncentred or Eisen correlation).
 
     .. math:: \cos(x, y) = \frac{\langle x, y \rangle}{\|x\| \, \|y\|}
 

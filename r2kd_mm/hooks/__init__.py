@@ -1,4 +1,4 @@
-"""MMEngine hooks: checks before the first step, checkpoints, schedules of losses, replay of teacher logits."""
+"""MMEngine hooks: checks before the first step, checkpoints, schedules of losses, reuse of stored teacher logits."""
 
 from r2kd_mm.hooks.chance import ChanceCheckHook
 from r2kd_mm.hooks.checkpoint import SafeCheckpointHook

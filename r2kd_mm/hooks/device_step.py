@@ -1,4 +1,4 @@
-"""Undo an optimizer step with NaN or infinite values on the GPU itself, so that the CPU does not wait."""
+"""Undo an optimizer step that had NaN or infinite values; the GPU does this itself, so the CPU does not wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2kd_mm.hooks.step_state import Kept
 
 
 class DeviceStep:
-    """Optimizer step that is checked on the device, and undone there if a value was NaN or infinite.
+    """Guard that copies the state before an optimizer step, and restores it on the device if the step was not finite.
 
     Args:
         runner: Runner of the training.

@@ -1,4 +1,4 @@
-"""Check gradients, losses and buffers for NaN and infinity before each step; stop the run or skip the step."""
+"""Check gradients, losses and buffers for NaN and infinity before a step; if found, stop the run or skip the step."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from r2kd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class GradientCheckHook(Hook):
-    """Hook that names every trainable parameter without a gradient in the first step.
+    """Hook that warns or raises if a trainable parameter has no gradient in the first step, and names the parameter.
 
     With one process, such a parameter keeps its initial value, and the hook only warns. With several processes,
     DistributedDataParallel would fail in the second step without naming the parameter, unless the config has

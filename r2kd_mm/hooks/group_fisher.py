@@ -1,4 +1,4 @@
-"""Prune the channels of a student by Group Fisher while it is distilled."""
+"""Prune the channels of a student by mmrazor's Group Fisher method during distillation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute the accuracy up to which a network may be guessing."""
+"""Compute the accuracy up to which a network counts as guessing at random."""
 
 import math
 
@@ -6,7 +6,7 @@ CHANCE_DEVIATIONS = 3  # a network that guesses exceeds this many standard devia
 
 
 def chance_limit(classes: int, count: int) -> float:
-    """Return the highest accuracy in percent that random guessing among ``classes`` can reach on ``count`` images.
+    """Return the accuracy in percent up to which a network counts as guessing, for ``classes`` and ``count`` images.
 
     The limit is three standard deviations above ``100 / classes``. With few images, this margin may exceed half of the
     distance from ``100 / classes`` to 100. Then the limit is ``100 / classes``, without a margin.

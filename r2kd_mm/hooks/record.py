@@ -1,4 +1,4 @@
-"""Record how a checkpoint was trained, and stop a resume with another model, training data or config."""
+"""Record how a checkpoint was trained, and refuse to resume it if model, training data or config have changed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Hook that writes a record of the run to log and checkpoints, and compares this record on resume.
+    """Hook that writes a record of the run to log and checkpoints, and on resume compares the old and the new record.
 
     The record is ``checkpoint['meta']['r2kd_mm']``. It holds the versions, the commit of this package, the seed, the
     number of processes, the normalisation, a fingerprint of each data set, a digest of each teacher's weights, and the

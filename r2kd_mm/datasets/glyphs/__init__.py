@@ -1,4 +1,4 @@
-"""Make the images of Glyph-100: characters of fonts, their masks, and the scenes drawn with them."""
+"""Make the images of Glyph-100: list characters and fonts, make a mask of each character, and draw the images."""
 
 from r2kd_mm.datasets.glyphs.alphabet import CHARACTERS, CLASSES, FONTS, SHIFTED_FONTS
 from r2kd_mm.datasets.glyphs.drawing import IMAGE_SIZE, SPLITS, VERSION, Painter

@@ -12,7 +12,7 @@ CHARACTERS = LATIN + GREEK + CYRILLIC
 
 
 def class_name(character: str) -> str:
-    """Return the ASCII name of a character after Unicode: ``'latin small a'``, ``'digit zero'``."""
+    """Return the Unicode name of a character in lower case, without 'letter': ``'latin small a'``, ``'digit zero'``."""
     return unicodedata.name(character).replace('LETTER ', '').lower()
 
 

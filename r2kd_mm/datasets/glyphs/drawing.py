@@ -1,8 +1,8 @@
 """Draw image i of a split of Glyph-100; version, seed, split, i and difficulty determine every byte.
 
-Random numbers are raw bits of PCG64, which NumPy promises to keep. The rest is integer arithmetic and single IEEE
-operations in a fixed order. There is no sine, no matrix product and no sum of floats: their last bit differs between
-machines and could change a byte.
+Random numbers are raw bits of PCG64, which NumPy promises to keep. The rest is integer arithmetic, and basic IEEE 754
+operations such as + and * in a fixed order. The code avoids sines, matrix products and sums of float arrays: the last
+bit of such a result differs between machines and could change a byte.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOISE_DEVIATION = math.sqrt(4 * (256**2 - 1) / 12)  # of the sum of four random 
 
 
 class Draws:
-    """Random numbers of one image, in the order of the calls."""
+    """Random number generator of one image, seeded by the integers in ``key``."""
 
     def __init__(self, *key: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(key))

@@ -1,7 +1,7 @@
-"""Make masks of characters from a font file.
+"""Make a binary mask of each character from its outline in a font file.
 
-The outlines are read as numbers from the file, and filled by single IEEE operations, which every machine rounds in the
-same way. A font library would be shorter, but two of its versions may draw different pixels.
+The code reads the outlines as numbers, and fills them by basic IEEE 754 operations, which every machine rounds in the
+same way. A font library would be shorter, but two versions of a library may draw different pixels.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ SCENES = range(0, 100, 6)  # of different classes
 
 
 def write_pictures(folder: Path) -> None:
-    """Write ``glyph100_classes.png`` and ``glyph100_difficulty.png`` into ``folder``; make it if it is missing."""
+    """Write ``glyph100_classes.png`` and ``glyph100_difficulty.png`` into ``folder``, which is created if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in dict(classes=picture_of_classes, difficulty=picture_of_difficulties).items():
         picture().savefig(folder / f'glyph100_{name}.png', dpi=80, bbox_inches='tight')
