@@ -1,6 +1,6 @@
 """A run that is killed at any moment and resumed ends bit-identical to an uninterrupted run.
 
-The report counts the runs that did so (``10 of 10 ...``) and says where they were killed.
+The report counts the runs that did so (``5 of 5 ...``) and says where they were killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from r2kd_mm.checkpoint import load_checkpoint_file
 
 CONFIG = toolbox.ROOT / 'configs/r2kd/r2kd_res14_res6_digits.py'
 EPOCHS, LENGTH = 3, 5  # LENGTH iterations each
-KILLS = 10  # for each variant
+KILLS = 5  # for each variant
 LONGEST_DELAY = 0.2  # seconds: some iterations
 POLL = 0.001  # seconds between two looks at a run
 VARIANTS = {

@@ -53,7 +53,7 @@ def test_the_command_goes_through_all_stages(tmp_path):
         '6',
     )
     assert made.returncode == 0, made.stderr
-    found = distill.measure('timm/test_efficientnet', Namespace(out=tmp_path, epochs=8, image_size=32, threads=1))
+    found = distill.measure('timm/test_efficientnet', Namespace(out=tmp_path, epochs=2, image_size=32, threads=1))
     assert list(found['seconds']) == list(distill.MARKS)
     assert found['accuracy_percent'].keys() == {
         'teacher', 'teacher on the view of the student', 'student alone', 'student distilled'
