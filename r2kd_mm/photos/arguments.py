@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from r2kd_mm.photos.options import AUTO, FORMATS, LOGGERS, METHODS, Options, flag_of
+from r2kd_mm.photos.options import AUTO, FORMATS, LOGGERS, METHODS, PRECISIONS, Options, flag_of
 from r2kd_mm.photos.teachers import OWN, SHARED
 
 INITIAL = "'none' for random weights, 'published', or a checkpoint file"
@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults['formats'],
         help=f'what the student is exported to (default: {" ".join(Options.formats)})',
     )
+    add('precision', 'write each format in this precision too, next to float32', choices=tuple(PRECISIONS))
     add(
         'with_normalization', 'normalise in the exported network, which then takes pixels 0 to 255', action='store_true'
     )

@@ -17,6 +17,7 @@ CPU, GPU = 'cpu', 'gpu'
 METHODS = ('dist_light', 'r2kd_light', 'kd_light', 'r2kd', 'kd', 'kd_ls', 'dist', 'dkd', 'cmkd', 'mlkd')
 # Those of r2kd_mm.export
 FORMATS = ('mmpretrain', 'torch', 'safetensors', 'torchscript', 'exported', 'onnx', 'openvino', 'executorch')
+PRECISIONS = {'int8': ('exported', 'onnx', 'openvino', 'executorch'), 'fp16': ('onnx', 'openvino')}  # their formats
 # What may differ in a later call with the same folder, because no finished stage depends on it.
 LOGGERS = {'tensorboard': 'Tensorboard', 'mlflow': 'MLflow', 'wandb': 'Wandb'}  # MMEngine's, and its names of them
 FREE = (
@@ -25,6 +26,7 @@ FREE = (
     'seeds',
     'baseline',
     'formats',
+    'precision',
     'with_normalization',
     'with_softmax',
     'license',
@@ -71,6 +73,8 @@ class Options:
             later epochs read their stored logits. ``None`` runs the teachers in every epoch.
         loggers: Additional loggers, such as TensorBoard.
         formats: Export formats for the student.
+        precision: Precision below float32, ``'int8'`` or ``'fp16'``, in which each format is written too; ``None`` for
+            none.
         with_normalization: Include normalisation in the exported network, which then takes pixels from 0 to 255.
         with_softmax: Include softmax in the exported network, which then outputs probabilities.
         license: Licence of the exported student, as an SPDX identifier.
@@ -121,6 +125,7 @@ class Options:
     replay: int | None = None
     loggers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ('torchscript',)
+    precision: str | None = None
     with_normalization: bool = False
     with_softmax: bool = False
     license: str | None = None
@@ -183,6 +188,15 @@ class Options:
         for name in self.formats:
             if name not in FORMATS:
                 raise ValueError(f'--format must be one of {", ".join(FORMATS)}, got {name!r}')
+        if self.precision is not None:
+            if self.precision not in PRECISIONS:
+                raise ValueError(f'--precision must be one of {", ".join(PRECISIONS)}, got {self.precision!r}')
+            without = [name for name in self.formats if name not in PRECISIONS[self.precision]]
+            if without or not self.formats:
+                raise ValueError(
+                    f'--precision {self.precision} is one of the formats {", ".join(PRECISIONS[self.precision])}, got '
+                    f'--format {" ".join(without)}; give some of these formats, or leave out --precision'
+                )
         if 'mmpretrain' in self.formats and (self.with_normalization or self.with_softmax):
             raise ValueError(
                 '--format mmpretrain has normalisation and softmax in its config, outside of the network; leave out '

@@ -20,7 +20,7 @@ from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.engine.fileio import check_writable
 from r2kd_mm.export import export_student
 from r2kd_mm.export.export import options_of
-from r2kd_mm.export.formats import require_packages
+from r2kd_mm.export.formats import FLOAT32, require_packages
 from r2kd_mm.hooks.guessing import chance_limit
 from r2kd_mm.photos.devices import check_devices, kept_on
 from r2kd_mm.photos.folder import Photos, look_at_photos, refuse_within
@@ -56,7 +56,7 @@ class Distilled:
             are ``'teacher_2'`` and so on.
         interval: 95 % confidence interval of each accuracy for this number of photos, in percent.
         checkpoint: Checkpoint of the distilled student.
-        exports: Folder of each export, by format.
+        exports: Folder of each export, by format, such as ``'onnx'``; in a lower precision ``'onnx-int8'``.
         page: HTML page with figures; ``None`` if none was written.
         table: Table of results that the call printed at its end.
 
@@ -109,7 +109,7 @@ def distill(
     """
     asked = Options(Path(data), teacher, student, Path(out), **options)
     for name in asked.formats:
-        require_packages(name, to_write=True)
+        require_packages(name, to_write=True, precision=asked.precision or FLOAT32)
     for name in asked.loggers:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'--logger {name} needs the package {name}, which is not installed: pip install {name}')
@@ -228,19 +228,23 @@ def _export(run: Run, options: Options) -> tuple[dict[str, Path], list[str]]:
     asked: dict[str, Any] = dict(
         normalise=options.with_normalization, softmax=options.with_softmax, licence=options.license
     )
-    for name in options.formats:
-        folder = options.out / 'export' / name
+    targets = {name: (name, FLOAT32) for name in options.formats}
+    if options.precision is not None:
+        targets |= {f'{name}-{options.precision}': (name, options.precision) for name in options.formats}
+    for target, (name, precision) in targets.items():
+        folder = options.out / 'export' / target
         try:
             if not folder.is_dir():
-                export_student(last_checkpoint(run), folder, name, **asked)
+                export_student(last_checkpoint(run), folder, name, precision=precision, **asked)
             elif options_of(folder) != asked:
                 raise ValueError(
                     f'{str(folder)!r} was made with another --with-normalization, --with-softmax or --license; move it '
                     'away'
                 )
-            exports[name] = folder
+            exports[target] = folder
         except Exception as error:  # whatever torch.jit, torch.export and onnx raise
-            failures.append(f'{name}: {readable_message(error)}')
+            hint = '' if precision == FLOAT32 else ' (options of tools/model_converters/export_student.py)'
+            failures.append(f'{target}: {readable_message(error)}{hint}')
     return exports, failures
 
 

@@ -38,6 +38,8 @@ def test_the_command_line_gives_what_was_asked_for():
 
 def test_the_names_are_those_of_the_installed_methods_and_of_the_exports():
     assert set(module.FORMATS) == FORMATS.keys()
+    found = {(precision, name) for name, form in FORMATS.items() for precision in form.precisions}
+    assert {(precision, name) for precision, names in module.PRECISIONS.items() for name in names} == found
     assert all((INSTALLED / 'methods' / f'{name}.py').is_file() for name in module.METHODS)
 
 
@@ -54,6 +56,12 @@ def test_the_names_are_those_of_the_installed_methods_and_of_the_exports():
         (dict(loggers=('sacred',)), "--logger must be one of tensorboard, mlflow, wandb, got 'sacred'"),
         (dict(formats=('tflite',)), "--format must be one of mmpretrain, torch.* got 'tflite'"),
         (dict(formats=('mmpretrain',), with_softmax=True), '--format mmpretrain has normalisation and softmax in its'),
+        (dict(precision='int4'), "--precision must be one of int8, fp16, got 'int4'"),
+        (
+            dict(formats=('onnx', 'torch'), precision='int8'),
+            '--precision int8 is one of the formats exported, onnx, openvino, executorch, got --format torch; give',
+        ),
+        (dict(formats=(), precision='fp16'), '--precision fp16 is one of the formats onnx, openvino, got --format'),
         (dict(license='free'), "--license takes an identifier of SPDX, such as .* got 'free'"),
         (dict(replay=0), '--replay must be at least 1, got 0'),
         (dict(teacher_mean=(1, 2, 3)), '--teacher-mean and --teacher-std belong together'),
