@@ -35,6 +35,12 @@ html_theme = 'furo'
 html_math_renderer = 'mathtext'
 html_title = f'r2kd_mm {release}'
 html_copy_source = html_show_copyright = False
+html_static_path = ['_static']
+html_css_files = ['site.css']
+html_theme_options = dict(
+    light_css_variables={'picture-filter': 'none'},
+    dark_css_variables={'picture-filter': 'invert(0.92) hue-rotate(180deg)'},
+)
 
 myst_heading_anchors = 3  # links to a heading as on a code host: page.md#the-heading
 
@@ -83,7 +89,8 @@ def link_repository_files(app, docname: str, source: list[str]) -> None:
         return f'{{download}}`{text.replace("`", "")} <{path}>`'
 
     if docname in FILES:
-        source[0] = LINK.sub(from_docs, (ROOT / FILES[docname]).read_text(encoding='utf-8'))
+        text = (ROOT / FILES[docname]).read_text(encoding='utf-8')
+        source[0] = LINK.sub(from_docs, text.replace('# r2kd_mm\n', '# Overview\n', 1))
     source[0] = fields.fill(LINK.sub(link, source[0]))
 
 

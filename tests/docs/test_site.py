@@ -31,3 +31,10 @@ def test_the_site_builds_offline_without_a_warning(tmp_path):
             words = re.sub('<[^>]+>', '', shown).split()
             assert len(words) == 1, f'{path.name} takes {" ".join(words)!r} for a type; write it without the colon'
     assert 'method_step.png' in (tmp_path / 'site/method.html').read_text()
+    assert '--picture-filter: invert' in (tmp_path / 'site/index.html').read_text()
+    assert '<title>Overview' in (tmp_path / 'site/overview.html').read_text()
+    css = (tmp_path / 'site/_static/site.css').read_text()
+    kept = re.findall(r"src\*='(\w+)'", css)
+    assert kept
+    for name in kept:  # what a dark page does not invert
+        assert (tmp_path / f'site/_images/{name}.png').is_file()
