@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from r2kd_mm import compat
-from r2kd_mm.check_env import explain_import_errors
+from r2kd_mm.import_errors import explain_import_errors
 from r2kd_mm.import_hook import wrap_import
 from r2kd_mm.lazy import import_on_demand
 from r2kd_mm.moved import keep_old_modules

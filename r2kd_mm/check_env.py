@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import NamedTuple
 
@@ -48,10 +48,6 @@ class Extra(NamedTuple):
     name: str
     brings: str
     install: str
-
-
-class UnusablePackages(ImportError):
-    """A package of the stack is missing or does not fit; the message holds the table."""
 
 
 class Line(NamedTuple):
@@ -182,22 +178,6 @@ def _extras() -> str:
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-
-
-def explain_import_errors(load: Callable[[], object]) -> None:
-    """Call ``load``, which imports packages of the stack; turn an import error into one with the table.
-
-    Raises:
-        UnusablePackages: A package is missing, or does not admit the version of another.
-    """
-    try:
-        load()
-    except UnusablePackages:
-        raise
-    except (ImportError, AssertionError) as error:  # mmrazor asserts the version of mmcv
-        if (getattr(error, 'name', None) or '').startswith('r2kd_mm'):
-            raise
-        raise UnusablePackages(f'r2kd_mm cannot use the installed packages: {error}\n\n{report()}') from error
 
 
 def main(argv: Sequence[str] = ()) -> int:

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from mmengine.registry import Registry, root
 
-from r2kd_mm.check_env import explain_import_errors
+from r2kd_mm.import_errors import explain_import_errors
 from r2kd_mm.import_hook import Load, wrap_import
 from r2kd_mm.lazy import import_all
 from r2kd_mm.signatures import check_arguments

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'r2kd_mm'
 ALLOWED = {
     'version': set(),
     'check_env': set(),
+    'import_errors': {'check_env'},
     'import_hook': set(),
     'lazy': set(),
     'paramwise': set(),
@@ -27,7 +28,7 @@ ALLOWED = {
         'plain',
         'weights',
     },
-    'registry': {'check_env', 'import_hook', 'lazy', 'signatures'},
+    'registry': {'import_errors', 'import_hook', 'lazy', 'signatures'},
     'signatures': set(),
     'pictures': {'engine'},
     'functional': set(),
@@ -159,7 +160,7 @@ ALLOWED = {
         'teachers',
     },
     'command': {'engine', 'photos', 'version'},
-    '__init__': {'check_env', 'compat', 'import_hook', 'lazy', 'moved', 'photos', 'version'},
+    '__init__': {'compat', 'import_errors', 'import_hook', 'lazy', 'moved', 'photos', 'version'},
 }
 REQUIREMENTS = (PACKAGE.parent / 'requirements' / 'runtime.txt').read_text().splitlines()
 SOURCES = sorted(PACKAGE.rglob('*.py'))
