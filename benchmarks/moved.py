@@ -1,4 +1,4 @@
-"""Run a benchmark under its old path of version 0.1; each old path is a symbolic link to this file."""
+"""Run a benchmark under its old path of version 0.1; each old path is a symbolic link to ``benchmarks/moved.py``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Part:
         name: Its function in ``parts.py``.
         title: Its heading.
         seconds: Time limit.
-        needs_cards: Number of GPUs that it needs; 0 if the pretended device will do.
+        needs_cards: Number of GPUs that it needs; 0 if the simulated device will do.
     """
 
     name: str

@@ -21,6 +21,8 @@ POLICIES = tuple(policy.value for policy in AutoAugmentPolicy)
 class AutoAugment(BatchAugmentation):
     """AutoAugment (Cubuk et al., CVPR 2019): de-normalise the batch to 8-bit pixels, augment, normalise again.
 
+    Mean and standard deviation come from the context. Without them the images must be pixels from 0 to 255.
+
     Args:
         policy: ``'imagenet'``, ``'cifar10'`` (which R2KD uses for CIFAR-100) or ``'svhn'``.
         per_image: Draw a sub-policy for each image; ``False`` draws one for the whole batch, as the released code does.

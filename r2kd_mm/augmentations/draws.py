@@ -15,14 +15,14 @@ SEED_LIMIT = 2**63 - 1
 class Draws(ABC):
     """Source of random numbers for a batch, on the CPU, so that a seed gives the same numbers on any device.
 
-    In every method, ``count`` is the number of images, for one value per image, or 1, for one value that all images
-    share.
+    ``count`` is the number of images, for one value per image. :class:`BatchDraws` also takes 1, for one value that
+    all images share.
 
     Example:
         >>> import torch
         >>> def turn(images, draws):  # each image by 0, 90, 180 or 270 degrees
         ...     turns = draws.integers(high=4, count=len(images)).tolist()
-        ...     return torch.stack([image.rot90(count, dims=(1, 2)) for image, count in zip(images, turns)])
+        ...     return torch.stack([image.rot90(number, dims=(1, 2)) for image, number in zip(images, turns)])
         >>> turn(torch.zeros(2, 3, 8, 8), BatchDraws(torch.Generator())).shape
         torch.Size([2, 3, 8, 8])
     """

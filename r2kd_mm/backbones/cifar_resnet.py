@@ -26,7 +26,7 @@ class CIFARResNet(StagedBackbone):
         out_indices: Stages whose output is returned, each in ``[0, 2]``; their strides are 1, 2, 4.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

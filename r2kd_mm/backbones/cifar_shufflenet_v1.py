@@ -67,7 +67,7 @@ class CIFARShuffleNetV1(StagedBackbone):
             240, 480, 960.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation; ``None`` keeps PyTorch's in the stages, as the public network has it.
 
     Raises:

@@ -24,7 +24,7 @@ class CIFARShuffleNetV2(StagedBackbone):
             channels 116, 232, 464, 1024.
         frozen_stages: -1 freezes nothing, 0 freezes ``conv1``, ``k`` freezes ``conv1`` and ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation; ``None`` keeps PyTorch's in the first three stages, as the public network has it.
 
     Raises:

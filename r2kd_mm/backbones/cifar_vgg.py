@@ -16,19 +16,18 @@ from r2kd_mm.registry import MODELS
 class CIFARVGG(StagedBackbone):
     """VGG of Simonyan and Zisserman, arXiv 1409.1556, Table 1, for images of 32 or 64 pixels.
 
-    Five stages of 3x3 convolutions, each with bias, normalisation and ReLU; global average pooling takes the place of
-    the hidden fully connected layers. mmpretrain's ``VGG`` is different: it pools after every stage, which
-    reduces 32 pixels to 1, and it has no depth 8.
+    Five stages of 3x3 convolutions, each with bias, normalisation and ReLU. The paper's three fully connected layers
+    are not part of the backbone: neck and head add global average pooling and one linear layer. mmpretrain's ``VGG``
+    is different: it pools after every stage, which reduces 32 pixels to 1, and it has no depth 8.
 
     Args:
-        depth: 8, 11, 13, 16 or 19; counts the convolutions and, from 11 on, the three fully connected layers of the
-            paper, of which this network keeps one.
+        depth: 8, 11, 13, 16 or 19: the number of convolutions, plus the three fully connected layers of the paper.
         num_pools: Number of 2x2 max-poolings in ``[0, 4]``; the first one opens ``layer2``, the next ``layer3``, and
             so on. The public networks have 3 for 32 pixels and 4 for 64, so that the last map is 4x4.
         out_indices: Stages whose output is returned, each in ``[0, 4]``; their channels are 64, 128, 256, 512, 512.
         frozen_stages: -1 or 0 freezes nothing, since there is no stem; ``k`` freezes ``layer1`` to ``layerk``.
         norm_cfg: Normalisation layer, ``None`` for batch normalisation.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

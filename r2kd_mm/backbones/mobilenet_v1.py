@@ -28,7 +28,7 @@ class MobileNetV1(StagedBackbone):
         conv_cfg: Convolution layer, ``None`` for ``Conv2d``.
         norm_cfg: Normalisation layer.
         act_cfg: Activation layer. ReLU as in the paper, not the ReLU6 of MobileNetV2.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation, ``None`` for Kaiming convolutions and unit normalisation scales.
 
     Raises:

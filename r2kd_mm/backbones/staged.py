@@ -26,7 +26,7 @@ class StagedBackbone(BaseBackbone):
         out_indices: Stages whose output is returned, each in ``[0, N - 1]``; index 0 is ``layer1``.
         frozen_stages: -1 freezes nothing, 0 freezes the stem, ``k`` freezes the stem and ``layer1`` to ``layerk``.
             Frozen parts get no gradient and stay in eval mode.
-        norm_eval: Batch normalisation keeps its running statistics during training.
+        norm_eval: Keep batch normalisation in eval mode during training.
         init_cfg: Initialisation; ``None`` keeps PyTorch's.
 
     Raises:

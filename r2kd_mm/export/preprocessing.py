@@ -29,8 +29,8 @@ class Preprocessing:
     """Steps from an image file to the input of a network.
 
     Args:
-        shape: Shape of the result, ``(C, H, W)``.
-        channel_order: Channel order of the result, ``mean`` and ``std``: ``'RGB'``, ``'BGR'`` or ``'GRAY'``.
+        shape: Shape ``(C, H, W)`` that the transforms must produce; another size is an error.
+        channel_order: Channel order of the result, of ``mean`` and of ``std``: ``'RGB'``, ``'BGR'`` or ``'GRAY'``.
         mean: Value to subtract from each channel, for pixels from 0 to 255.
         std: Value to divide each channel by, for pixels from 0 to 255.
         transforms: Configs of the transforms of mmcv and mmpretrain that run before normalisation, in this order.

@@ -187,9 +187,9 @@ def initial_network(side: Side, name: str, weights: str) -> nn.Module:
     except Exception as error:  # whatever a collection raises where it has no connection
         if weights == 'none':
             raise
-        source = 'published' if weights == 'published' else f'in {weights!r}'
+        source = 'its published weights' if weights == 'published' else f'the weights in {weights!r}'
         raise ValueError(
-            f'{name} cannot start from its weights {source}: {readable_message(error).splitlines()[0]}. Give their '
+            f'{name} cannot start from {source}: {readable_message(error).splitlines()[0]}. Give their '
             "file (--teacher-init, --student-init), or 'none' for random weights"
         ) from error
     return network

@@ -126,9 +126,9 @@ def distill(
         asked.data, lists, asked.val_split, 0, asked.allow_duplicates, goes_on, unlabelled=asked.unlabelled
     )
     _check_photos(asked, photos)
+    plan = make_plan(asked, photos)  # finds the networks by name, before all photos are decoded
     notes = look_into_photos(photos.paths, lists)
-    photos = replace(photos, notes=(*photos.notes, *notes))
-    plan = make_plan(asked, photos)
+    plan = replace(plan, photos=replace(photos, notes=(*photos.notes, *notes)))
     costs = check_plan(plan)
     text = json.dumps({**asked.identity, PHOTOS: photos.digest}, indent=2) + '\n'
     AtomicLocalBackend().put_text(text, asked.out / RECORD)
@@ -175,13 +175,20 @@ def _check_record(options: Options) -> None:
     # an earlier version had fewer options, and did what their defaults say
     known = {**{field.name: field.default for field in fields(Options) if field.name in asked}, **known}
     changes = [
-        f'{name}: {known.get(name)!r} there, {asked[name]!r} now' for name in asked if known.get(name) != asked[name]
+        f'{name}: {known.get(name)!r} there, {asked[name]!r} now'
+        for name in asked
+        if _given(known.get(name)) != _given(asked[name])
     ]
     if changes:
         raise ValueError(
             f'--out {str(options.out)!r} holds another run: {"; ".join(changes)}. Give another folder, or the options '
             'of that run to continue it'
         )
+
+
+def _given(value: Any) -> Any:
+    """Return ``None`` for an option that was given for none of several teachers."""
+    return None if isinstance(value, list) and all(one is None for one in value) else value
 
 
 def _check_photos(options: Options, photos: Photos) -> None:

@@ -1,4 +1,4 @@
-"""Train many runs in a few local processes, each with its own threads and at most one GPU; a crash ends one run."""
+"""Train many runs in a few local processes, each with its own threads and, if asked, one GPU."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class LocalEngine:
     Args:
         jobs: Number of runs at a time, each in its own process.
         threads: Number of threads per process.
-        gpus: GPUs as in ``CUDA_VISIBLE_DEVICES``, assigned round-robin. With more jobs than GPUs, processes share one.
-            An empty sequence hides all GPUs; with ``None`` every process sees the GPUs that this process sees.
+        gpus: GPUs as in ``CUDA_VISIBLE_DEVICES``; each run gets one, round-robin. With more jobs than GPUs, several
+            runs share a GPU. An empty sequence hides all GPUs. With ``None`` every run sees all GPUs of this process.
 
     Example:
         >>> print(LocalEngine(jobs=4, gpus=['0', '1']))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from r2kd_mm.classifiers import classifier_logits
-from r2kd_mm.photos import distill as distill_function
+from r2kd_mm.photos import distill
 from r2kd_mm.photos.folder import Photos
 from r2kd_mm.photos.layout import read_unlabelled
 from r2kd_mm.photos.options import Options
@@ -339,6 +339,19 @@ def test_an_error_without_a_message_is_named_by_its_type(tmp_path, photos, monke
         check_plan(plan(tmp_path, photos))
 
 
+def test_an_unknown_network_is_named_before_the_photos_are_decoded(tmp_path):
+    for name in ('red', 'blue'):
+        for split in ('train', 'val'):
+            (tmp_path / 'photos' / split / name).mkdir(parents=True)
+            (tmp_path / 'photos' / split / name / 'broken.png').write_bytes(f'{split} {name}'.encode())
+    asked = (tmp_path / 'photos', 'r2kd/cifar/resnet14')
+    with pytest.raises(ValueError, match=r'there is no network r2kd/cifar/resnet9; did you mean'):
+        distill(*asked, 'r2kd/cifar/resnet9', tmp_path / 'out', page=False)
+    assert list((tmp_path / 'out').rglob('*')) == []
+    with pytest.raises(ValueError, match='4 of 4 photos are broken'):
+        distill(*asked, 'r2kd/cifar/resnet8', tmp_path / 'out', page=False, teacher_init='none', student_init='none')
+
+
 class TestTheFolder:
     def options(self, tmp_path, **changes):
         return Options(tmp_path / 'photos', 'timm/a', 'timm/b', tmp_path / 'out', **changes)
@@ -349,6 +362,15 @@ class TestTheFolder:
         _check_record(self.options(tmp_path, seeds=3))
         with pytest.raises(ValueError, match='holds another run: epochs: 60 there, 5 now. Give another folder'):
             _check_record(self.options(tmp_path, epochs=5))
+
+    def test_of_another_run_with_two_teachers_is_named_by_what_was_given(self, tmp_path):
+        (tmp_path / 'out').mkdir()
+        both = self.options(tmp_path).identity
+        both.update(teacher=['timm/a', 'timm/c'], teacher_ckpt=[None, None])
+        (tmp_path / 'out' / RECORD).write_text(json.dumps(both))
+        message = r"holds another run: teacher: \['timm/a', 'timm/c'\] there, 'timm/a' now. Give another folder"
+        with pytest.raises(ValueError, match=message):
+            _check_record(self.options(tmp_path))
 
     def test_of_an_earlier_version_had_the_defaults_of_options_that_it_did_not_know(self, tmp_path):
         (tmp_path / 'out').mkdir()
@@ -380,4 +402,4 @@ class TestTheFolder:
 
 def test_a_typo_in_an_option_is_refused(tmp_path):
     with pytest.raises(TypeError, match='epoch'):
-        distill_function(Path('photos'), 'timm/a', 'timm/b', tmp_path, epoch=3)
+        distill(Path('photos'), 'timm/a', 'timm/b', tmp_path, epoch=3)
