@@ -23,6 +23,8 @@ from r2kd_mm.engine.cli import RunStopped
 # Formulas of the arithmetic by operator; torch 2.1 has none of this kind, and forgets the objects of its storages.
 FORMULAS: dict[Any, Callable] | None = getattr(flop_counter, 'flop_registry', None)
 STUDENT, REST = 'student', 'the rest'
+BLOCK = 8  # channels, as oneDNN has them with AVX2, and tensor cores in 16 bits
+MOST_CHANNELS_OF_AN_IMAGE = 3
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 
@@ -202,8 +204,15 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _copied(tensor: Tensor) -> int:
-    """Return the memory of a copy of an operand of a convolution, unless it is in the format of the kernels."""
+    """Return the memory of a copy of an operand of a convolution, unless it is in the format of the kernels.
+
+    The copy has its channels in blocks, the last of which is filled up. Images have too few channels for a block.
+    """
     if tensor.dim() != 4:
         return 0
     is_fitting = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-    return 0 if is_fitting else _bytes(tensor)
+    if is_fitting:
+        return 0
+    channels = tensor.shape[1]
+    blocks = -(-channels // BLOCK)
+    return _bytes(tensor) if channels <= MOST_CHANNELS_OF_AN_IMAGE else _bytes(tensor) * blocks * BLOCK // channels

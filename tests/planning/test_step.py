@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import torch
 import toys
 from common import most_allocated
 from devices import runs
@@ -33,7 +34,9 @@ def measured(cfg: Config) -> int:
         for count in (2, IMAGES):
             for _batch in range(cfg.optim_wrapper.get('accumulative_counts', 1)):
                 inputs, samples = toys.batch(count)
-                model.train_step(dict(inputs=inputs, data_samples=samples), wrapper)
+                pixels = inputs.to(torch.uint8)  # as data loaders give them, and the plan counts them
+                del inputs
+                model.train_step(dict(inputs=pixels, data_samples=samples), wrapper)
 
     return most_allocated(two_steps)
 
@@ -50,23 +53,17 @@ def _scope():
         *(
             pytest.param(cfg, marks=pytest.mark.slow)
             for cfg in (
+                config(runs.distiller(teacher_engine='plain', augmentation=None)),
                 config(runs.distiller(channels_last=True)),
                 config(optim_wrapper=dict(type='AutocastOptimWrapper', optimizer=SGD)),
                 config(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01), accumulative_counts=3)),
             )
         ),
     ],
-    ids=['as_it_is', 'channels_last', 'amp', 'accumulation'],
+    ids=['as_it_is', 'plain_engine', 'channels_last', 'amp', 'accumulation'],
 )
 def test_the_peak_is_that_of_the_allocator(cfg):
-    assert planned(cfg) == pytest.approx(measured(cfg), rel=0.1)
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='15 % above the plan, in November 2026: what is missing is not known')
-def test_the_peak_of_the_plain_engine_is_that_of_the_allocator():
-    cfg = config(runs.distiller(teacher_engine='plain', augmentation=None))
-    assert planned(cfg) == pytest.approx(measured(cfg), rel=0.1)
+    assert planned(cfg) == pytest.approx(measured(cfg), rel=0.03)
 
 
 def test_what_stays_between_steps_is_named():

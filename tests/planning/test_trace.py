@@ -68,6 +68,18 @@ def test_a_view_moves_no_memory():
     assert [operator.bytes for operator in trace.operators][1:] == [0, 0]
 
 
+@pytest.mark.parametrize(('given', 'made'), [(4, 4), (8, 8), (12, 36), (20, 6)])
+def test_a_copy_in_a_convolution_has_blocks_of_eight_channels(given, made):
+    def step():
+        images = torch.ones(64, given, 8, 8, requires_grad=True)
+        nn.Conv2d(given, made, 3, padding=1, bias=False)(images).square().sum().backward()
+
+    step()  # what a first call keeps
+    with StepTrace() as trace:
+        step()
+    assert trace.peak == pytest.approx(most_allocated(step), rel=0.05)
+
+
 @pytest.mark.parametrize('name', LOSSES)
 def test_the_temporaries_of_a_loss_are_those_of_the_allocator(name):
     loss, target = LOSSES[name](*INNER.get(name, ())), torch.arange(SAMPLES) % CLASSES
