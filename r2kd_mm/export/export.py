@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from r2kd_mm.engine.cli import readable_message
 from r2kd_mm.export.card import model_card
 from r2kd_mm.export.formats import FLOAT32, FORMATS, INT8, LOGITS, PROBABILITIES, require_packages
 from r2kd_mm.export.graphs import DESCRIPTION, Predict
@@ -184,7 +187,8 @@ def options_of(folder: Path) -> dict[str, Any]:
 def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple[Predict, float]:
     """Write the network of float32; return it as it was read back, and its largest difference to the student."""
     name = description['format']
-    FORMATS[name].write(student, description, folder)
+    with _naming_the_shape(student, name):
+        FORMATS[name].write(student, description, folder)
     _write_description(description, folder)
     predict = FORMATS[name].load(folder)
     with torch.no_grad():
@@ -197,6 +201,21 @@ def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple
             f'{difference:.1e} of the largest one, more than {TOLERANCE:.0e}; nothing was written. Take another format'
         )
     return predict, difference
+
+
+@contextmanager
+def _naming_the_shape(student: Student, name: str) -> Iterator[None]:
+    """Refuse a network that a format cannot take, with the shape of its images."""
+    try:
+        yield
+    except (ExportError, ImportError, OSError):
+        raise
+    except Exception as error:  # whatever torch.export, ONNX and the quantisers raise
+        reason = (readable_message(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError(
+            f'the format {name} cannot take this network for images of shape {tuple(student.images.shape[1:])} '
+            f'(channels, height, width) in batches of any size: {reason}; take another format'
+        ) from error
 
 
 def _convert(student: Student, description: dict[str, Any], folder: Path) -> tuple[Predict, float, Measurement]:
@@ -212,7 +231,8 @@ def _convert(student: Student, description: dict[str, Any], folder: Path) -> tup
             'this student learned with fake quantisation, without normalisation and softmax in its graph, and is '
             'written as it is; leave out --with-normalization and --with-softmax'
         )
-    in_float32 = CONVERTERS[name, precision].convert(student, description, folder, None)
+    with _naming_the_shape(student, name):
+        in_float32 = CONVERTERS[name, precision].convert(student, description, folder, None)
     predict = FORMATS[name].load(folder)
     with torch.no_grad():
         expected, given = student.logits(), predict(student.images)
@@ -249,7 +269,8 @@ def _lower(
     with tempfile.TemporaryDirectory() as kept:
         float32 = Path(kept)
         shutil.copytree(folder, float32, dirs_exist_ok=True)
-        in_float32 = converter.convert(student, description, folder, seen)
+        with _naming_the_shape(student, name):
+            in_float32 = converter.convert(student, description, folder, seen)
         folders = {FLOAT32: float32, precision: folder}
         networks = {key: FORMATS[name].load(place) for key, place in folders.items()}
         measured = measure(

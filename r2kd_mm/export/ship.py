@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import nn
 
 from r2kd_mm.engine.resume import POINTER
 from r2kd_mm.export.export import export_student, network_bytes
@@ -129,11 +131,13 @@ class Shipped:
         choices: The files.
         refused: Reason by student and target, where there is no file.
         max_drop: How many points below the most accurate file the recommended one may be.
+        zeros: Share of weights of convolutions and linear layers that are 0, by student.
     """
 
     choices: tuple[Choice, ...]
     refused: Mapping[str, str]
     max_drop: float
+    zeros: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def front(self) -> tuple[Choice, ...]:
@@ -169,6 +173,12 @@ class Shipped:
             f'{self.max_drop:g} points below the most accurate one.',
             f'Front: {", ".join(f"{choice.student} as {choice.target}" for choice in self.front)}.',
         ]
+        lines += [
+            f'{name}: {100 * share:.0f} % of its weights are 0; each file stores and multiplies them like '
+            'other weights, so they bring no gain in size or time.'
+            for name, share in self.zeros.items()
+            if share > NOTICED
+        ]
         return '\n'.join(lines + [f'Refused: {name}: {reason}.' for name, reason in self.refused.items()])
 
     def describe(self) -> dict[str, object]:
@@ -179,6 +189,7 @@ class Shipped:
             front=[choice.folder for choice in self.front],
             recommended=self.recommended.folder,
             max_drop=self.max_drop,
+            zeros=dict(self.zeros),
         )
 
 
@@ -234,8 +245,10 @@ def ship(
     wanted = [Target.read(text) for text in targets]  # all of them before the first export
     if out.exists():
         raise FileExistsError(f'{str(out)!r} exists; give another folder, or remove it')
-    choices, refused = [], {}
+    choices, refused, zeros = [], {}, {}
     for name, checkpoint in students.items():
+        student = load_student(checkpoint, config)
+        zeros[name] = share_of_zeros(student.network)
         for target in wanted:
             folder = out / name / str(target)
             lowered = target.precision != FLOAT32
@@ -255,16 +268,26 @@ def ship(
             measured = done.measured
             if not lowered or measured is None:
                 network = FORMATS[target.format].load(folder)
-                images = validation_images(load_student(checkpoint, config), SCORED_IMAGES)
+                images = validation_images(student, SCORED_IMAGES)
                 measured = measure(FLOAT32, {FLOAT32: network}, images, {FLOAT32: network_bytes(folder)})
             choices.append(Choice.of(name, target, folder, measured))
     if not choices:
         raise ValueError(f'every target refused the student: {"; ".join(refused.values())}')
-    shipped = Shipped(tuple(choices), refused, max_drop)
+    shipped = Shipped(tuple(choices), refused, max_drop, zeros)
     (out / 'table.md').write_text(shipped.table() + '\n', encoding='utf-8')
     (out / 'ship.json').write_text(json.dumps(shipped.describe(), indent=2) + '\n', encoding='utf-8')
     draw_front(shipped).savefig(out / 'front.png', dpi=150)
     return shipped
+
+
+def share_of_zeros(network: nn.Module) -> float:
+    """Return the share of zeros in the weights of convolutions and linear layers: those of two dimensions or more.
+
+    >>> share_of_zeros(nn.Linear(4, 3))
+    0.0
+    """
+    weights = [weight for weight in network.parameters() if weight.ndim > 1]
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
 def draw_front(shipped: Shipped) -> Figure:

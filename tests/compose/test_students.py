@@ -2,6 +2,7 @@
 
 import random
 
+import exports
 import pytest
 import torch
 from mmpretrain.structures import DataSample
@@ -11,6 +12,8 @@ from mmrazor.structures import export_fix_subnet
 from r2kd_mm.distillers.algorithms import sub_networks
 from r2kd_mm.distillers.student import unwrap_student
 from r2kd_mm.export import load_student
+from r2kd_mm.export.ship import ship
+from r2kd_mm.pruning.n_m import choose_in_groups
 from r2kd_mm.registry import MODELS
 
 L1 = 'compose-l1_res14_res14_digits'
@@ -177,3 +180,24 @@ def test_dcff_whose_checkpoints_lack_a_part_cannot_be_the_student(run, tmp_path)
     mutator = dict(pruned.mutator_cfg, type='DCFFChannelMutator', channel_unit_cfg=dict(type='DCFFChannelUnit'))
     with pytest.raises(ValueError, match='what it fuses its filters by is in no checkpoint'):
         build_distiller(dict(type='DCFF', architecture=pruned.architecture, mutator_cfg=mutator))
+
+
+@pytest.mark.slow
+def test_pruned_students_are_shipped_next_to_the_plain_one(trained, tmp_path):
+    plain = exports.write_checkpoint(tmp_path / 'plain.pth', 'supervised/res14_digits.py')
+    checkpoint = torch.load(plain, weights_only=False)
+    for weight in checkpoint['state_dict'].values():
+        if weight.ndim > 1 and weight.shape[1] % 4 == 0:
+            weight *= choose_in_groups(weight, 2, 4)
+    torch.save(checkpoint, tmp_path / 'two_of_four.pth')
+    students = dict(
+        plain=plain, half_the_channels=f'{trained(L1).work_dir}/epoch_2.pth', two_of_four=tmp_path / 'two_of_four.pth'
+    )
+    shipped = ship(students, ['torchscript-float32', 'mmpretrain-float32'], tmp_path / 'out')
+    size = {choice.student: choice.bytes for choice in shipped.choices if choice.target == 'torchscript-float32'}
+    assert size['half_the_channels'] < 0.5 * size['plain']
+    assert size['two_of_four'] == pytest.approx(size['plain'], rel=0.01)
+    assert shipped.zeros['plain'] == shipped.zeros['half_the_channels'] == 0
+    assert 0.49 < shipped.zeros['two_of_four'] < 0.5  # the first convolution has one input
+    assert 'two_of_four: 50 % of its weights are 0' in (tmp_path / 'out' / 'table.md').read_text()
+    assert 'half_the_channels as mmpretrain-float32' in shipped.refused

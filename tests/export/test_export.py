@@ -7,9 +7,12 @@ import exports
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from r2kd_mm.export import FORMATS, ExportError, export_student
+from r2kd_mm.export import FORMATS, ExportError, export_student, load_student
 from r2kd_mm.export.card import _teacher as teacher_row
+from r2kd_mm.export.export import _write, describe
+from r2kd_mm.export.network import Logits
 
 
 @pytest.fixture(scope='module')
@@ -132,3 +135,21 @@ def test_the_card_names_the_networks_of_all_teachers_without_their_folders():
     )
     alone = dict(architecture={}, teacher=dict(type='FileNetwork', path='/home/me/model.onnx'), teacher_ckpt=None)
     assert teacher_row(alone, {}) == 'FileNetwork(path=model.onnx), weights of its own'
+
+
+class EightImages(nn.Module):
+    """Takes eight images at a time, no more and no less."""
+
+    def forward(self, images, mode='tensor'):
+        return images.reshape(8, -1)[:, :10]
+
+
+def test_a_shape_that_a_format_cannot_take_is_named(checkpoint, tmp_path):
+    student = load_student(checkpoint)
+    fixed = dataclasses.replace(student, network=Logits(EightImages()))
+    description = describe(fixed, 'exported', 'float32', student.preprocessing)
+    with pytest.raises(ExportError) as caught:
+        _write(fixed, description, tmp_path)
+    expected = 'the format exported cannot take this network for images of shape (1, 8, 8) (channels, height, width)'
+    assert expected in str(caught.value)
+    assert str(caught.value).endswith('take another format')

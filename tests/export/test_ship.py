@@ -24,6 +24,9 @@ def test_the_front_leaves_out_what_another_file_beats_and_the_fastest_good_one_i
     assert Shipped((accurate, small), {}, max_drop=0.5).recommended == accurate
     assert 'Refused: a as onnx-fp16: it overflows.' in shipped.table()
     assert len(draw_front(shipped).axes) == 2
+    table = Shipped((small,), {}, 1, zeros=dict(a=0.4996, b=0.0)).table()
+    assert 'a: 50 % of its weights are 0; each file stores and multiplies them like other weights' in table
+    assert 'b: ' not in table
 
 
 @pytest.mark.parametrize(
