@@ -1,4 +1,4 @@
-"""Run a benchmark under its old path of version 0.1; each old path is a symbolic link to ``benchmarks/moved.py``."""
+"""Warn that a benchmark has moved, then run it from its new path; the old paths are links to this file, moved.py."""
 
 from __future__ import annotations
 
