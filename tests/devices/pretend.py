@@ -11,6 +11,7 @@ A process that called :func:`register` has this device until it ends, so tests r
 from __future__ import annotations
 
 import contextlib
+import functools
 import linecache
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = 'pretend'
@@ -443,6 +444,17 @@ def _register_casts() -> list[torch.library.Library]:
     return [library, others]
 
 
+def _without_modes(function: Callable) -> Callable:
+    """Return ``function``, during which only tensors of the device know the device."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _disable_current_modes():
+            return function(*args, **kwargs)
+
+    return run
+
+
 def is_registered() -> bool:
     """Return whether this process has the device."""
     return torch._C._get_privateuse1_backend_name() == NAME
@@ -457,6 +469,8 @@ def register() -> None:
     torch._C._set_only_lift_cpu_tensors(True)
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     globals()['_casts'] = _register_casts()
+    # torch.jit cannot trace what runs in a dispatch mode; the networks that are traced here are on the host
+    torch._C._create_graph_by_tracing = _without_modes(torch._C._create_graph_by_tracing)
     # map_location=NAME loads to the host, from where load_state_dict copies
     torch.serialization.register_package(
         5, lambda _storage: None, lambda storage, location: storage if location.startswith(NAME) else None

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import toolbox
 import torch
 import toys
 from devices import pretend
@@ -61,3 +62,19 @@ def test_an_augmentation_makes_the_view_of_the_same_draws(fields):
         assert not waits, str(waits[0])
         views.append(view.cpu())
     assert torch.equal(*views)
+
+
+@pytest.mark.parametrize('per_image', toolbox.quick_first([True, False]))
+def test_autoaugment_makes_the_view_of_the_same_draws_and_waits_where_it_says(per_image):
+    augmentation = MODELS.build(dict(type='AutoAugment', policy='cifar10', per_image=per_image, _scope_='r2kd_mm'))
+    images, views = (60 * toys.batch(8)[0] + 128).clamp(0, 255), []
+    for device in ('cpu', pretend.NAME):
+        mean, std = torch.full((3, 1, 1), 128.0), torch.full((3, 1, 1), 60.0)
+        context = ViewContext(BatchDraws(torch.Generator().manual_seed(0)), None, mean=mean, std=std)
+        moved = ((images - mean) / std).to(device)
+        with pretend.recorded_waits() as waits:
+            view = augmentation(moved, context)
+        assert {wait.file for wait in waits} <= {'r2kd_mm/augmentations/auto_augment.py'}
+        views.append(view.cpu())
+    torch.testing.assert_close(*views)
+    assert not torch.equal(views[0], (images - mean) / std)

@@ -1,10 +1,13 @@
 """Whole runs on the simulated device: validation, averaged weights, replay, resume, and changed teacher weights."""
 
+from functools import partial
+
 import pytest
 import torch
 import toys
 from devices import pretend, runs
-from mmengine.runner import Runner
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.runner import Runner, amp
 
 from r2kd_mm.hooks.replay import fill_store
 from r2kd_mm.registry import MODELS
@@ -72,3 +75,26 @@ def test_a_teacher_whose_weights_are_written_unseen_gives_nan_and_then_an_error(
     assert logits.cpu().isnan().all()  # which waits, so that the next call knows
     with pytest.raises(RuntimeError, match='were written through .data'):
         engine.logits(teacher, images)
+
+
+def test_a_gradient_scaler_accumulates_and_waits_once_an_update(tmp_path, monkeypatch):
+    # what is a GPU to MMEngine
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, pretend.NAME))
+    monkeypatch.setattr(amp, 'autocast', partial(torch.autocast, pretend.NAME))
+    weights, waits = [], []
+    for scaling in (
+        dict(type='AutocastOptimWrapper'),
+        dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=dict(init_scale=8.0)),
+    ):
+        optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
+        wrapper = dict(scaling, optimizer=optimizer, accumulative_counts=2)
+        run, hook = runs.runner(tmp_path / scaling['type'], optim_wrapper=wrapper), runs.WaitsHook()
+        run.register_hook(hook)
+        run.train()
+        weights.append({name: value.cpu() for name, value in run.model.state_dict().items()})
+        waits.append(hook.steps)
+    torch.testing.assert_close(*weights)  # a scale that is a power of two changes no digit
+    of_scaler = [[wait for wait in step if wait.file.endswith('amp_optimizer_wrapper.py')] for step in waits[1]]
+    assert [len(step) for step in of_scaler[2:]] == [0, 1]
+    assert [len(step) for step in waits[1][2:]] == [len(step) + number for number, step in enumerate(waits[0][2:])]
