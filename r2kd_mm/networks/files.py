@@ -208,8 +208,8 @@ def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:
         return torch.jit.load(str(path), map_location='cpu')
     except RuntimeError as error:
         raise ValueError(
-            f'{str(path)!r} is no network of TorchScript: {str(error).splitlines()[0]}. Weights alone are given by '
-            '--teacher-ckpt, next to the name of their network'
+            f'{str(path)!r} is no network of TorchScript: {str(error).splitlines()[0].rstrip(".")}. Weights alone are '
+            'given by --teacher-ckpt, next to the name of their network'
         ) from error
 
 

@@ -189,7 +189,7 @@ def initial_network(side: Side, name: str, weights: str) -> nn.Module:
             raise
         source = 'its published weights' if weights == 'published' else f'the weights in {weights!r}'
         raise ValueError(
-            f'{name} cannot start from {source}: {readable_message(error).splitlines()[0]}. Give their '
+            f'{name} cannot start from {source}: {readable_message(error).splitlines()[0].rstrip(".")}. Give their '
             "file (--teacher-init, --student-init), or 'none' for random weights"
         ) from error
     return network
