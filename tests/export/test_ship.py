@@ -45,6 +45,17 @@ def test_what_brings_less_than_a_twentieth_is_no_gain(size, time, gains):
     assert ('no gain' in Shipped((found,), {}, 1).table()) == (not gains)
 
 
+def test_without_a_network_in_float32_no_gain_in_time_is_stated():
+    measured = Measurement(
+        10,
+        dict(float32=Accuracy(90, 80, 95), int8=Accuracy(90, 80, 95)),
+        100.0,
+        dict(float32=100, int8=30),
+        dict(int8={1: 1.0, 32: 1.0}),
+    )
+    assert Choice.of('a', Target('exported', 'int8'), 'folder', measured).gains == ('size',)
+
+
 @pytest.mark.parametrize('text', ['onnx', 'onnx-int4', 'tflite-int8', 'torch-int8'])
 def test_an_unknown_target_names_the_known_ones(text):
     with pytest.raises(ValueError, match=r'the target must be one of mmpretrain-float32, .* onnx-int8, .* got'):
