@@ -4,7 +4,12 @@ from collections.abc import Callable
 
 
 class UnusablePackages(ImportError):
-    """A package of the stack is missing or does not fit; the message holds the table."""
+    """A package of the stack is missing or does not fit; the message holds the table.
+
+    Example:
+        >>> issubclass(UnusablePackages, ImportError)
+        True
+    """
 
 
 def explain_import_errors(load: Callable[[], object]) -> None:
@@ -12,6 +17,15 @@ def explain_import_errors(load: Callable[[], object]) -> None:
 
     Raises:
         UnusablePackages: A package is missing, or does not admit the version of another.
+
+    Example:
+        >>> def load():
+        ...     raise ImportError("No module named 'mmcv'")
+        >>> try:
+        ...     explain_import_errors(load)
+        ... except UnusablePackages as error:
+        ...     print(str(error).splitlines()[0])
+        r2kd_mm cannot use the installed packages: No module named 'mmcv'
     """
     try:
         load()
