@@ -35,6 +35,10 @@ def quantizer(training: bool = False) -> Any:
 
     Args:
         training: Learn with fake quantisation, with ranges that follow the images.
+
+    Example:
+        >>> quantizer(training=True)  # doctest: +SKIP
+        <executorch.backends.xnnpack.quantizer.xnnpack_quantizer.XNNPACKQuantizer object at ...>
     """
     xnnpack = importlib.import_module('executorch.backends.xnnpack.quantizer.xnnpack_quantizer')
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_qat=training)
@@ -71,6 +75,13 @@ class FakeQuantizedClassifier(BaseModel):
     Raises:
         ImportError: torchao or ExecuTorch is missing.
         ValueError: The classifier cannot be followed as a graph, or ``init_cfg`` is given here.
+
+    Example:
+        >>> FakeQuantizedClassifier({}, (3, 8, 8), init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
+        Traceback (most recent call last):
+        ...
+        ValueError: FakeQuantizedClassifier takes no init_cfg, its weights are those of its classifier; give init_cfg to
+        the classifier in it
     """
 
     def __init__(
@@ -81,16 +92,16 @@ class FakeQuantizedClassifier(BaseModel):
         data_preprocessor: Any = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
+        if init_cfg is not None:
+            raise ValueError(
+                'FakeQuantizedClassifier takes no init_cfg, its weights are those of its classifier; give init_cfg to '
+                'the classifier in it'
+            )
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             raise ImportError(
                 f'FakeQuantizedClassifier needs {", ".join(missing)}, which is not installed; install the executorch '
                 "extra: pip install 'r2kd_mm[executorch]'"
-            )
-        if init_cfg is not None:
-            raise ValueError(
-                'FakeQuantizedClassifier takes no init_cfg, its weights are those of its classifier; give init_cfg to '
-                'the classifier in it'
             )
         built: Any = MODELS.build(dict(classifier))
         built.init_weights()  # before the graph, which takes the weights over
@@ -140,7 +151,11 @@ class FakeQuantizedClassifier(BaseModel):
 
 
 def converted(prepared: fx.GraphModule) -> fx.GraphModule:
-    """Return an observed or fake-quantised graph with int8 weights; the given one is used up."""
+    """Return an observed or fake-quantised graph with int8 weights; the given one is used up.
+
+    Example:
+        >>> network = converted(student.model)  # doctest: +SKIP
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of torch, about itself
         network = importlib.import_module('torchao.quantization.pt2e.quantize_pt2e').convert_pt2e(prepared)

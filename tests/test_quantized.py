@@ -213,7 +213,6 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
         build()
 
 
-@needs_executorch
 def test_weights_to_start_from_belong_to_the_classifier():
     with pytest.raises(ValueError, match='takes no init_cfg.*give init_cfg to the classifier in it'):
         build(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
