@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from r2kd_mm.export import ExportError, export_student
-from r2kd_mm.quantized import SMALLEST_SCALE, _check_batch_norm, _fake_quantisers
+from r2kd_mm.quantized import PACKAGES, SMALLEST_SCALE, _check_batch_norm, _fake_quantisers
 from r2kd_mm.registry import MODELS
 
 needs_executorch = pytest.mark.skipif(
@@ -208,7 +208,8 @@ def test_weights_of_zero_in_a_batch_norm_are_refused():
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *of: None if name in PACKAGES else found(name, *of))
     with pytest.raises(ImportError, match=r'needs executorch, torchao, .*r2kd_mm\[executorch\]'):
         build()
 
