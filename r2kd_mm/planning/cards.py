@@ -75,7 +75,18 @@ def _card(
 
 # Dense figures of NVIDIA's data sheets: "NVIDIA V100", "T4", "A10", "A100", "L4", "L40S", "H100" and "H200 Tensor Core
 # GPU"; for GeForce, appendix A of "NVIDIA Ampere GA102" and "Ada GPU Architecture". Where a data sheet states a figure
-# with sparsity alone, this is half of it.
+# with sparsity alone, this is half of it. Most of the data sheets could not be opened here. These pages confirm them:
+#   V100  https://developer.nvidia.com/programming-tensor-cores-cuda-9-0 (fp16)
+#   T4    https://sysrqmts.com/gpus/compare/nvidia-a100-sxm4-40-gb-vs-nvidia-tesla-t4
+#   A10   https://sysrqmts.com/ru/gpus/compare/nvidia-a10-pcie-vs-nvidia-quadro-rtx-4000 (float32 and GB/s)
+#   A100  https://glennklockwood.com/garden/processors/A100, after nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
+#   L4    https://store.sourcecode.com/en-us/bg-bucket-compare/125/9820 (GB/s, TF32),
+#         https://grokipedia.com/page/NVIDIA_L4_vs_L40S (fp16), and the page of GeForce (float32)
+#   L40S  https://www.mullet.se/product.html?product_id=355414
+#   H100  https://archive-lib.hpctech.co.jp/gpuproduct/nvidia-h100.html, https://glennklockwood.com/garden/processors/h100
+#   H200  https://aiwiki.ai/wiki/nvidia_h200/raw: memory and GB/s; the arithmetic is that of the H100
+#   GeForce  https://calwoo.github.io/notes/concepts/deep-learning-engineering/nvidia-gpu-hardware (float32; 4090: fp16)
+# Confirmed by no page: V100 float32 and GB/s; A10 TF32 and fp16; GeForce TF32 and GB/s; 3090 fp16.
 #               title               GB   GB/s  float32  TF32   fp16   bf16
 CARDS = {
     'v100': _card('V100 SXM2 32 GB', 32, 900, 15.7, None, 125, None),

@@ -16,6 +16,7 @@ import torch
 from devices import pretend
 from mmengine.device import utils
 
+from r2kd_mm import cost
 from r2kd_mm.report import find_groups, measure, teacher_engine
 from r2kd_mm.teachers.store import RowFormat
 
@@ -112,7 +113,9 @@ def test_teachers_are_cached(folder, run_tool, tmp_path):
         np.testing.assert_allclose(logits[pretend.NAME][name], values, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_for_its_page(folder, monkeypatch):
+    monkeypatch.setattr(cost, 'RUNS', 1)
     groups, found = find_groups([folder / 'run']), {}
     for device in ('cpu', pretend.NAME):
         monkeypatch.setattr(utils, 'DEVICE', device)
