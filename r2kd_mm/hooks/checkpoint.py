@@ -145,7 +145,7 @@ class SafeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.message_hub.update_info(SUPERSEDED, [Path(path).name for path in superseded])
         self._write(runner, name, meta)
-        self._remove([*superseded, *self._preempted()])
+        self._remove([*superseded, *_preempted(self.file_backend, self.out_dir)])
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Write the best checkpoint, record it in the last one, then delete the earlier best one."""
@@ -247,12 +247,6 @@ class SafeCheckpointHook(CheckpointHook):
         """Return the path of a checkpoint in the folder of this run; only the name of ``path`` counts."""
         return self.file_backend.join_path(self.out_dir, Path(name).name)
 
-    def _preempted(self) -> list[str]:
-        if not is_main_process():
-            return []
-        names = self.file_backend.list_dir_or_file(self.out_dir, list_dir=False, suffix='.pth')
-        return [name for name in names if name.startswith(PREEMPTED)]
-
     def _remove(self, names: Iterable[str]) -> None:
         """Delete checkpoints in this run's folder only: the names come from a file, which may name anything."""
         for path in {self._path(name) for name in names if str(name).endswith('.pth')} if is_main_process() else ():
@@ -292,6 +286,14 @@ class SafeCheckpointHook(CheckpointHook):
             'with --resume continues from there.'
         )
         sys.exit(PREEMPTED_STATUS)
+
+
+def _preempted(backend: Any, folder: str) -> list[str]:
+    """List the checkpoints that runs saved when they were preempted; on other ranks than 0, none."""
+    if not is_main_process():
+        return []
+    names = backend.list_dir_or_file(folder, list_dir=False, suffix='.pth')
+    return [name for name in names if name.startswith(PREEMPTED)]
 
 
 def _check_ranks(runner: Runner) -> None:
