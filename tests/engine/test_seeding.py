@@ -114,7 +114,6 @@ def test_seeding_the_process_reaches_all_three_generators():
     assert global_draws() == first
 
 
-@pytest.mark.slow
 def test_the_batches_do_not_depend_on_the_workers():
     expected = epoch_of_batches(epoch=2)
     assert [len(batch) for batch in expected] == [4, 4, 4]

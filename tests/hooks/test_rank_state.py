@@ -68,8 +68,10 @@ def whole_and_resumed(work_dir, average):
     return first, equal
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('average', [False, True], ids=['model', 'moving average'])
+@pytest.mark.parametrize(
+    'average',
+    [pytest.param(False, id='model'), pytest.param(True, id='moving average', marks=pytest.mark.slow)],
+)
 def test_two_processes_resume_with_their_own_statistics_and_end_the_same(tmp_path, average):
     (first, equal), (first_of_other, equal_of_other) = run_on_ranks(2, whole_and_resumed, str(tmp_path), average)
     assert equal

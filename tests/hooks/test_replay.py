@@ -326,7 +326,6 @@ def test_logits_of_another_arithmetic_are_not_used_where_the_engine_leaves_it_to
         assert train(f'{engine} in bfloat16', 'AutocastOptimWrapper', engine) == anew
 
 
-@pytest.mark.slow
 def test_a_store_of_another_pipeline_is_not_used_where_the_transform_does_not_print_the_difference(
     tmp_path, teacher_ckpt, asked
 ):
