@@ -1,4 +1,4 @@
-"""Record the machine and the package versions on which a measured number depends."""
+"""Record the conditions of a measurement: date, package versions, git commit, CPU, GPU and load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Explain a failed import of the stack by the table of :mod:`r2kd_mm.check_env`."""
+"""Add a table of installed and required packages to the error of a failed import of torch or an OpenMMLab package.
+
+The table comes from :mod:`r2kd_mm.check_env`.
+"""
 
 from collections.abc import Callable
 

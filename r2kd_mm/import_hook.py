@@ -1,4 +1,7 @@
-"""Wrap the import of a module in a function; if the module is already imported, call the function at once."""
+"""Register a function that wraps the import of a module, for example to patch the module afterwards.
+
+If the module is already imported, the function runs at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Import the names of a package at first use, so that importing one module does not import the others."""
+"""Import each exported name of a package at its first use, so that using one module does not import the others."""
 
 from __future__ import annotations
 

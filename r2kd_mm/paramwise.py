@@ -1,4 +1,4 @@
-"""Check ``paramwise_cfg``, the options for single parameters in the config of an optimizer."""
+"""Check the optimizer option ``paramwise_cfg`` for unknown keys, and for names that match no parameter of the model."""
 
 from __future__ import annotations
 

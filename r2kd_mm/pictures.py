@@ -1,4 +1,7 @@
-"""Save images with their predictions; :mod:`r2kd_mm.compat` makes mmpretrain's ``VisualizationHook`` use this."""
+"""Draw predictions on validation or test images, and save each image in a file of its own.
+
+:mod:`r2kd_mm.compat` makes mmpretrain's ``VisualizationHook`` call these functions.
+"""
 
 from __future__ import annotations
 

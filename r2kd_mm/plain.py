@@ -1,4 +1,7 @@
-"""Convert values to plain types before a checkpoint is written; refuse all other types when a checkpoint is read."""
+"""Convert values to plain types (numbers, strings, tensors, lists, dicts) before they are saved in a checkpoint.
+
+On reading, refuse other types except MMEngine's log statistics, because unpickling them could run code.
+"""
 
 from __future__ import annotations
 

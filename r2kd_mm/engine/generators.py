@@ -1,4 +1,7 @@
-"""Find and seed the random generators that transforms hold themselves, apart from the global generators."""
+"""Find and seed the random generators that a data set or transform owns, such as a ``numpy.random.RandomState``.
+
+The global generators of ``random``, numpy and torch are left out.
+"""
 
 from __future__ import annotations
 

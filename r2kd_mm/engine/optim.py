@@ -1,4 +1,4 @@
-"""Train in bfloat16 mixed precision, without a gradient scaler."""
+"""Train in bfloat16 mixed precision (autocast) on GPU or CPU, without a gradient scaler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Sample images in pairs, for augmentations that mix each image with the other image of its pair."""
+"""Sample images in pairs, for augmentations such as Mixup that mix each image with its partner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detect the signal SIGTERM, by which a cluster preempts a run, and share it among all ranks."""
+"""Catch the signal SIGTERM, which a cluster sends before it kills a job, and let all ranks stop at the same step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find the checkpoint that a run resumes from."""
+"""Find the newest readable checkpoint in a work dir, and make the config resume from it.
+
+If a run would overwrite the checkpoints of an earlier run, refuse to start without ``--overwrite``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Build the config of a run from the command line of ``tools/train.py`` or ``tools/test.py``."""
+"""Build the config of a run from a config file and the command line of ``tools/train.py`` or ``tools/test.py``.
+
+Misspelt options and fields are refused.
+"""
 
 from __future__ import annotations
 

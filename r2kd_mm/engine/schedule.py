@@ -1,4 +1,7 @@
-"""Check that the learning-rate schedule fits the run, and compare it with the checkpoint on resume."""
+"""Check that the learning-rate schedule fits the length of the run.
+
+On resume, also compare the optimizer and schedule settings of the config with those in the checkpoint.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Check learning-rate schedules against the length of the run."""
+"""Refuse a learning-rate schedule that ends before the run, unless the rate then stays constant above 0.
+
+Also refuse a schedule that counts epochs in a run that counts iterations.
+"""
 
 from __future__ import annotations
 

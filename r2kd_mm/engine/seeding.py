@@ -1,4 +1,7 @@
-"""Seed every random draw by the run seed and the purpose of the draw, not by earlier draws."""
+"""Seed the random draws of each sample by run seed, epoch and index, and the sample order by run seed and epoch.
+
+No draw depends on earlier draws, so a resumed run draws the same numbers as an uninterrupted run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open the Optuna study of a hyper-parameter search; all machines that share its folder work on one study."""
+"""Open the Optuna study of a hyper-parameter search from a journal file, which several machines can share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample batches with a fixed share of images without labels."""
+"""Sample batches that mix labelled and unlabelled images in a fixed ratio."""
 
 from __future__ import annotations
 

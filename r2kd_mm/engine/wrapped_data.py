@@ -1,4 +1,7 @@
-"""Look up the pipeline, samples and channel order of a data set, also inside wrappers such as ``ConcatDataset``."""
+"""Look up the transforms, sample information and channel order (RGB or BGR) of a data set.
+
+Wrappers such as ``ConcatDataset`` are searched for the data sets in them.
+"""
 
 from __future__ import annotations
 

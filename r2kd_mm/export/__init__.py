@@ -1,4 +1,7 @@
-"""Export the student of a run with preprocessing and model card, or its teachers as ONNX files for distillation."""
+"""Export the trained student of a run, with its preprocessing and a model card.
+
+Also export the frozen teachers of a distillation as ONNX files, for use in another distillation.
+"""
 
 from typing import TYPE_CHECKING
 

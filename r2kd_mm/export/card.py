@@ -1,4 +1,4 @@
-"""Write the model card of an exported student: origin, accuracy, size and cost."""
+"""Write the model card (``README.md``) of an exported student: training data, teacher, method, accuracy and cost."""
 
 from __future__ import annotations
 

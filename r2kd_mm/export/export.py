@@ -1,4 +1,4 @@
-"""Export a student: write the files, compare their logits with the student's, then move the folder into place."""
+"""Export a student to a temporary folder, compare the export's logits with the student's, and rename the folder."""
 
 from __future__ import annotations
 

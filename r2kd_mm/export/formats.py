@@ -1,6 +1,6 @@
-"""Write and read the export formats, and list the packages that each format needs.
+"""Write and read exported students in each format, such as ONNX, and list the packages that each format needs.
 
-Each function imports only the packages of its own format, so a prediction needs no package of another format.
+Each function imports only the packages of its own format. So reading an ONNX export needs no package of other formats.
 """
 
 from __future__ import annotations

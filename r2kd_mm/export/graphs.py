@@ -1,4 +1,4 @@
-"""Write and read graphs of ``torch.export``, as ``model.pt2`` or for ExecuTorch."""
+"""Convert a network to a ``torch.export`` graph; save and load it as ``model.pt2`` or ExecuTorch's ``model.pte``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Load the images of a run that an export needs: to compare logits, measure accuracy and calibrate int8."""
+"""Load real images for an export: to compare logits, to measure accuracy and to calibrate int8.
+
+The images come from the data sets of the run, or from a folder that the user gives.
+"""
 
 from __future__ import annotations
 

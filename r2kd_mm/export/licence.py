@@ -1,4 +1,4 @@
-"""Check and normalise the licence of an export to an SPDX identifier."""
+"""Check the licence that a user gives for an export, and write it as an SPDX identifier such as ``Apache-2.0``."""
 
 from __future__ import annotations
 

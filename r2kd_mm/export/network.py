@@ -1,4 +1,4 @@
-"""Export a network as one Python file that needs only torch.
+"""Write a network as one Python file that imports only torch and loads the exported weights.
 
 :mod:`torch.fx` traces one forward pass through the classes of r2kd_mm, mmcv and mmpretrain, down to the layers of
 ``torch.nn``. So the file always matches these classes. This works for every network without control flow that depends

@@ -1,4 +1,7 @@
-"""Check that the config in a checkpoint builds only networks, data sets and transforms, before it is built."""
+"""Check that the config in a checkpoint names only networks, data sets and transforms, before these are built.
+
+The config of an untrusted checkpoint could otherwise call any function.
+"""
 
 from __future__ import annotations
 

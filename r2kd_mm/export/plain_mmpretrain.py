@@ -1,6 +1,6 @@
 """Export a student as a config and a checkpoint that mmpretrain reads without this package.
 
-The functions import mmpretrain themselves, so that a prediction in another format does not import it.
+mmpretrain is imported inside the functions, so that exports in other formats can be read without mmpretrain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Predict the class of an image file with an export."""
+"""Predict the class of an image file with an exported network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn an image file into the input of a network: decode, resize and normalise."""
+"""Turn an image file into the input of an exported network: decode, resize, crop and normalise."""
 
 from __future__ import annotations
 

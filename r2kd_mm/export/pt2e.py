@@ -1,7 +1,7 @@
-"""Quantise a student to int8 as a ``torch.export`` graph, and write it as ``model.pt2`` or for ExecuTorch.
+"""Quantise a student to int8 as a ``torch.export`` graph; write it as ``model.pt2`` or as ExecuTorch's ``model.pte``.
 
-The quantiser is ExecuTorch's XNNPACK quantiser: int8 weights per channel, int8 activations per tensor. Both files
-contain the same graph.
+The quantiser is ExecuTorch's XNNPACK quantiser. Weights have one scale per channel, activations one scale per tensor.
+Both files contain the same graph.
 """
 
 from __future__ import annotations

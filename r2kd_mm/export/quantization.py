@@ -1,4 +1,4 @@
-"""Convert an export to a lower precision.
+"""Convert an exported network to int8 or fp16.
 
 The conversion is done by ONNX Runtime, OpenVINO, torchao or ExecuTorch; each is imported only where it is used.
 """

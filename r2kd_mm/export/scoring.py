@@ -1,4 +1,4 @@
-"""Test an export on the data of a run, as ``tools/test.py`` tests a checkpoint."""
+"""Let ``tools/test.py`` test an exported network in place of a checkpoint, with the preprocessing of the export."""
 
 from __future__ import annotations
 

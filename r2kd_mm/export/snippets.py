@@ -1,4 +1,4 @@
-"""Write a few lines of Python that run an export without this package."""
+"""Write the Python example of the model card: it predicts the class of a photo without importing r2kd_mm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load the student from the checkpoint of a run, with its preprocessing and classes."""
+"""Load the trained student from the checkpoint of a run, with its preprocessing and class names."""
 
 from __future__ import annotations
 

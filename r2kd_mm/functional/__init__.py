@@ -1,4 +1,7 @@
-"""Pure functions of tensors: no state, no registry, no random draw; torch is the only import."""
+"""Compute correlation, ranks, entropy, agreement and mixed images by pure functions of tensors.
+
+The functions keep no state, draw no random numbers, and need only torch.
+"""
 
 from r2kd_mm.functional.agreement import agreement
 from r2kd_mm.functional.correlation import class_correlation, cosine, pearson, spearman

@@ -1,4 +1,4 @@
-"""Measure how often two networks predict the same class."""
+"""Compute the percentage of images for which two networks predict the same class."""
 
 import math
 

@@ -1,6 +1,6 @@
-"""Cosine, Pearson and Spearman correlation along one axis, also defined for constant and zero rows.
+"""Compute cosine similarity and Pearson or Spearman correlation along one axis, also for constant and zero rows.
 
-All functions compute in float32 or wider, also for half-precision input and under autocast. By default, nothing is
+All functions compute in float32 or wider, also for half-precision input and under autocast. By default, no epsilon is
 added to the divisor. So the correlation of a vector with itself is exactly 1, however small its entries are.
 """
 

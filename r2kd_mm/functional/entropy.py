@@ -1,4 +1,4 @@
-"""Entropy of class probabilities: how unsure a network is of its answer."""
+"""Compute the entropy of class probabilities, which measures how uncertain a prediction is."""
 
 from torch import Tensor
 

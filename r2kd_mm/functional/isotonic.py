@@ -1,4 +1,4 @@
-"""Fit non-decreasing sequences to the rows of a tensor (isotonic regression)."""
+"""Fit a non-decreasing sequence to each row of a tensor by least squares (isotonic regression)."""
 
 import torch
 from torch import Tensor

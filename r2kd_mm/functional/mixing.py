@@ -1,6 +1,6 @@
-"""Mixup, CutMix and Cutout of an image batch, for parameters that are already drawn.
+"""Apply Mixup, CutMix or Cutout to a batch of images, with partners, ratios and boxes that the caller has drawn.
 
-All functions return a new tensor and leave their arguments as they are. ``images`` has shape ``(N, C, H, W)``. A box is
+All functions return a new tensor and leave their arguments unchanged. ``images`` has shape ``(N, C, H, W)``. A box is
 ``(top, left, bottom, right)`` in pixels; bottom and right are exclusive. Parameters with a first dimension of 1 apply
 to the whole batch.
 """

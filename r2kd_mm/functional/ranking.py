@@ -1,4 +1,7 @@
-"""Ranks along one axis: exact ranks for measuring, soft ranks for training, and a soft Kendall coefficient."""
+"""Rank the entries of a tensor along one axis, exactly or softly; soft ranks have a gradient for training.
+
+Also compute a differentiable Kendall rank correlation.
+"""
 
 from collections.abc import Callable, Iterator
 from numbers import Real

@@ -1,4 +1,4 @@
-"""Z-scores along one axis, also defined for constant, tiny and huge rows."""
+"""Compute z-scores (mean 0, variance 1) along one axis, also for constant, tiny and huge rows."""
 
 import torch
 from torch import Tensor

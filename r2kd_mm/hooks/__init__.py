@@ -1,4 +1,7 @@
-"""MMEngine hooks: checks before the first step, checkpoints, schedules of losses, reuse of stored teacher logits."""
+"""Provide MMEngine hooks: checks of data and training, safe checkpoints, loss schedules, and stored teacher logits.
+
+Other hooks prune the student, freeze its fake quantisation, and report to an Optuna search.
+"""
 
 from r2kd_mm.hooks.chance import ChanceCheckHook
 from r2kd_mm.hooks.checkpoint import SafeCheckpointHook

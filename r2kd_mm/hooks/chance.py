@@ -1,4 +1,4 @@
-"""Warn if a run is no more accurate than random guessing."""
+"""Warn once if the validation accuracy after the first training steps is no better than random guessing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save checkpoints so that a kill, a full disk or a preemption never leaves a run without a valid file."""
+"""Save checkpoints so that a kill, a full disk or a preemption never leaves a run without a valid checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check teacher and data before the first step, and stop the run if its result would be wrong."""
+"""Measure the teachers' accuracy and check labels and classes before the first step; stop the run if a check fails."""
 
 from __future__ import annotations
 

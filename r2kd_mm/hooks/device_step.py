@@ -1,4 +1,7 @@
-"""Undo an optimizer step that had NaN or infinite values; the GPU does this itself, so the CPU does not wait."""
+"""Undo an optimizer step whose gradients, losses or buffers are NaN or infinite.
+
+The GPU itself decides and restores the old values, so the CPU does not wait for the GPU.
+"""
 
 from __future__ import annotations
 

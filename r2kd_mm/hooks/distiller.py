@@ -1,4 +1,4 @@
-"""Find the distiller that a run trains."""
+"""Get the distiller, which holds student and teachers, from a runner, without its DDP wrapper."""
 
 from mmengine.runner import Runner
 

@@ -1,4 +1,7 @@
-"""Check gradients, losses and buffers for NaN and infinity before a step; if found, stop the run or skip the step."""
+"""Check gradients, losses and buffers (such as batch-norm statistics) for NaN and infinity at each optimizer step.
+
+If any value is not finite, stop the run or skip the step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find trainable parameters that receive no gradient in the first step."""
+"""Find trainable parameters that receive no gradient in the first step, and warn or raise an error."""
 
 from __future__ import annotations
 

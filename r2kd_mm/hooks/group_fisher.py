@@ -1,4 +1,4 @@
-"""Prune the channels of a student by mmrazor's Group Fisher method during distillation."""
+"""Prune channels of the student by mmrazor's Group Fisher method while the student is distilled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute the accuracy up to which a network counts as guessing at random."""
+"""Compute the accuracy up to which a network counts as guessing at random, from the numbers of classes and images."""
 
 import math
 

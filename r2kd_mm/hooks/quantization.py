@@ -1,4 +1,4 @@
-"""Freeze batch norm and ranges of a student with fake quantisation late in its training."""
+"""Freeze batch norm and quantisation ranges of the student, late in its quantisation-aware training."""
 
 from __future__ import annotations
 

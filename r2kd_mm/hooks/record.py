@@ -1,4 +1,7 @@
-"""Record how a checkpoint was trained, and refuse to resume it if model, training data or config have changed."""
+"""Record in each checkpoint how it was trained, and refuse to resume a run after a change that alters its result.
+
+Such changes are, for example, another model, optimizer or training set. Other changes are only logged.
+"""
 
 from __future__ import annotations
 

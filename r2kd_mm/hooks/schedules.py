@@ -1,4 +1,4 @@
-"""Switch a loss or the augmentation of a distillation on and off during training, with an optional ramp-up."""
+"""Schedule the weight of one distillation loss, or of all losses on augmented images: start, ramp-up and end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe which losses, buffers and logits of an optimizer step are NaN or infinite."""
+"""Describe, for a warning or error, which losses, buffers and logits of an optimizer step are NaN or infinite."""
 
 from __future__ import annotations
 

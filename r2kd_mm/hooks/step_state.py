@@ -1,4 +1,4 @@
-"""Back up the state of a run before an optimizer step, and restore it."""
+"""Back up tensors such as weights and buffers before an optimizer step, and restore them to undo the step."""
 
 from __future__ import annotations
 

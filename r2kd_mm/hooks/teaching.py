@@ -1,4 +1,7 @@
-"""Find, before the first step, losses without a gradient and labels that are not a probability distribution."""
+"""Refuse, before the first step, losses that have zero gradient with the run's number of classes or batch size.
+
+Also refuse images with several labels, and soft labels that are not a probability distribution.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report the validations of a run to the Optuna search that started the run."""
+"""Report each validation accuracy of a run to an Optuna search, and stop the run if Optuna's pruner asks for it."""
 
 from __future__ import annotations
 

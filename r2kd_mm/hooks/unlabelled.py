@@ -1,4 +1,7 @@
-"""Check, before the first step, that no part of a run needs the label of an unlabelled image."""
+"""Refuse unlabelled images where a run needs every label: for validation, or for a loss such as DKD.
+
+Also refuse a sampler that may fill a batch with unlabelled images only.
+"""
 
 from __future__ import annotations
 

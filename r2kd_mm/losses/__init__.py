@@ -1,4 +1,4 @@
-"""Distillation losses on logits; each file holds one published loss."""
+"""Provide distillation losses on logits; each loss, such as DIST or DKD, has a file of its own."""
 
 from r2kd_mm.losses.base import LogitLoss, LossPart
 from r2kd_mm.losses.cmkd import DIFFICULTIES, CMKDLoss, correlation_matching

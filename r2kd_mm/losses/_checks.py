@@ -1,4 +1,7 @@
-"""Check the arguments of all losses, with one clear error for each mistake; no check synchronises with a GPU."""
+"""Check the logits and labels that a distillation loss gets, and raise an error that names the mistake.
+
+No check makes the CPU wait for the GPU.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""Base class of the distillation losses: the interface that a distiller uses."""
+"""Define the base class of all distillation losses on logits.
+
+Each loss states the numbers of classes and images that it needs for a non-zero gradient.
+"""
 
 from typing import Any, NamedTuple
 

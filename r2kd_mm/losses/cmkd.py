@@ -1,4 +1,4 @@
-"""CMKD, reconstructed: match values on easy samples and ranks on hard ones.
+"""Reconstruct the CMKD loss: match the teacher's class probabilities on easy samples, its class ranks on hard ones.
 
 The equations of CMKD (Niu, Wang, Cai and Hou, arXiv 2410.06561) are not available to us. The abstract names a
 Pearson-based and a Spearman-based loss, weighted by the difficulty of each sample. Only secondary sources say that CMKD

@@ -1,4 +1,7 @@
-"""Value term of R2KD: the correlation distance between the class probabilities of student and teacher."""
+"""Compute R2KD's value loss: the cosine (or Pearson) distance between class probabilities of student and teacher.
+
+One part compares each image's probabilities over the classes, the other each class's probabilities over the batch.
+"""
 
 import torch
 from torch import Tensor

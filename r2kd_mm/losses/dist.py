@@ -1,4 +1,7 @@
-"""DIST: the Pearson distance between student and teacher, over the classes and over the batch."""
+"""Compute the DIST loss: the Pearson distance between class probabilities of student and teacher.
+
+One part compares each image's probabilities over the classes, the other each class's probabilities over the batch.
+"""
 
 from torch import Tensor
 

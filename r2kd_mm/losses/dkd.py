@@ -1,4 +1,7 @@
-"""Decoupled knowledge distillation: separate weights for the target class and for the other classes."""
+"""Compute the loss of decoupled knowledge distillation (DKD), which splits the KL divergence into two weighted parts.
+
+One part compares student and teacher on the target class, the other part on the distribution over all other classes.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""Kendall distance: the share of class pairs that the student orders differently from the teacher, times two."""
+"""Compute the Kendall distance: twice the share of class pairs that student and teacher rank in opposite order.
+
+A smooth tanh replaces the sign of the student's differences, so the loss has a gradient.
+"""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation by the Kullback-Leibler divergence of softened class probabilities."""
+"""Compute Hinton's distillation loss: KL(teacher || student) of class probabilities softened by a temperature."""
 
 from torch import Tensor
 

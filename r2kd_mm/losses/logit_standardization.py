@@ -1,4 +1,4 @@
-"""Logit standardisation: apply any logit loss to z-scored logits."""
+"""Z-score the logits of student and teacher for each image before another loss compares them."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Multi-level logit distillation: losses at instance, batch and class level, at several temperatures."""
+"""Compute the multi-level logit distillation loss (MLKD), summed over several temperatures.
+
+Three levels compare student and teacher: class probabilities, similarities of images, and similarities of classes.
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Rank term of R2KD: the Spearman distance between the class rankings of student and teacher."""
+"""Compute R2KD's rank loss: 1 minus the Spearman correlation between the class ranks of student and teacher.
+
+By default, the student's ranks are soft, so the loss has a gradient.
+"""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Measure how often a student predicts the class that its teacher predicts."""
+"""Measure how often student and teacher predict the same class, and how far their class correlations differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Measure calibration: whether a classifier is right as often as its confidence says."""
+"""Measure how far the confidence of a classifier is from its accuracy (calibration error).
+
+Also measure the negative log-likelihood of the labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find timm, torchvision, mmpretrain, HuggingFace and zoo networks by name, with image size and normalisation."""
+"""Find a network by name in timm, torchvision, mmpretrain, HuggingFace or the zoo of r2kd_mm.
+
+The result also states the image size and normalisation that the network expects.
+"""
 
 from r2kd_mm.networks.classifier import NetworkClassifier
 from r2kd_mm.networks.files import FileNetwork

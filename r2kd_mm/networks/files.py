@@ -1,4 +1,4 @@
-"""Load a trained network from a TorchScript or ONNX file, or from a folder that ``r2kd_mm.export`` wrote."""
+"""Load a trained network for use as a teacher, from a TorchScript or ONNX file or a folder of ``r2kd_mm.export``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Look up the image size, interpolation and normalisation of a network in its model collection, such as timm."""
+"""Describe the images that a network expects: size, interpolation, channel order and normalisation.
+
+Read these from an OpenMMLab config, or convert them from the conventions of packages such as timm.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command ``r2kd-mm distill``: turn a folder of photos and a teacher into an exported student."""
+"""Run the command ``r2kd-mm distill``: train a student on photos with the help of a teacher, and export the student."""
 
 from typing import TYPE_CHECKING
 

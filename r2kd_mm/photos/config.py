@@ -1,4 +1,4 @@
-"""Write a readable config file for each training of ``r2kd-mm distill``, from the configs installed with r2kd_mm."""
+"""Write one config file for each training run of ``r2kd-mm distill``, built from the base configs of r2kd_mm."""
 
 from __future__ import annotations
 

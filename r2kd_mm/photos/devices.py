@@ -1,4 +1,4 @@
-"""Check that the requested devices exist, and restrict a run to them."""
+"""Check that the GPUs or CPU cores given by ``--devices`` exist, and hide the GPUs from a run on the CPU."""
 
 from __future__ import annotations
 

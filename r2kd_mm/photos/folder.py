@@ -1,4 +1,4 @@
-"""Check the photos before training, and split off validation photos if there are none."""
+"""List and check the photos before training; without validation photos, set some of the training photos aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the photos of a folder or a table by part (training, validation, unlabelled) and class."""
+"""List photos by split (training, validation, unlabelled) and class, from a folder or from a CSV or TSV table."""
 
 from __future__ import annotations
 

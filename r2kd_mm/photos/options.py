@@ -1,4 +1,4 @@
-"""Check the options of ``r2kd-mm distill`` before torch and OpenMMLab are imported."""
+"""Define the options of ``r2kd-mm distill``, and check their values before torch and OpenMMLab are imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan a call of ``r2kd-mm distill``: find the networks and their image sizes, and write the config files."""
+"""Plan a call of ``r2kd-mm distill``: find the networks, write the config files, and try out each network."""
 
 from __future__ import annotations
 

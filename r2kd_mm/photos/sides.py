@@ -1,4 +1,4 @@
-"""Find teachers and student with their image size and normalisation, and measure FLOPs and latency of each."""
+"""Find the networks of teachers and student, with image size and normalisation, and measure their FLOPs and latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split off validation photos, and write the file lists that :class:`~r2kd_mm.datasets.ImageFolder` reads."""
+"""Split photos at random into training and validation, and write the file lists that ``ImageFolder`` reads."""
 
 from __future__ import annotations
 

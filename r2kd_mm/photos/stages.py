@@ -1,4 +1,4 @@
-"""Run the stages of ``r2kd-mm distill`` one after the other, from a folder of photos to an exported student."""
+"""Run all stages of ``r2kd-mm distill``: check the photos, train teacher and student, measure both, and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Format the plan of ``r2kd-mm distill`` and its results as tables."""
+"""Format the plan and the results of ``r2kd-mm distill`` as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List published peak rates of GPUs, and compute the minimum time that operators take on them."""
+"""List memory size, bandwidth and peak FLOP/s of GPUs, and compute the minimum time that operators take on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Hold the estimated cost of a training step as configured and in variants, and format it as a report."""
+"""Format the estimated cost of a training step as a report.
+
+The report compares the config as given with variants, such as mixed precision.
+"""
 
 from __future__ import annotations
 

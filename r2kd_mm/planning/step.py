@@ -1,4 +1,7 @@
-"""Run a training step of a config without data: first on two blank images, then on fake tensors of any batch size."""
+"""Run a training step of a config without data, to trace its operators.
+
+The step runs once on two blank images, then on PyTorch's fake tensors, which have shapes but no values.
+"""
 
 from __future__ import annotations
 

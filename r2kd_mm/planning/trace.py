@@ -1,4 +1,4 @@
-"""Trace the operators of a training step: FLOPs, memory traffic, and memory in use."""
+"""Record FLOPs and memory traffic of each operator in a training step, and the memory that its tensors occupy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Make pruned copies of a teacher: score the weights or channels, choose the lowest scores, and remove them."""
+"""Make pruned copies of a teacher: set single weights to zero, or remove whole channels.
+
+Weights are chosen by magnitude, in N:M groups or at random; channels are chosen by L1 norm.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Remove whole channels of a network with mmrazor (structured pruning)."""
+"""Remove the output channels of smallest L1 norm from a copy of a network, with mmrazor (structured pruning)."""
 
 from __future__ import annotations
 

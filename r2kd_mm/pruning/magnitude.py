@@ -1,4 +1,7 @@
-"""Unstructured magnitude pruning, which makes the second teacher of R2KD."""
+"""Set the weights of smallest magnitude to zero in a copy of a network (unstructured pruning).
+
+R2KD makes its second teacher in this way.
+"""
 
 from __future__ import annotations
 
