@@ -1,4 +1,4 @@
-"""Published facts: accuracies of public teachers, and the classes, image counts and URLs of public data sets.
+"""List published facts: accuracies of public teachers, and the classes, image counts and URLs of public data sets.
 
 Top-1 accuracy is in percent on the test set (CIFAR-100) or the validation set (ImageNet). The CIFAR-100 numbers are
 those that Tian et al. (arXiv 1910.10699) report for the public checkpoints of the zoo. Most later papers repeat them.

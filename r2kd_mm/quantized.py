@@ -1,4 +1,4 @@
-"""Train a classifier with fake quantisation, so that its int8 file says what it says.
+"""Train a classifier with fake quantisation: training rounds weights and activations as the int8 file will.
 
 The graph and the fake quantisation are those of torchao (PT2E), the quantiser is ExecuTorch's for XNNPACK. Both are
 imported where they are used: ``pip install 'r2kd_mm[executorch]'``.

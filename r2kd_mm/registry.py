@@ -1,4 +1,4 @@
-"""Registries of scope ``r2kd_mm``: one child of each root registry of MMEngine, under the same name.
+"""Define the registries of scope ``r2kd_mm``: one child of each root registry of MMEngine, under the same name.
 
 A plain child registry finds its own names and its parent's, but not its siblings'. A config would then need the prefix
 ``mmpretrain.`` or ``mmrazor.`` for most types. These registries look up a name without prefix in r2kd_mm, mmpretrain,

@@ -1,7 +1,7 @@
-"""Compare the arguments in a config with the parameters of a class, before the class is called.
+"""Check that a class has parameters for all arguments that a config gives, before the class is called.
 
 :func:`r2kd_mm.registry.build_component` and ``--cfg-options`` refuse an unknown argument with the list of the known
-ones. When a run is resumed, the parameter names of a scheduler show which values of its state are settings.
+ones. When a run is resumed, a scheduler's parameter names tell its settings from the rest of its state.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Load weights into a model, report the result, and refuse weights of another network."""
+"""Load weights into a model, report the loaded tensors, and raise an error for weights of another network."""
 
 from __future__ import annotations
 

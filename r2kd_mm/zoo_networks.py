@@ -1,4 +1,4 @@
-"""Table of the networks of the zoo: backbone, classes, and the public names of the weights."""
+"""List the networks of r2kd_mm.zoo: backbone, number of classes, and weight names in public checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make one HTML page about trained runs, with every figure as PNG and its numbers as CSV next to it."""
+"""Make one HTML page about trained runs, and next to it a PNG and a CSV file for each figure."""
 
 import argparse
 import webbrowser

@@ -1,4 +1,4 @@
-"""Compute and store, before training, all teacher logits that a config with a replay reads during training."""
+"""Compute and store, before training, all teacher logits that a config with stored logits (a replay) reads."""
 
 import argparse
 

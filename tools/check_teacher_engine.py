@@ -1,4 +1,4 @@
-"""Run the teachers of a config with and without the teacher engine on validation images; print agreement and speed."""
+"""Run the teachers of a config with and without the teacher engine; compare logits and speed on validation images."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Train several configs with several seeds and compare them: a table, a JSON file and plots."""
+"""Train several configs with several seeds, and compare their accuracies in a table, a JSON file and plots."""
 
 import argparse
 from pathlib import Path

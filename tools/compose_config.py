@@ -1,4 +1,4 @@
-"""Print or write a config that combines a method with a teacher-student pair; configs/ has no file for most of them."""
+"""Print or write a config that combines a method with a teacher-student pair; configs/ lacks most combinations."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Predict FLOPs, memory and least possible time of a config's training step, without a GPU and without the data."""
+"""Predict FLOPs, memory and a lower bound on the time of one training step of a config, without GPU or data."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Prune a trained classifier by several pruners and amounts, and compare the pruned copies with the original.
+"""Prune copies of a trained classifier by several pruners and amounts; compare their predictions with the original's.
 
 R2KD prunes the smallest tenth of the weights of every layer; this tool shows whether that suits your teacher. With
 --save, it also writes the pruned weights.

@@ -1,4 +1,7 @@
-"""Tune several configs with the same number of trials each: choose on validation images, compare on test images."""
+"""Tune several configs with the same number of trials each, and choose the best values on validation images.
+
+Then compare each tuned config with its untuned version on test images.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unstructured random pruning, a baseline for magnitude pruning."""
+"""Prune single weights (not channels) that are chosen at random, as a baseline for magnitude pruning."""
 
 from __future__ import annotations
 

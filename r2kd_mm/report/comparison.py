@@ -1,4 +1,7 @@
-"""Write the results of a comparison: a table, a JSON file with all numbers, and two plots."""
+"""Write a comparison of methods: a table, a JSON file, and plots of accuracies and of differences to a baseline.
+
+Also plot the correlations between classes for several networks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Find the fastest memory format, and whether teachers run faster on both views in one batch, on this machine."""
+"""Time teachers and student in each memory format on this machine, and print the options of the fastest variants.
+
+If a training step uses two views of each image, such as clean and augmented, the teachers are timed in two ways: on
+both views in one batch, and on one view after the other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw the figures of the results page and of a comparison, with Matplotlib."""
+"""Draw the figures of the results page and of a comparison of methods, with Matplotlib."""
 
 from __future__ import annotations
 

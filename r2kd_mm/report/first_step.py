@@ -1,4 +1,4 @@
-"""Draw the images of the first training step of a run, clean and augmented."""
+"""Draw the first training batch of a config, clean and augmented, with the predictions of its teacher if trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the validation images to measure networks on, and optionally corrupt the images."""
+"""Choose the validation images on which networks are measured, and corrupt these images if asked."""
 
 from __future__ import annotations
 

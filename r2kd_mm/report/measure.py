@@ -1,4 +1,4 @@
-"""Run trained networks on clean, augmented and corrupted validation images, and collect the measurements."""
+"""Run trained networks on clean, augmented and corrupted validation images; collect logits, accuracies and costs."""
 
 from __future__ import annotations
 

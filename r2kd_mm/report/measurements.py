@@ -1,4 +1,7 @@
-"""Hold the measurements of trained networks, for the figures and tables of the page."""
+"""Define the data classes for measurements of trained networks: logits, accuracies, costs and example pictures.
+
+The figures and tables of the results page are made from these measurements.
+"""
 
 from __future__ import annotations
 

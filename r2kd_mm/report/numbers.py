@@ -1,4 +1,7 @@
-"""Compute the numbers of the figures from logits."""
+"""Compute entropies, class accuracies, confusions, agreement and calibration bins from logits.
+
+Also format the mean, spread and confidence interval of accuracies as text.
+"""
 
 from __future__ import annotations
 

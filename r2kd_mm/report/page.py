@@ -1,4 +1,4 @@
-"""Write the results page: one HTML file, and each figure and its numbers as PNG and CSV files next to it."""
+"""Write the results page as one HTML file, and next to it a PNG and a CSV file for each figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prune copies of a trained classifier by several pruners and amounts, and measure their accuracy."""
+"""Prune copies of a trained classifier by several pruners and amounts; compare predictions with the original's."""
 
 from __future__ import annotations
 

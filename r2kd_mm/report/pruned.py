@@ -1,4 +1,4 @@
-"""Compare pruned copies of a teacher with the full teacher: numbers, a table and a plot."""
+"""Measure how pruned copies of a teacher differ from the unpruned teacher, and write tables and a plot."""
 
 from __future__ import annotations
 

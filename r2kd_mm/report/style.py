@@ -1,4 +1,4 @@
-"""Define colours and rendering of all figures, for light and dark screens and for print."""
+"""Choose the colours of all figures, and render the figures for light and dark screens and for print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the summary table at the top of the results page."""
+"""Make the summary table at the top of the results page: one row for each method and each teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn the results of a comparison into a Markdown table and a JSON file."""
+"""Turn the results of a comparison of methods into a Markdown table and a JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare teachers in plain PyTorch and in the optimised ``TeacherEngine``: agreement of the logits, and speed."""
+"""Run the same teachers in plain PyTorch and in the optimised ``TeacherEngine``; compare their logits and speed."""
 
 from __future__ import annotations
 

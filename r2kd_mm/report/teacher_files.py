@@ -1,4 +1,4 @@
-"""Find the teacher checkpoints of a run that was moved, or that is analysed from another working directory."""
+"""Find the teacher checkpoints of a run, even if the run was moved or the working directory has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find trained runs in folders, group them by method, and read what they logged."""
+"""Find finished training runs in folders, group them by method, and read their configs and logged scalars."""
 
 from __future__ import annotations
 

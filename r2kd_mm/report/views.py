@@ -1,4 +1,4 @@
-"""Make augmented views, turn normalised images back into pictures, and write predicted classes as text."""
+"""Augment images, turn normalised images back into RGB pictures, and write predicted classes as text."""
 
 from __future__ import annotations
 

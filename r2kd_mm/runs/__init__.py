@@ -1,4 +1,4 @@
-"""Compare methods over seeds: train every config with every seed, and compute statistics of the accuracies."""
+"""Compare methods over several seeds: train every config with every seed, and compute statistics of the accuracies."""
 
 from r2kd_mm.moved import old_names
 from r2kd_mm.runs.compare import collect, complete, preview, report_failures, run_to_exit

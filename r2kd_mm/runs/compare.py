@@ -1,4 +1,4 @@
-"""Run a comparison: skip finished runs, train the others, and collect all results."""
+"""Run a comparison of methods: train the runs that are not finished, and collect the results of all runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Create the engine that ``--engine`` selects: local processes, Ray or SLURM."""
+"""Create the engine that trains runs where ``--engine`` says: local processes, Ray or SLURM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lock a folder for one process at a time, also between machines that share a disk."""
+"""Lock a folder so that only one process works in it, even if several machines share the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load trained networks, and compute their logits on the validation set."""
+"""Load the trained networks of runs, and compute their logits on the validation images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan a comparison: list the runs, one per method and seed, each with its folder."""
+"""Plan a comparison of methods: list one run for each method and seed, each with its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the progress of a comparison and its remaining time."""
+"""Print which runs of a comparison have ended, how far the other runs are, and the estimated time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save and load the result of a finished run: accuracies and training time."""
+"""Save and load the result of a finished run: accuracies of student and teachers, and training time."""
 
 from __future__ import annotations
 

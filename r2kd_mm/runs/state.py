@@ -1,4 +1,4 @@
-"""Find the state of a run's folder: empty, interrupted, finished, or occupied by a run of another config."""
+"""Find the state of a run's folder: empty, with an interrupted or finished run, or with a run of another config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute mean and spread over seeds, and the paired difference to a baseline."""
+"""Compute mean, spread and confidence interval of accuracies over seeds, and paired differences to a baseline."""
 
 from __future__ import annotations
 

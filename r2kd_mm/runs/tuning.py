@@ -1,4 +1,4 @@
-"""Search for the values of config fields that give the best validation accuracy, with Optuna."""
+"""Search with Optuna for the values of config fields that give the best validation accuracy."""
 
 from __future__ import annotations
 

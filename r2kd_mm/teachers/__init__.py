@@ -1,4 +1,4 @@
-"""Frozen teachers: build them, make pruned copies, run them, weigh their logits, and store the logits on disk."""
+"""Build frozen teachers and pruned copies of them, run them, weight their logits, and store the logits on disk."""
 
 from typing import TYPE_CHECKING
 

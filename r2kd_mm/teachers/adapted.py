@@ -1,4 +1,4 @@
-"""Run a teacher on the student's images, converted to the size and normalisation of the teacher's training."""
+"""Run a teacher on the student's images, resized and normalised as in the training of the teacher."""
 
 from __future__ import annotations
 

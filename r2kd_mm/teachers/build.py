@@ -1,4 +1,4 @@
-"""Build a teacher, load its weights, and refuse mistakes that would silently give wrong logits."""
+"""Build a teacher and load its weights; raise an error for mistakes that would silently give wrong logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run frozen networks in less time, on copies that are optimised for inference."""
+"""Compute the logits of frozen networks in less time, on copies that are optimised for inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe everything that determines a teacher's logits, so that a change is detected."""
+"""Describe everything that determines a teacher's logits, to detect stored logits that no longer apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the teachers of a distiller: at once, or only when a replay lacks some of their logits."""
+"""Build the teachers of a distiller at once or, if their logits are stored, only when some logits are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store teacher logits on disk, so that teachers run only in the first epochs, until the random draws repeat."""
+"""Store teacher logits on disk, and read them when an augmentation repeats, instead of running the teachers."""
 
 from __future__ import annotations
 

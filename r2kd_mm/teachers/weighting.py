@@ -1,4 +1,4 @@
-"""Set the weight of each teacher in an ensemble: fixed, by confidence, or learned."""
+"""Set the weight of each teacher's logits in an ensemble: fixed, set by the teacher's confidence, or learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw the images of Glyph-100 in advance, which a run would otherwise draw at its start; or write sample pictures.
+"""Write the images of Glyph-100 to disk, so that a run need not draw them at its start; or write sample pictures.
 
     python tools/dataset_converters/make_glyph100.py data/glyph100
     python tools/dataset_converters/make_glyph100.py docs/images --pictures

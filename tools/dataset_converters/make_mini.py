@@ -1,4 +1,4 @@
-"""Write a small synthetic image set in the on-disk format of a public one, to try a config without a download.
+"""Write a small synthetic image set in the format of a public data set, to try a config without a download.
 
     python tools/dataset_converters/make_mini.py imagenet data/mini-imagenet
     python tools/train.py configs/r2kd/r2kd_res50_mbv1_imagenet.py --cfg-options \

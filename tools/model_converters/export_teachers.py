@@ -3,7 +3,7 @@
 python tools/model_converters/export_teachers.py CONFIG work_dirs/teachers --precision int8
 python tools/train.py work_dirs/teachers/config.py
 
-On a CPU, ONNX Runtime often computes a network in less time than PyTorch, and in int8 in less again. Each file is
+On a CPU, ONNX Runtime often computes a network in less time than PyTorch, and in int8 faster still. Each file is
 compared with its network on training images; if their logits differ too much, the export fails.
 """
 

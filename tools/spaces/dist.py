@@ -1,4 +1,4 @@
-"""Define the search space of DIST for tools/tune.py: learning rate, inter and intra weight, and temperature."""
+"""Define the search space of DIST for tools/tune.py: learning rate, inter and intra loss weight, temperature."""
 
 
 def space(trial):

@@ -1,4 +1,4 @@
-"""Define the search space of KD for tools/tune.py: learning rate, weight of the teacher against labels, temperature."""
+"""Define the search space of KD for tools/tune.py: learning rate, weight of KD loss and label loss, temperature."""
 
 
 def space(trial):

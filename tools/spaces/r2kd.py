@@ -1,4 +1,7 @@
-"""Define the search space of R2KD for tools/tune.py: learning rate, loss weights, pruned share and CutMix alpha."""
+"""Define the search space of R2KD for tools/tune.py: learning rate, loss weights, pruned share and CutMix alpha.
+
+The pruned share is the fraction of the teacher weights that its pruned copy sets to zero.
+"""
 
 
 def space(trial):

@@ -1,4 +1,4 @@
-"""Show the accuracy on corrupted images, by kind of corruption and by severity."""
+"""Show the accuracy of trained networks on corrupted images, by kind of corruption and by severity."""
 
 from __future__ import annotations
 

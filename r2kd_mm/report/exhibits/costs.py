@@ -1,4 +1,4 @@
-"""Show the accuracy of each network against parameters, multiply-adds and latency."""
+"""Show the accuracy of each network against its number of parameters, its multiply-adds and its latency."""
 
 from __future__ import annotations
 

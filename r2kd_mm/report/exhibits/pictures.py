@@ -1,4 +1,4 @@
-"""Show wrongly classified images, and augmented views of images."""
+"""Show the most confident wrong predictions, and validation images with their augmented versions below."""
 
 from __future__ import annotations
 

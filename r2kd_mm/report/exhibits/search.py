@@ -1,4 +1,4 @@
-"""Show the hyper-parameter searches from which the given runs come."""
+"""Show all trials of the searches that produced the given runs, and the importance of each hyper-parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show the predictions of the students: accuracy by class, agreement with the teacher, and confidence."""
+"""Show the students' accuracy by class, their confusions, their agreement with the teacher, and their calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Show the entropy of the teachers' predictions, and the correlation between the logits of any two classes."""
+"""Show the entropy of the teachers' predictions, and the correlation between the logits of every two classes.
+
+The correlations of the students are shown below, to compare them with those of their teacher.
+"""
 
 from __future__ import annotations
 

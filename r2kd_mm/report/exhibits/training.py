@@ -1,4 +1,4 @@
-"""Show the logs of the runs: accuracy, losses, and accuracy against the share of wrong labels."""
+"""Plot accuracy and losses during training, and final accuracy against the share of training labels made wrong."""
 
 from __future__ import annotations
 

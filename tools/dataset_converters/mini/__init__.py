@@ -1,4 +1,4 @@
-"""Write small synthetic copies of public image sets; each module writes one format."""
+"""Write small synthetic image sets in the formats of public data sets; each module writes one format."""
 
 from mini import cifar100, cub200, imagenet, mit67, stanford40, stanford_dogs, tiny_imagenet
 from mini.base import Format, Miniature

@@ -1,4 +1,4 @@
-"""Draw the images and write the archives of the miniature image sets; all formats share this code."""
+"""Draw images and write archives for the miniatures (small synthetic image sets); all formats share this code."""
 
 from __future__ import annotations
 

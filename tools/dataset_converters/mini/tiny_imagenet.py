@@ -1,4 +1,4 @@
-"""Write a miniature of Tiny-ImageNet: as published, or with the validation images in class folders."""
+"""Write a miniature of Tiny-ImageNet: validation images in one folder, as published, or in class folders."""
 
 from __future__ import annotations
 
