@@ -118,8 +118,10 @@ FAULTS = [
         'the old checkpoint deleted before the new one is written',
         'resume',
         'hooks/checkpoint.py',
-        '        self._write(runner, name, meta)\n        self._remove([*superseded, *_preempted(self.file_backend, self.out_dir)])\n',
-        '        self._remove([*superseded, *_preempted(self.file_backend, self.out_dir)])\n        self._write(runner, name, meta)\n',
+        '        self._write(runner, name, meta)\n'
+        '        self._remove([*superseded, *_preempted(self.file_backend, self.out_dir)])\n',
+        '        self._remove([*superseded, *_preempted(self.file_backend, self.out_dir)])\n'
+        '        self._write(runner, name, meta)\n',
         'hooks/test_checkpoint.py::TestOrder::test_the_old_one_goes_after_the_new_one_and_the_pointer_are_there',
     ),
     Fault(
