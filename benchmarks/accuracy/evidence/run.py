@@ -1,7 +1,7 @@
 """Answer one question of the evidence benchmark: train the missing runs, then write a table, plots and a JSON file.
 
-A question is a table of methods, defined in ``grid.py``. The teacher is trained first if it is missing. Questions share
-runs, and a second call resumes. Finished runs are kept in ``records``: a call on another machine does not repeat them.
+Each question compares several methods; ``grid.py`` lists them. The teacher is trained first if it is missing. Questions
+share runs, and a second call resumes. Finished runs are kept in ``records``, so no other machine repeats them.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
