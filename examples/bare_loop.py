@@ -1,12 +1,12 @@
-"""Train by R2KD with this library in your own plain PyTorch loop, without a Runner and without a config file.
+"""Train a student by R2KD in your own plain PyTorch loop, without MMEngine's Runner and without a config file.
 
 Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU::
 
     python examples/bare_loop.py
 
-``r2kd_by_hand.py`` next to this file writes the same step out. Replace the networks by any that map images to logits,
-and ``Distillation.r2kd(student, teacher)`` by ``Distillation(student, teacher, losses, view=..., pruner=...)`` for
-another method.
+``r2kd_by_hand.py`` next to this file writes out the same step without this library. Replace the networks by any that
+map images to logits, and ``Distillation.r2kd(student, teacher)`` by
+``Distillation(student, teacher, losses, view=..., pruner=...)`` for another method.
 """
 
 import copy

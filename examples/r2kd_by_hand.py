@@ -1,13 +1,13 @@
-"""Implement R2KD in one file of plain PyTorch: teacher, pruned copy, augmented view, two losses, training step.
+"""Implement R2KD in one file of plain PyTorch: teacher, its pruned copy, augmented images, losses, training step.
 
 Run it on the handwritten digits of scikit-learn, in less than a minute on a CPU::
 
     python examples/r2kd_by_hand.py
 
-The method is that of Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074, with two choices of ours: the
-ranks of the student are soft, because the exact ranks of the released code have no gradient; and the view is CutMix,
-one of the five of the paper. ``r2kd_mm.distillers.R2KD`` is the same step; ``tests/examples`` compares the two after
-three steps.
+The method is that of Kim et al., IEEE TKDE 36(12), 2024, doi 10.1109/TKDE.2024.3438074, with two choices of ours. The
+ranks of the student's logits are soft, because the exact ranks of the released code have no gradient. The images are
+augmented by CutMix, one of the paper's five augmentations. ``r2kd_mm.distillers.R2KD`` computes the same step;
+``tests/examples`` compares the two after three steps.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Train by R2KD with another trainer, HuggingFace accelerate, on one device or several.
+"""Train a student by R2KD with HuggingFace accelerate instead of MMEngine's Runner, on one device or several.
 
 The example needs one more package. It runs on scikit-learn's handwritten digits, in less than a minute on a CPU::
 
@@ -6,7 +6,7 @@ The example needs one more package. It runs on scikit-learn's handwritten digits
     python examples/with_accelerate.py
     torchrun --nproc_per_node 2 examples/with_accelerate.py
 
-With several processes, the losses are computed on all their batches together, as in the library's own runs.
+With several processes, each loss is computed over the batches of all processes together, as in the library's own runs.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Check the arguments that a config gives, with one clear error for each mistake."""
+"""Check arguments that a config sets, such as loss weights and switches; the error names the wrong argument."""
 
 import math
 from numbers import Real

@@ -1,4 +1,4 @@
-"""Report on one screen whether the installed packages suffice for training, with a fix for each problem.
+"""Report whether the installed packages suffice for training, and how to fix each problem, on one screen.
 
 Until the checks run, this module imports only the standard library. So ``python tools/check_env.py`` works even if
 ``import r2kd_mm`` fails. If the import works, ``python -m r2kd_mm.check_env`` does the same. The exit status is 1 if

@@ -1,4 +1,4 @@
-"""Read checkpoints without running code from them, select their weights, and identify a file by its digest."""
+"""Load checkpoints without running code stored in them, select their weights, and identify a file by its SHA-256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Get the logits, classes and normalisation of any classifier, whatever package it comes from."""
+"""Get the logits, the number of classes and the normalisation of a classifier from any package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The console script ``r2kd-mm``; it answers ``--help`` before it imports PyTorch."""
+"""Run the command ``r2kd-mm``, which distils a student from a teacher on a folder of photos.
+
+The command answers ``--help`` before it imports PyTorch.
+"""
 
 from __future__ import annotations
 

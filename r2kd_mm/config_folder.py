@@ -1,4 +1,4 @@
-"""Find the configs of the installed package."""
+"""Find the folder from which MMEngine imports the configs of an installed package, such as r2kd_mm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Query what a device supports, and copy tensors between host and device without blocking."""
+"""Report whether a device computes in bf16, and copy tensors between CPU and device without waiting for the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initialise the process group of a run, find the rank of a process, and gather batches from all processes."""
+"""Join the processes of a run without CUDA, find the rank of a process, and gather tensors from all processes."""
 
 from __future__ import annotations
 

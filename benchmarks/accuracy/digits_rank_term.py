@@ -1,8 +1,8 @@
-"""Compare differentiable estimators of R2KD's rank term with hard ranks and with no rank term, on the digits.
+"""Compare R2KD students trained with differentiable ranks, with hard ranks or without the rank loss, on digits.
 
-The hard ranks are those of the authors' released code. All other settings are those of
-``configs/r2kd/r2kd_res14_res6_digits.py``: value term, pruned teacher, CutMix. Train the teacher first:
-``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
+The images are scikit-learn's handwritten digits. The hard ranks are those of the authors' released code. All other
+settings are those of ``configs/r2kd/r2kd_res14_res6_digits.py``: value loss, pruned teacher, CutMix. Train the teacher
+first: ``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts

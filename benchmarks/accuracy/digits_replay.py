@@ -1,6 +1,7 @@
-"""Compare stored teacher logits, reused every 1, 4 or 16 epochs, with teachers that run in every step, on the digits.
+"""Compare students taught by stored teacher logits with students whose teachers run in every step, on digits.
 
-One more variant passes both views through the student in one batch (``joint_views``). All other settings are those of
+The stored logits repeat after 1, 4 or 16 epochs. One more variant (``joint_views``) runs the student on clean and
+augmented images in one batch. The images are scikit-learn's handwritten digits. All other settings are those of
 ``configs/r2kd/r2kd-replay_res14_res6_digits.py``. Train the teacher first:
 ``python tools/train.py configs/supervised/res14_digits.py``. A second call resumes.
 """

@@ -1,4 +1,4 @@
-"""Train methods on the digits with several seeds and write a table and a JSON file, for the digits_*.py benchmarks."""
+"""Train several methods on digits, each with several seeds, and write the accuracies as a table and a JSON file."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Measure the recipe of `r2kd-mm distill` on small folders of pictures: is the student better than one trained alone?
+"""Compare students of `r2kd-mm distill` with students trained without a teacher, on small folders of pictures.
 
 python benchmarks/accuracy/own_data.py OUT --skimage SKIMAGE/data --fonts QTAWESOME/fonts --seeds 10-14
 

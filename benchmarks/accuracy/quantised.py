@@ -1,8 +1,8 @@
-"""Compare int8 students on the digits: quantised after training, or while they learn, alone and with a teacher.
+"""Compare int8 students that are quantised after training or during training, with and without a teacher, on digits.
 
 All students are the ResNet-6 of ``configs/supervised/res6_digits.py``, without ``zero_init_residual``, which fake
 quantisation cannot take. Each learns for 200 epochs from random weights; with fake quantisation, ranges and batch norm
-are frozen for the last 50. One row distils from a float student, which is the one of seed 0. Train the teacher first:
+are frozen for the last 50. One student learns from the float student of seed 0. Train the teacher first:
 ``python tools/train.py configs/supervised/res14_digits.py``. Needs ``pip install 'r2kd_mm[executorch]'``. Keep
 ``--jobs 1``: the float student comes before the run that it teaches. A second call resumes.
 """

@@ -1,4 +1,4 @@
-"""Measure how much about 600 unlabelled digits improve a distillation that has 100 labelled digits.
+"""Measure how much about 600 unlabelled digits raise the accuracy of a student distilled with 100 labelled digits.
 
 python benchmarks/accuracy/unlabelled.py OUT --seeds 0-4
 

@@ -1,4 +1,4 @@
-"""Run one part of ``make gpu``: print its results as a Markdown table, and exit with an error if a check fails.
+"""Run one group of the checks of ``make gpu``, and print a Markdown table; exit with an error if a check fails.
 
 python benchmarks/gpu/parts.py losses cuda
 """

@@ -1,10 +1,10 @@
-"""Check everything that needs a GPU, and write the results to one Markdown file.
+"""Run all checks of this package that need a GPU, and write the results to one Markdown file.
 
     make gpu                    # needs a GPU; PYTHON= names a Python that has the packages
     make gpu DEVICE=pretend     # needs no GPU: runs the checks that the simulated device of the tests can do
 
-Each part runs in its own process with a time limit. If a part fails or hangs, the others still run. The report is
-written after every part.
+Each group of checks runs in its own process with a time limit. If a group fails or hangs, the others still run. The
+report is written after every group.
 """
 
 from __future__ import annotations

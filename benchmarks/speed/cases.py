@@ -1,4 +1,4 @@
-"""Define the training steps to time: the published recipe, our distiller, the student alone, and mmrazor."""
+"""Define the training steps that step_time.py times: a method as published, our distiller, the student, mmrazor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time JPEG decoders against OpenCV, the decoder of LoadImageFromFile, and compare the decoded pixels.
+"""Compare the speed and the pixels of JPEG decoders with those of OpenCV, which our LoadImageFromFile uses.
 
     pip install simplejpeg PyTurboJPEG    # the latter also needs libjpeg-turbo
     python benchmarks/speed/decode.py --turbojpeg /usr/lib/x86_64-linux-gnu/libturbojpeg.so.0

@@ -1,4 +1,4 @@
-"""Time each part of a training step, and count the FLOPs and bytes of its operators."""
+"""Time each part of a training step, such as teachers, losses and backward pass, and count its FLOPs and bytes."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ python benchmarks/speed/photos.py --photos 1300000
 python benchmarks/speed/photos.py --photos 100000 --table
 
 The folder holds many hard links to a few thousand small files. So every training photo has copies, and the search for
-duplicates reads all files completely; of real photos, which differ, it reads only the ends. Step "list" finds all
-photos and their copies; step "decode" opens up to 20,000 of them, with sides of 8 to 96 pixels.
+duplicates reads each file completely. Of real photos, it reads only the ends, because they differ. Step "list" finds
+all photos and their copies; step "decode" opens up to 20,000 of them, with sides of 8 to 96 pixels.
 """
 
 from __future__ import annotations

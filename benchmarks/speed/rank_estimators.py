@@ -1,4 +1,6 @@
-"""Measure cost and gradient quality of each rank estimator: python benchmarks/speed/rank_estimators.py [--out FILE].
+"""Measure the cost and the gradient quality of each estimator of ranks in R2KD's rank loss.
+
+python benchmarks/speed/rank_estimators.py [--out FILE]
 
 Cost: time and peak extra memory of the rank loss, forward and backward, at N = 256, and that time as a share of one
 ResNet-18 training step at 224 x 224 measured in the same run. Quality: how far gradient steps raise the exact Spearman

@@ -2,7 +2,8 @@
 
 python benchmarks/speed/startup.py --rounds 5
 
-Each command runs in a new process, right after ``python -c 'import torch'``. The result is the ratio of the two.
+Each command runs in a new process, right after ``python -c 'import torch'``. The result is the ratio of the command to
+that import.
 """
 
 from __future__ import annotations

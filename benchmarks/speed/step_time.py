@@ -1,4 +1,4 @@
-"""Time a training step of the published recipe, of our distiller and of the student alone, in one process.
+"""Time a training step of a method as published, of our distiller and of the student alone, in one process.
 
     python benchmarks/speed/step_time.py configs/r2kd/r2kd_res32x4_res8x4_tiny-imagenet.py --image-size 64
 

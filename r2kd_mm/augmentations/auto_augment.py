@@ -1,4 +1,4 @@
-"""AutoAugment on a batch of normalised images, with torchvision's operators."""
+"""Apply AutoAugment to a batch of normalised images, using torchvision's operators."""
 
 from __future__ import annotations
 

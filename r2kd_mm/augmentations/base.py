@@ -1,4 +1,4 @@
-"""Base class of the batch augmentations."""
+"""Define the base class of the batch augmentations, and the inputs that they get besides the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw the random parameters of the batch augmentations, from one generator per batch or one per image."""
+"""Draw the random numbers of the batch augmentations, from one generator for the batch or one for each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixup, CutMix, Cutout and CutMixPick (CutMix that keeps the hardest images) on a batch of normalised images."""
+"""Apply Mixup, CutMix, Cutout or CutMixPick (CutMix that keeps the hardest images) to a batch of normalised images."""
 
 from __future__ import annotations
 

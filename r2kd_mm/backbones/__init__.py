@@ -1,4 +1,4 @@
-"""Backbones that mmpretrain does not have, with the interface of mmpretrain's backbones."""
+"""Define backbones that mmpretrain lacks, such as ResNets for CIFAR, with the interface of mmpretrain's backbones."""
 
 from r2kd_mm.backbones.cifar_mobilenet_v2 import CIFARMobileNetV2
 from r2kd_mm.backbones.cifar_resnet import CIFARResNet

@@ -1,4 +1,4 @@
-"""MobileNetV2 for small images; at half width it is a common student for distillation on CIFAR-100."""
+"""Define MobileNetV2 for small images; at half width it is a common student for distillation on CIFAR-100."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual networks for CIFAR: ResNet-8 to ResNet-110, and the wider ResNet-8x4 and ResNet-32x4."""
+"""Define residual networks for CIFAR: ResNet-8 to ResNet-110, and the wider ResNet-8x4 and ResNet-32x4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShuffleNetV1 for small images."""
+"""Define ShuffleNetV1 for small images, such as those of CIFAR."""
 
 from __future__ import annotations
 

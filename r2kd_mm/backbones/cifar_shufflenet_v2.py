@@ -1,4 +1,4 @@
-"""ShuffleNetV2 for small images."""
+"""Define ShuffleNetV2 for small images, such as those of CIFAR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG for small images, with batch normalisation: VGG-8, 11, 13, 16 and 19."""
+"""Define VGG networks with batch normalisation for small images: VGG-8, 11, 13, 16 and 19."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wide residual networks for small images: WRN-16-1, WRN-16-2, WRN-40-1, WRN-40-2 and similar ones."""
+"""Define wide residual networks for small images: WRN-16-1, WRN-16-2, WRN-40-1, WRN-40-2 and similar ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MobileNetV1, a common student for distillation on ImageNet; mmpretrain does not have this network."""
+"""Define MobileNetV1, which mmpretrain lacks; it is a common student for distillation on ImageNet."""
 
 from __future__ import annotations
 

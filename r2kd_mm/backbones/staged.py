@@ -1,4 +1,4 @@
-"""Base class of the backbones: return the outputs of chosen stages, and freeze the first stages."""
+"""Define the base class of our backbones, which returns the outputs of chosen stages and freezes the first stages."""
 
 from __future__ import annotations
 

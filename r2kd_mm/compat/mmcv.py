@@ -1,4 +1,4 @@
-"""Fix the colour jitter of mmcv with numpy 2, and silence one warning of mmcv-lite."""
+"""Fix mmcv's hue shift, which fails with numpy 2, and silence mmcv-lite's warning about missing operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fix faults of mmpretrain: lost weights of timm and HuggingFace networks, wrong class names, and swapped colours."""
+"""Fix faults of mmpretrain, such as lost weights of timm networks, wrong class names and swapped colours."""
 
 from __future__ import annotations
 

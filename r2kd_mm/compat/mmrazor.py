@@ -1,4 +1,4 @@
-"""Import mmrazor on a recent torch, and fix its recorders, its pruning and its distillers."""
+"""Let mmrazor be imported with a recent torch, and fix mmrazor's recorders, pruning and distillers."""
 
 from __future__ import annotations
 

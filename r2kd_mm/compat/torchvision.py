@@ -1,4 +1,4 @@
-"""Import torchvision even if its compiled operators were built for another version of torch."""
+"""Let torchvision be imported even if its compiled operators were built for another version of torch."""
 
 from __future__ import annotations
 

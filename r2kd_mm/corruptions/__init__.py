@@ -1,4 +1,4 @@
-"""Corrupt images in fifteen usual ways, to test robustness."""
+"""Corrupt images by noise, blur, weather or compression, fifteen ways in all, to test how robust a network is."""
 
 from r2kd_mm.corruptions.filters import FAMILIES, NAMES, SEVERITIES, corrupt
 from r2kd_mm.corruptions.transform import Corrupt

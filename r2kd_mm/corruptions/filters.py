@@ -1,4 +1,4 @@
-"""Fifteen image corruptions at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
+"""Corrupt an image in fifteen ways at five severities, after Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261).
 
 Names, order, and the strengths of noise, brightness, contrast and compression are from the paper. The code is our
 own, so the images differ: accuracies are not comparable with CIFAR-10-C, CIFAR-100-C or ImageNet-C. The differences:

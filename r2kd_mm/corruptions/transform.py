@@ -1,4 +1,4 @@
-"""Corrupt images as a step of a data pipeline."""
+"""Define the pipeline transform ``Corrupt``, which corrupts the images that a data set loads."""
 
 from __future__ import annotations
 

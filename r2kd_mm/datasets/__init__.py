@@ -1,4 +1,4 @@
-"""Data sets that mmpretrain does not have, or that mmpretrain loads without reporting missing files."""
+"""Load data sets that mmpretrain lacks, or that it loads without reporting missing files."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""CIFAR-100: 100 classes at 32 x 32 pixels."""
+"""Load CIFAR-100: photos of 100 classes at 32 x 32 pixels."""
 
 from __future__ import annotations
 

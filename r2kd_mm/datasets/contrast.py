@@ -1,4 +1,4 @@
-"""Bring images to a common brightness and contrast."""
+"""Give images the same brightness and contrast: one mean and one standard deviation for each channel of every image."""
 
 from __future__ import annotations
 

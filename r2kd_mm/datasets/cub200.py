@@ -1,4 +1,4 @@
-"""CUB-200-2011: 200 species of North American birds."""
+"""Load CUB-200-2011: photos of 200 species of North American birds."""
 
 from __future__ import annotations
 

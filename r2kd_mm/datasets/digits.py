@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real images without a download."""
+"""Load the handwritten digits that come with scikit-learn: real images that need no download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Glyph-100: 100 classes of printed characters at 32 x 32 pixels, drawn locally instead of downloaded."""
+"""Draw Glyph-100 instead of downloading it: a data set of 100 printed characters at 32 x 32 pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base class of the public image sets, which checks that a data set is complete before training."""
+"""Define the base class of the public data sets, which checks before training that no image is missing."""
 
 from __future__ import annotations
 

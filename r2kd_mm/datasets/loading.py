@@ -1,4 +1,4 @@
-"""Load images from disk, and name broken files."""
+"""Load images from disk; if a file is broken, raise an error that names the file, or skip the file and log its name."""
 
 from __future__ import annotations
 

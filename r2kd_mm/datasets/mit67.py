@@ -1,4 +1,4 @@
-"""MIT Indoor 67: 67 kinds of indoor scenes."""
+"""Load MIT Indoor 67: photos of 67 kinds of indoor scenes."""
 
 from __future__ import annotations
 

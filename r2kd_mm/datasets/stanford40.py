@@ -1,4 +1,4 @@
-"""Stanford 40 Actions: people doing 40 things."""
+"""Load Stanford 40 Actions: photos of people, with 40 classes such as riding a horse."""
 
 from __future__ import annotations
 

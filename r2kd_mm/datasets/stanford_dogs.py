@@ -1,4 +1,4 @@
-"""Stanford Dogs: 120 breeds, from ImageNet."""
+"""Load Stanford Dogs: photos of 120 dog breeds, taken from ImageNet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet: 200 classes of ImageNet at 64 x 64 pixels, 500 images of each to train and 50 to validate."""
+"""Load Tiny-ImageNet: 200 classes at 64 x 64 pixels, each with 500 training images and 50 validation images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combine labelled images with unlabelled images, for which only the teacher gives a target."""
+"""Join labelled and unlabelled images into one data set; on unlabelled images, only the teacher gives a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step of a distillation in plain PyTorch, and the MMEngine models around it."""
+"""Compute one training step of a distillation in plain PyTorch, and wrap the step as an MMEngine model."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,7 @@
-"""Support mmrazor algorithms as students: a distiller never calls their ``train_step``, so its work is done here."""
+"""Let a distiller train students inside mmrazor algorithms such as AutoSlim, or refuse algorithms that cannot work.
+
+A distiller never calls the ``train_step`` of an algorithm, so this file selects the sub-networks that a step trains.
+"""
 
 from __future__ import annotations
 

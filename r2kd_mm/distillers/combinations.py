@@ -1,4 +1,4 @@
-"""Table of the forbidden combinations of a distiller's settings; errors, documents and tests use the same table."""
+"""List the settings of a distiller that exclude each other, in one table for error messages, documents and tests."""
 
 from __future__ import annotations
 

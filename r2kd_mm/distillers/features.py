@@ -1,4 +1,4 @@
-"""Compute feature losses between student and teacher with the recorders, connectors and losses of mmrazor."""
+"""Compute losses between inner features of student and teacher, by mmrazor's recorders, connectors and losses."""
 
 from __future__ import annotations
 

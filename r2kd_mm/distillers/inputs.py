@@ -1,4 +1,4 @@
-"""Copy the batch augmentations of a student to the distiller, which prepares the images for student and teacher."""
+"""Copy a student's batch augmentations to the distiller, which prepares the images for student and teacher."""
 
 from __future__ import annotations
 

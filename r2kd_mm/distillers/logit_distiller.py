@@ -1,4 +1,4 @@
-"""The MMEngine model of every logit distillation: student, frozen teachers, named losses."""
+"""Define the MMEngine model that trains a student by its own loss and by losses against frozen teachers' logits."""
 
 from __future__ import annotations
 

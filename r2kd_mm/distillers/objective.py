@@ -1,4 +1,7 @@
-"""Compute the losses of one step: select the losses of each view, scale them, and gather all processes' batches."""
+"""Compute the losses of one training step from student and teacher logits, on clean and on augmented images.
+
+Each loss has a factor, and can compare the images of all processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Robustness-reinforced knowledge distillation: a teacher and its pruned copy teach on clean and augmented images."""
+"""Train a student by R2KD (robustness-reinforced knowledge distillation).
+
+A teacher and the teacher's pruned copy teach the student on clean and on augmented images.
+"""
 
 from __future__ import annotations
 

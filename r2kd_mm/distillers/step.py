@@ -1,4 +1,4 @@
-"""Run one step of any distillation method: make the views, run teachers and student, compute the losses."""
+"""Compute the losses of one training step of any distillation method: augment images, run teachers and student."""
 
 from __future__ import annotations
 

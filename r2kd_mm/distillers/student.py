@@ -1,4 +1,4 @@
-"""Run a student that is an mmpretrain classifier, also inside mmrazor algorithms, and return its losses and logits."""
+"""Run an mmpretrain classifier as the student, bare or inside mmrazor algorithms; return its own losses and logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the views of a batch: the clean images and, with an augmentation, the augmented images."""
+"""Make the views of a batch: its clean images and, if an augmentation is set, its augmented images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts for MMEngine's Runner (train loop, model and optimizer wrappers, file backend), and error handling of tools."""
+"""Extend MMEngine's Runner (train loop, samplers, wrappers, file backend), and report the errors of tools clearly."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Add the arguments that several command-line tools share.
+"""Add to an argument parser the options that several command-line tools share.
 
 The tools parse their command line before their slow imports, so that ``--help`` prints at once.
 """

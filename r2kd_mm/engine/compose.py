@@ -1,4 +1,4 @@
-"""Compose a config from two files below ``configs/_base_``: a method, and a pair (teacher, student and data set)."""
+"""Compose a config from two files below ``configs/_base_``: a method, and a teacher with a student and a data set."""
 
 from __future__ import annotations
 

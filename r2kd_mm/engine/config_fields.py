@@ -1,4 +1,4 @@
-"""Read the fields of a config from its text, without running it."""
+"""Read the fields of a config that MMEngine has dumped, by parsing its text; the config is never run."""
 
 from __future__ import annotations
 

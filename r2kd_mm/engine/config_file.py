@@ -1,4 +1,4 @@
-"""Read a config file, locate its errors, and find unknown fields, such as typos."""
+"""Read a config file, say where an error is, and report fields that do not exist, such as typos."""
 
 from __future__ import annotations
 

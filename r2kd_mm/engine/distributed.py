@@ -1,4 +1,4 @@
-"""Provide DistributedDataParallel for models on a GPU or on the CPU."""
+"""Wrap a model in MMEngine's DistributedDataParallel, on a GPU or on the CPU, and unwrap it."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""Write files atomically: completely or not at all."""
+"""Write local files atomically, so that a crash never leaves a half-written file under the final name."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Compute a fingerprint of a data set, so that a changed data set is detected."""
+"""Compute a fingerprint of a data set from sampled labels, paths and files, to detect a changed data set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Evaluate students that ``run.py`` has trained on hard images, augmented images, unseen fonts and corruptions.
+"""Measure accuracy on hard images, augmented images, unseen fonts and corrupted images, for students of ``run.py``.
 
-The script evaluates the last checkpoint of every finished run on test images; it trains nothing. An image is hard if
-the teacher's class distribution has a high entropy. Augmented images are made by AutoAugment, which keeps their labels.
+The script evaluates the last checkpoint of every finished run, and the teacher, on test images; it trains nothing. An
+image is hard if the teacher's class distribution has a high entropy. Augmented images are made by AutoAugment, which
+keeps their labels.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts

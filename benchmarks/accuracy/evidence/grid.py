@@ -1,4 +1,4 @@
-"""Define the evidence benchmark on Glyph-100: the methods that each question compares, and the training scales."""
+"""List the methods that each question of the evidence benchmark compares, and its data set sizes and epochs."""
 
 from __future__ import annotations
 

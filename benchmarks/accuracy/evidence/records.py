@@ -1,7 +1,7 @@
-"""Keep the results of finished runs in the repository, so that a comparison can be resumed on another machine.
+"""Store the results of finished runs in the repository, so that a benchmark can be resumed on another machine.
 
-The records replace the folder of the runs if that is lost. They hold the result of each run as a line of JSON, with a
-digest of its settings, and the weights of each small teacher.
+The stored results replace the folder of the runs if the folder is lost. Each result is one line of JSON, with a digest
+of the run's settings. The weights of each small teacher are stored too.
 """
 
 from __future__ import annotations

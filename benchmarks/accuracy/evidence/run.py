@@ -1,7 +1,8 @@
-"""Answer one question of the evidence benchmark: train the missing runs, then write a table, plots and a JSON file.
+"""Train the missing runs of one question of the evidence benchmark, then write a table, plots and a JSON file.
 
-Each question compares several methods; ``grid.py`` lists them. The teacher is trained first if it is missing. Questions
-share runs, and a second call resumes. Finished runs are kept in ``records``, so no other machine repeats them.
+Each question compares several methods; ``grid.py`` lists them. A missing teacher is trained first. A run that several
+questions need is trained once, and a second call resumes. Finished runs are kept in ``records``, so no other machine
+repeats them.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts

@@ -1,4 +1,4 @@
-"""The 100 characters of Glyph-100, and the fonts that they are taken from."""
+"""List the 100 characters of Glyph-100, and the fonts that they are taken from."""
 
 import string
 import unicodedata

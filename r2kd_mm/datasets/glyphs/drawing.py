@@ -1,4 +1,6 @@
-"""Draw image i of a split of Glyph-100; version, seed, split, i and difficulty determine every byte.
+"""Draw any image of Glyph-100, byte for byte the same on every machine.
+
+Version, seed, split, index and difficulty determine every byte.
 
 Random numbers are raw bits of PCG64, which NumPy promises to keep. The rest is integer arithmetic, and basic IEEE 754
 operations such as + and * in a fixed order. The code avoids sines, matrix products and sums of float arrays: the last

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/glyph100.md."""
+"""Draw the two pictures of docs/glyph100.md: images of every class, and the same images at each difficulty."""
 
 from __future__ import annotations
 
