@@ -1,7 +1,7 @@
 """Time the data loader of a config against a plain PyTorch loader with torchvision's transforms.
 
     python tools/dataset_converters/make_mini.py tiny_imagenet data/mini-tiny --train 100
-    python benchmarks/speed/loader.py configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py --cfg-options \
+    python benchmarks/speed/loader.py configs/r2kd/r2kd_vgg13_mv2_tiny-imagenet.py --cfg-options \\
         train_dataloader.dataset.data_root=data/mini-tiny
 
 benchmarks/README.md says what each number means.

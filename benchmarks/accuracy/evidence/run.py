@@ -1,8 +1,9 @@
 """Train the missing runs of one question of the evidence benchmark, then write a table, plots and a JSON file.
 
 Each question compares several methods; ``grid.py`` lists them. A missing teacher is trained first. A run that several
-questions need is trained once, and a second call resumes. Finished runs are kept in ``records``, so no other machine
-repeats them.
+questions need is trained once, and a second call resumes.
+
+The results of finished runs are stored in the folder ``records``. Commit it, and another machine does not repeat them.
 """
 
 import r2kd_mm  # isort: skip  # noqa: F401  first, because it cures what the Runner meets when it starts
