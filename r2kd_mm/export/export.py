@@ -190,17 +190,22 @@ def _write(student: Student, description: dict[str, Any], folder: Path) -> tuple
     with _naming_the_shape(student, name):
         FORMATS[name].write(student, description, folder)
     _write_description(description, folder)
-    predict = FORMATS[name].load(folder)
-    with torch.no_grad():
-        expected, given = student.logits(), predict(student.images)
-    difference = ((given - expected).abs().max() / expected.abs().max()).item()
+    predict, difference = _read_back(student, name, folder)
     if not difference <= TOLERANCE:  # NaN too
         raise ExportError(
-            f'the {name} export does not say what the student says: on {len(expected)} images their '
+            f'the {name} export does not say what the student says: on {len(student.images)} images their '
             f'{description["output"]["name"]} differ by '
             f'{difference:.1e} of the largest one, more than {TOLERANCE:.0e}; nothing was written. Take another format'
         )
     return predict, difference
+
+
+def _read_back(student: Student, name: str, folder: Path) -> tuple[Predict, float]:
+    """Load the network that was written; return it, and its difference to the student over the largest logit."""
+    predict = FORMATS[name].load(folder)
+    with torch.no_grad():
+        expected, given = student.logits(), predict(student.images)
+    return predict, ((given - expected).abs().max() / expected.abs().max()).item()
 
 
 @contextmanager
@@ -233,10 +238,7 @@ def _convert(student: Student, description: dict[str, Any], folder: Path) -> tup
         )
     with _naming_the_shape(student, name):
         in_float32 = CONVERTERS[name, precision].convert(student, description, folder, None)
-    predict = FORMATS[name].load(folder)
-    with torch.no_grad():
-        expected, given = student.logits(), predict(student.images)
-    difference = ((given - expected).abs().max() / expected.abs().max()).item()
+    predict, difference = _read_back(student, name, folder)
     if not difference <= LEARNED_TOLERANCE:  # NaN too
         raise ExportError(
             f'the {name} export in {precision} does not say what the student with fake quantisation says: their logits '
