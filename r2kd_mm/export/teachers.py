@@ -216,12 +216,12 @@ def _milliseconds(*actions: Callable[[], object]) -> Any:
 
 def _check(done: ExportedTeacher, member: str, precision: str) -> None:
     if precision == FLOAT32:
-        if done.difference > DIFFERENCE:
+        if not done.difference <= DIFFERENCE:  # NaN too
             raise ExportError(
                 f'the file of {member} differs from its network by {done.difference:.1e} of the largest logit, and '
                 f'{DIFFERENCE:.0e} is allowed'
             )
-    elif done.correlation < CORRELATION or done.top1 < TOP1:
+    elif not (done.correlation >= CORRELATION and done.top1 >= TOP1):
         raise ExportError(
             f'{member} in int8 is not the same teacher: the correlation of its logits is {done.correlation:.4f} (at '
             f'least {CORRELATION} is needed), and {done.top1:.2f} % of the images keep their class (at least '

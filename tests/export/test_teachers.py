@@ -1,6 +1,8 @@
 """Teachers exported as ONNX files give the logits of their networks, or are refused; a student learns from them."""
 
 import importlib
+import math
+from pathlib import Path
 
 import pytest
 import toolbox
@@ -84,6 +86,15 @@ def test_int8_keeps_the_last_layer_in_float32(cfg, tmp_path, monkeypatch):
     (last,) = (node for node in graph.node if graph.output[0].name in node.output)
     assert last.op_type == 'Gemm'
     assert not quantised.intersection(last.input)
+
+
+@pytest.mark.parametrize(
+    ('precision', 'message'), [('float32', 'differs from its network by nan'), ('int8', 'logits is nan')]
+)
+def test_a_file_that_gives_no_numbers_is_refused(precision, message):
+    done = teachers.ExportedTeacher(Path('teacher.onnx'), math.nan, 100.0, math.nan, (1.0, 1.0))
+    with pytest.raises(ExportError, match=message):
+        teachers._check(done, 'teacher', precision)
 
 
 @pytest.mark.slow
