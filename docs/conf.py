@@ -48,7 +48,7 @@ autodoc_default_options = {'members': True}
 autodoc_inherit_docstrings = False  # those of other packages have references of their own
 autodoc_member_order = 'bysource'
 add_module_names = False
-napoleon_use_ivar = True  # beside the attributes that autodoc finds, not a second time
+napoleon_use_ivar = True  # next to the attributes that autodoc finds, not a second time
 
 nitpicky = True
 nitpick_ignore_regex = [
